@@ -1,0 +1,1 @@
+//! Runs on every node: finds volumes, runs tasks in sandboxed worker processes, reports progress.

@@ -1,0 +1,1 @@
+//! KubeStash resource types, defaulting, validation and phases: pure, no client, no IO.

@@ -1,0 +1,1 @@
+//! Volume to repository and back: scan, change detection, chunk pipeline, catalog, restore.

@@ -1,0 +1,1 @@
+//! What is stored: blobs, packs, index, states, leases, snapshots, keys. Knows nothing of Kubernetes.

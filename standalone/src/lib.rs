@@ -1,0 +1,1 @@
+//! An in-process Kubernetes API, enough to run controller and agents without a cluster.
