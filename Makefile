@@ -1,0 +1,40 @@
+# What a newcomer runs: `make demo`, `make test`. Both install or build what they need, or say in one line what is missing.
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: demo test test-unit test-sim test-servers test-e2e crds lint cluster-up cluster-down scale prerequisites
+
+demo: prerequisites
+	@tests/run demo
+
+test: prerequisites
+	@tests/run all
+
+test-unit: prerequisites
+	@tests/run unit
+
+test-servers: prerequisites
+	@tests/run servers
+
+test-e2e: prerequisites
+	@tests/run e2e
+
+# 100,000 files backed up, restored and compared byte by byte.
+scale: prerequisites
+	@tests/run scale
+
+crds:
+	$(CARGO) run -q -p holdfast-api --bin crdgen
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets
+
+cluster-up:
+	tests/cluster/up
+
+cluster-down:
+	tests/cluster/down
+
+prerequisites:
+	@tests/prerequisites
