@@ -1,0 +1,3 @@
+module holdfast.dev/tests/cluster/assets.d/pause
+
+go 1.26
