@@ -1,1 +1,37 @@
 //! What is stored: blobs, packs, index, states, leases, snapshots, keys. Knows nothing of Kubernetes.
+//!
+//! `docs/format.md` has every byte and the rules of writing; the modules here stand in its order.
+
+pub mod codec;
+
+mod blob;
+mod check;
+mod compress;
+mod environment;
+mod error;
+mod fine;
+mod id;
+mod index;
+mod lease;
+mod reader;
+mod repository;
+mod secret;
+mod snapshot;
+pub mod store;
+mod writer;
+
+pub use blob::{BLOB_RAW_BYTES_MAX, BlobKind, BlobLocation, ChunkerParameters, FINE_STEP_BYTES, PackClass, PackName};
+pub use check::{CheckOptions, CheckProgress, CheckReport, Finding};
+pub use compress::Scratch;
+pub use environment::{Clock, Environment, Random};
+pub use error::{CommitError, InitError, OpenError, ReadError, WriteError};
+pub use fine::{FineHash, FineHashes};
+pub use id::{BlobId, KeyId, LeaseId, MasterKeyId, PackId, ParseIdError, RepositoryId, SnapshotId};
+pub use index::RunName;
+pub use lease::{Activity, Purpose};
+pub use reader::{Fetched, Reader};
+pub use repository::{InitReport, Repository, Snapshots};
+pub use secret::SecretBytes;
+pub use snapshot::{SnapshotDraft, SnapshotRecord, SourceRecord, Statistics};
+pub use store::{Store, StoreError};
+pub use writer::{Added, Writer, WriterOptions};

@@ -1,0 +1,157 @@
+//! `object_store`'s stores as ours: names below one prefix, errors by what the caller can do, create-if-absent.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use super::{OBJECT_BYTES_MAX, ObjectEntry, Store, StoreError};
+
+/// Adapts any `object_store` backend. Retries are that crate's, bounded; there are none here.
+#[derive(Debug)]
+pub struct ObjectStoreAdapter {
+    inner: Arc<dyn ObjectStore>,
+    prefix: Path,
+    location: String,
+    conditional: AtomicBool,
+}
+
+impl ObjectStoreAdapter {
+    /// Objects go below `prefix` of `inner`; `location` is for messages.
+    pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, location: String) -> Self {
+        Self { inner, prefix, location, conditional: AtomicBool::new(true) }
+    }
+
+    fn path(&self, name: &str) -> Path {
+        self.prefix.parts().chain(Path::from(name).parts()).collect()
+    }
+
+    fn name(&self, path: &Path) -> Option<String> {
+        let parts = path.prefix_match(&self.prefix)?;
+        Some(parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"))
+    }
+}
+
+#[async_trait]
+impl Store for ObjectStoreAdapter {
+    async fn create(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        let path = self.path(name);
+        let mode = if self.conditional() {
+            PutMode::Create
+        } else {
+            // The store cannot refuse, so look first; the protocol keeps what this race could break for the controller's holding of all writers.
+            match self.head(name).await {
+                Err(StoreError::NotFound { .. }) => PutMode::Overwrite,
+                Ok(_) => return Err(StoreError::AlreadyExists { object: name.to_owned() }),
+                Err(error) => return Err(error),
+            }
+        };
+        let options = PutOptions { mode, ..PutOptions::default() };
+        self.inner.put_opts(&path, PutPayload::from_iter(parts), options).await.map_err(|error| typed(name, error))?;
+        Ok(())
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
+        let result = self.inner.get(&self.path(name)).await.map_err(|error| typed(name, error))?;
+        let bytes = result.meta.size;
+        if bytes > OBJECT_BYTES_MAX {
+            return Err(StoreError::Corrupt { object: name.to_owned(), reason: format!("{bytes} bytes, above the limit of {OBJECT_BYTES_MAX}") });
+        }
+        let content = result.bytes().await.map_err(|error| typed(name, error))?;
+        same_length(name, content.len() as u64, bytes)?;
+        Ok(content)
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let bytes = range.end.saturating_sub(range.start);
+        if bytes == 0 || bytes > OBJECT_BYTES_MAX {
+            return Err(StoreError::Corrupt { object: name.to_owned(), reason: format!("a range of {bytes} bytes was asked for") });
+        }
+        let content = self.inner.get_range(&self.path(name), range).await.map_err(|error| typed(name, error))?;
+        same_length(name, content.len() as u64, bytes)?;
+        Ok(content)
+    }
+
+    async fn head(&self, name: &str) -> Result<u64, StoreError> {
+        Ok(self.inner.head(&self.path(name)).await.map_err(|error| typed(name, error))?.size)
+    }
+
+    fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
+        let folder = prefix.to_owned();
+        let path = self.path(prefix);
+        let listing = match start_after {
+            Some(name) => self.inner.list_with_offset(Some(&path), &self.path(name)),
+            None => self.inner.list(Some(&path)),
+        };
+        listing
+            .map_err(move |error| typed(&folder, error))
+            .try_filter_map(move |meta| async move { Ok(self.name(&meta.location).map(|name| ObjectEntry { name, bytes: meta.size })) })
+            .boxed()
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        match self.inner.delete(&self.path(name)).await.map_err(|error| typed(name, error)) {
+            Err(StoreError::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn conditional(&self) -> bool {
+        self.conditional.load(Ordering::Relaxed)
+    }
+
+    fn set_unconditional(&self) {
+        self.conditional.store(false, Ordering::Relaxed);
+    }
+
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+}
+
+fn same_length(name: &str, got: u64, wanted: u64) -> Result<(), StoreError> {
+    if got == wanted {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt { object: name.to_owned(), reason: format!("{got} bytes came instead of {wanted}") })
+}
+
+fn typed(name: &str, error: object_store::Error) -> StoreError {
+    use object_store::Error;
+    let object = name.to_owned();
+    match error {
+        Error::NotFound { .. } => StoreError::NotFound { object },
+        Error::AlreadyExists { .. } | Error::Precondition { .. } => StoreError::AlreadyExists { object },
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Denied { object, source: Arc::new(error) },
+        other => by_system_error(object, other),
+    }
+}
+
+/// The local file system's reasons stand somewhere down the chain of sources.
+fn by_system_error(object: String, error: object_store::Error) -> StoreError {
+    let kind = {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        let mut kind = None;
+        while let Some(current) = cause {
+            if let Some(system) = current.downcast_ref::<io::Error>() {
+                kind = Some(system.kind());
+                break;
+            }
+            cause = current.source();
+        }
+        kind
+    };
+    let source = Arc::new(error);
+    match kind {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => StoreError::Full { object, source },
+        Some(io::ErrorKind::ReadOnlyFilesystem) => StoreError::ReadOnly { object, source },
+        Some(io::ErrorKind::PermissionDenied) => StoreError::Denied { object, source },
+        _ => StoreError::Unreachable { object, source },
+    }
+}
