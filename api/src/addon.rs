@@ -9,6 +9,8 @@ use crate::driver::Driver;
 use crate::resource::resource;
 use crate::schema;
 
+pub mod parameters;
+pub mod tasks;
 
 resource! {
     /// How a kind of application is backed up and restored.
@@ -59,7 +61,9 @@ pub struct Task {
 }
 
 /// What kind of worker does a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum TaskExecutor {
     /// A Job.
     Job,

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::offshoot::volume::{PersistentVolumeClaim, PersistentVolumeClaimTemplate, Volume, VolumeSource};
+use crate::offshoot::volume::{
+    PersistentVolumeClaim, PersistentVolumeClaimTemplate, Volume, VolumeSource,
+};
 use crate::offshoot::{ContainerRuntimeSettings, PodTemplateSpec};
 use crate::schema;
 

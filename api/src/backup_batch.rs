@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::addon_info::AddonInfo;
 use crate::backup_configuration::{
-    BackendReference, BackendStatus, InvokerPhase, RepositoryReference, RepositoryStatus, SessionStatus,
+    BackendReference, BackendStatus, InvokerPhase, RepositoryReference, RepositoryStatus,
+    SessionStatus,
 };
 use crate::condition::Condition;
 use crate::hook::BackupHooks;

@@ -48,7 +48,9 @@ pub struct BackupConfigurationTemplate {
 }
 
 /// What happens to the configurations when the blueprint is deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum BlueprintDeletionPolicy {
     /// They go too.
     OnDelete,

@@ -138,7 +138,9 @@ pub struct BackupConfigurationStatus {
 }
 
 /// Whether backups can run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum InvokerPhase {
     /// Something is missing.
     NotReady,

@@ -73,7 +73,9 @@ pub struct BackupSessionStatus {
 }
 
 /// How a backup session went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum BackupSessionPhase {
     /// It has not begun.
     Pending,
@@ -125,7 +127,9 @@ pub struct RetentionPolicyApplyStatus {
 }
 
 /// How a retention run went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum RetentionPolicyPhase {
     /// It has not run.
     Pending,

@@ -55,7 +55,9 @@ pub struct BackupVerificationSessionStatus {
 }
 
 /// How a try went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum BackupVerificationSessionPhase {
     /// It is under way.
     Running,

@@ -92,7 +92,10 @@ impl Condition {
 ///
 /// `lastTransitionTime` moves only when `status` changes, so that it says since when something holds.
 pub fn set(conditions: &mut Vec<Condition>, mut condition: Condition) -> bool {
-    let Some(existing) = conditions.iter_mut().find(|existing| existing.type_ == condition.type_) else {
+    let Some(existing) = conditions
+        .iter_mut()
+        .find(|existing| existing.type_ == condition.type_)
+    else {
         conditions.push(condition);
         return true;
     };
@@ -125,12 +128,14 @@ pub fn has(conditions: &[Condition], type_: &str) -> bool {
 
 /// Whether the condition of this type is there and True.
 pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
-    get(conditions, type_).is_some_and(|condition| condition.status == ConditionStatus::True.as_str())
+    get(conditions, type_)
+        .is_some_and(|condition| condition.status == ConditionStatus::True.as_str())
 }
 
 /// Whether the condition of this type is there and False.
 pub fn is_false(conditions: &[Condition], type_: &str) -> bool {
-    get(conditions, type_).is_some_and(|condition| condition.status == ConditionStatus::False.as_str())
+    get(conditions, type_)
+        .is_some_and(|condition| condition.status == ConditionStatus::False.as_str())
 }
 
 #[cfg(test)]

@@ -69,7 +69,10 @@ impl fmt::Display for Driver {
 
 impl From<String> for Driver {
     fn from(name: String) -> Self {
-        Self::KNOWN.into_iter().find(|driver| driver.as_str() == name).unwrap_or(Self::Other(name))
+        Self::KNOWN
+            .into_iter()
+            .find(|driver| driver.as_str() == name)
+            .unwrap_or(Self::Other(name))
     }
 }
 

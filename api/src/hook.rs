@@ -76,7 +76,9 @@ pub struct HookInfo {
 }
 
 /// When a hook after the work runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum HookExecutionPolicy {
     /// However the work ended.
     Always,
@@ -111,7 +113,9 @@ pub struct HookExecutionStatus {
 }
 
 /// How a hook went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum HookPhase {
     /// It succeeded.
     Succeeded,

@@ -50,7 +50,9 @@ pub struct HookExecutor {
 }
 
 /// Where a hook's action runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum HookExecutorType {
     /// In a Job made from a Function.
     Function,
@@ -95,7 +97,9 @@ pub struct PodHookExecutor {
 }
 
 /// How many pods a hook runs in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum PodHookStrategy {
     /// One.
     ExecuteOnOne,

@@ -15,20 +15,56 @@ pub mod backup_verifier;
 pub mod condition;
 pub mod deletion;
 pub mod driver;
+pub mod duration;
 pub mod function;
 pub mod handler;
 pub mod hook;
 pub mod hook_template;
+pub mod labels;
+pub mod names;
 pub mod offshoot;
+pub mod phase;
 pub mod reference;
 pub mod repository;
 pub mod resource;
 pub mod restore_session;
+pub mod retention_period;
 pub mod retention_policy;
 pub mod scheduler;
 mod schema;
+pub mod size;
 pub mod snapshot;
 pub mod usage_policy;
+
+/// Kinds of the group `core.kubestash.com`.
+pub mod core {
+    pub use crate::backup_batch::{BackupBatch, BackupBatchSpec, BackupBatchStatus};
+    pub use crate::backup_blueprint::{BackupBlueprint, BackupBlueprintSpec};
+    pub use crate::backup_configuration::{
+        BackupConfiguration, BackupConfigurationSpec, BackupConfigurationStatus,
+    };
+    pub use crate::backup_session::{BackupSession, BackupSessionSpec, BackupSessionStatus};
+    pub use crate::backup_verification_session::{
+        BackupVerificationSession, BackupVerificationSessionSpec, BackupVerificationSessionStatus,
+    };
+    pub use crate::backup_verifier::{BackupVerifier, BackupVerifierSpec};
+    pub use crate::hook_template::{HookTemplate, HookTemplateSpec};
+    pub use crate::restore_session::{RestoreSession, RestoreSessionSpec, RestoreSessionStatus};
+}
+
+/// Kinds of the group `storage.kubestash.com`.
+pub mod storage {
+    pub use crate::backup_storage::{BackupStorage, BackupStorageSpec, BackupStorageStatus};
+    pub use crate::repository::{Repository, RepositorySpec, RepositoryStatus};
+    pub use crate::retention_policy::{RetentionPolicy, RetentionPolicySpec};
+    pub use crate::snapshot::{Snapshot, SnapshotSpec, SnapshotStatus};
+}
+
+/// Kinds of the group `addons.kubestash.com`.
+pub mod addons {
+    pub use crate::addon::{Addon, AddonSpec};
+    pub use crate::function::{Function, FunctionSpec};
+}
 
 pub use addon::Addon;
 pub use backup_batch::BackupBatch;

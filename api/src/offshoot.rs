@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, EnvFromSource, EnvVar, Lifecycle, LocalObjectReference, PodDNSConfig, PodReadinessGate,
-    PodSecurityContext, Probe, ResourceRequirements, SecurityContext, Toleration, TopologySpreadConstraint, VolumeMount,
+    Affinity, Container, EnvFromSource, EnvVar, Lifecycle, LocalObjectReference, PodDNSConfig,
+    PodReadinessGate, PodSecurityContext, Probe, ResourceRequirements, SecurityContext, Toleration,
+    TopologySpreadConstraint, VolumeMount,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Names an object of a kind that the field itself implies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectReference {
     /// Name of the object.
@@ -17,12 +19,17 @@ pub struct ObjectReference {
 impl ObjectReference {
     /// The namespace to look in, for a reference made from `own_namespace`.
     pub fn namespace_or<'a>(&'a self, own_namespace: &'a str) -> &'a str {
-        self.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own_namespace)
+        self.namespace
+            .as_deref()
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or(own_namespace)
     }
 }
 
 /// Names an object of any kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct TypedObjectReference {
     /// API group of the object; empty for the core group.
@@ -41,17 +48,27 @@ pub struct TypedObjectReference {
 impl TypedObjectReference {
     /// The namespace to look in, for a reference made from `own_namespace`.
     pub fn namespace_or<'a>(&'a self, own_namespace: &'a str) -> &'a str {
-        self.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own_namespace)
+        self.namespace
+            .as_deref()
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or(own_namespace)
     }
 
     /// What a Repository without an application names: KubeStash writes `na` for a missing target.
     pub fn not_applicable() -> Self {
-        Self { api_group: Some("na".into()), kind: None, name: "na".into(), namespace: None }
+        Self {
+            api_group: Some("na".into()),
+            kind: None,
+            name: "na".into(),
+            namespace: None,
+        }
     }
 }
 
 /// Names an object of the referring object's own namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct TypedLocalObjectReference {

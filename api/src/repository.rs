@@ -74,7 +74,9 @@ pub struct RepositoryStatus {
 }
 
 /// Whether a repository can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum RepositoryPhase {
     /// It cannot, or nobody knows yet.
     NotReady,

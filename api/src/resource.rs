@@ -120,6 +120,8 @@ macro_rules! resource {
     };
 }
 
-pub(crate) use resource;
 /// Scopes by the words of a CustomResourceDefinition.
-pub(crate) use kube::core::{ClusterResourceScope as Cluster, NamespaceResourceScope as Namespaced};
+pub(crate) use kube::core::{
+    ClusterResourceScope as Cluster, NamespaceResourceScope as Namespaced,
+};
+pub(crate) use resource;

@@ -122,7 +122,9 @@ pub struct RestoreSessionStatus {
 }
 
 /// How a restore went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum RestorePhase {
     /// It has not begun.
     Pending,

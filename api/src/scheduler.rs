@@ -50,7 +50,10 @@ pub struct JobTemplate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff_limit: Option<i32>,
     /// Seconds a finished Job is kept.
-    #[serde(rename = "ttlSecondsAfterFinished", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "ttlSecondsAfterFinished",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub ttl_seconds_after_finished: Option<i32>,
     /// NonIndexed or Indexed.
     #[serde(skip_serializing_if = "Option::is_none")]

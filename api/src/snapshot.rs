@@ -13,9 +13,11 @@ use crate::reference::TypedObjectReference;
 use crate::resource::resource;
 
 pub mod stats;
+mod totals;
 
 use stats::{
-    ClickHouseStats, LogStats, MedusaStats, Neo4jStats, ResticStats, SolrStats, VolumeSnapshotterStats, WalGStats,
+    ClickHouseStats, LogStats, MedusaStats, Neo4jStats, ResticStats, SolrStats,
+    VolumeSnapshotterStats, WalGStats,
 };
 
 resource! {
@@ -98,7 +100,9 @@ pub struct SnapshotStatus {
 }
 
 /// How a snapshot went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum SnapshotPhase {
     /// It has not begun.
     Pending,
@@ -111,7 +115,9 @@ pub enum SnapshotPhase {
 }
 
 /// How a component went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum ComponentPhase {
     /// It has not begun.
     Pending,
@@ -124,7 +130,9 @@ pub enum ComponentPhase {
 }
 
 /// Whether a snapshot's data has been verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum VerificationStatus {
     /// It has, and is good.
     Verified,

@@ -51,7 +51,12 @@ pub struct Namespace<'a> {
 impl UsagePolicy {
     /// The policy of an object that has none: its own namespace only.
     pub fn same_namespace() -> Self {
-        Self { allowed_namespaces: Some(AllowedNamespaces { from: Some(FromNamespaces::Same), selector: None }) }
+        Self {
+            allowed_namespaces: Some(AllowedNamespaces {
+                from: Some(FromNamespaces::Same),
+                selector: None,
+            }),
+        }
     }
 
     /// Whether an object in `user` may refer to one in `owner` that has this policy.
@@ -61,12 +66,15 @@ impl UsagePolicy {
         if owner == user.name {
             return true;
         }
-        let Some(allowed) = &self.allowed_namespaces else { return false };
+        let Some(allowed) = &self.allowed_namespaces else {
+            return false;
+        };
         match allowed.from {
             Some(FromNamespaces::All) => true,
-            Some(FromNamespaces::Selector) => {
-                allowed.selector.as_ref().is_some_and(|selector| selector_matches(selector, user.labels))
-            }
+            Some(FromNamespaces::Selector) => allowed
+                .selector
+                .as_ref()
+                .is_some_and(|selector| selector_matches(selector, user.labels)),
             Some(FromNamespaces::Same) | None => false,
         }
     }
@@ -74,17 +82,30 @@ impl UsagePolicy {
 
 /// Whether `selector` matches `labels`: an unknown operator matches nothing, an empty selector everything.
 pub fn selector_matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
-    let expressions = selector.match_expressions.iter().flatten().all(|requirement| {
-        let found = labels.get(&requirement.key);
-        let listed = |value: &String| requirement.values.as_ref().is_some_and(|values| values.contains(value));
-        match requirement.operator.as_str() {
-            "In" => found.is_some_and(listed),
-            "NotIn" => !found.is_some_and(listed),
-            "Exists" => found.is_some(),
-            "DoesNotExist" => found.is_none(),
-            _ => false,
-        }
-    });
+    let equal = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .all(|(key, value)| labels.get(key) == Some(value));
+    let expressions = selector
+        .match_expressions
+        .iter()
+        .flatten()
+        .all(|requirement| {
+            let found = labels.get(&requirement.key);
+            let listed = |value: &String| {
+                requirement
+                    .values
+                    .as_ref()
+                    .is_some_and(|values| values.contains(value))
+            };
+            match requirement.operator.as_str() {
+                "In" => found.is_some_and(listed),
+                "NotIn" => !found.is_some_and(listed),
+                "Exists" => found.is_some(),
+                "DoesNotExist" => found.is_none(),
+                _ => false,
+            }
+        });
     equal && expressions
 }

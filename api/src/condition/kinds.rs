@@ -63,9 +63,11 @@ pub mod backup_session {
     /// The retention run has been planned and handed out.
     pub const RETENTION_POLICY_EXECUTOR_ENSURED: &str = "RetentionPolicyExecutorEnsured";
     /// Reason of [`RETENTION_POLICY_EXECUTOR_ENSURED`] True.
-    pub const SUCCESSFULLY_ENSURED_RETENTION_POLICY_EXECUTOR: &str = "SuccessfullyEnsuredRetentionPolicyExecutor";
+    pub const SUCCESSFULLY_ENSURED_RETENTION_POLICY_EXECUTOR: &str =
+        "SuccessfullyEnsuredRetentionPolicyExecutor";
     /// Reason of [`RETENTION_POLICY_EXECUTOR_ENSURED`] False.
-    pub const FAILED_TO_ENSURE_RETENTION_POLICY_EXECUTOR: &str = "FailedToEnsureRetentionPolicyExecutor";
+    pub const FAILED_TO_ENSURE_RETENTION_POLICY_EXECUTOR: &str =
+        "FailedToEnsureRetentionPolicyExecutor";
     /// A Snapshot exists for every Repository of the session.
     pub const SNAPSHOTS_ENSURED: &str = "SnapshotsEnsured";
     /// Reason of [`SNAPSHOTS_ENSURED`] True.
@@ -75,9 +77,11 @@ pub mod backup_session {
     /// Removing old snapshots ended too early: True is bad.
     pub const SNAPSHOT_CLEANUP_INCOMPLETE: &str = "SnapshotCleanupIncomplete";
     /// Reason of [`SNAPSHOT_CLEANUP_INCOMPLETE`].
-    pub const SNAPSHOT_CLEANUP_TERMINATED_BEFORE_COMPLETION: &str = "SnapshotCleanupTerminatedBeforeCompletion";
+    pub const SNAPSHOT_CLEANUP_TERMINATED_BEFORE_COMPLETION: &str =
+        "SnapshotCleanupTerminatedBeforeCompletion";
     /// The executor waits for its node too long; type and reason are the same word.
-    pub const POD_PENDING_LONGER_THAN_EXPECTED: &str = "PodHasBeenInPendingStateForLongerThanExpected";
+    pub const POD_PENDING_LONGER_THAN_EXPECTED: &str =
+        "PodHasBeenInPendingStateForLongerThanExpected";
 }
 
 /// Conditions of a RestoreSession.
@@ -101,13 +105,15 @@ pub mod restore_session {
     /// The hooks after the restore ran.
     pub const POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED: &str = "PostRestoreHooksExecutionSucceeded";
     /// Reason of [`POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED`] True.
-    pub const SUCCESSFULLY_EXECUTED_POST_RESTORE_HOOKS: &str = "SuccessfullyExecutedPostRestoreHooks";
+    pub const SUCCESSFULLY_EXECUTED_POST_RESTORE_HOOKS: &str =
+        "SuccessfullyExecutedPostRestoreHooks";
     /// Reason of [`POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED`] False.
     pub const FAILED_TO_EXECUTE_POST_RESTORE_HOOKS: &str = "FailedToExecutePostRestoreHooks";
     /// The restore ended too early: True is bad.
     pub const RESTORE_INCOMPLETE: &str = "RestoreIncomplete";
     /// Reason of [`RESTORE_INCOMPLETE`].
-    pub const RESTORE_EXECUTOR_TERMINATED_BEFORE_COMPLETION: &str = "RestoreExecutorTerminatedBeforeCompletion";
+    pub const RESTORE_EXECUTOR_TERMINATED_BEFORE_COMPLETION: &str =
+        "RestoreExecutorTerminatedBeforeCompletion";
 }
 
 /// Conditions of a Snapshot.
@@ -115,19 +121,22 @@ pub mod snapshot {
     /// The Snapshot's YAML view is in the backend.
     pub const SNAPSHOT_METADATA_UPLOADED: &str = "SnapshotMetadataUploaded";
     /// Reason of [`SNAPSHOT_METADATA_UPLOADED`] True.
-    pub const SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA: &str = "SuccessfullyUploadedSnapshotMetadata";
+    pub const SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA: &str =
+        "SuccessfullyUploadedSnapshotMetadata";
     /// Reason of [`SNAPSHOT_METADATA_UPLOADED`] False.
     pub const FAILED_TO_UPLOAD_SNAPSHOT_METADATA: &str = "FailedToUploadSnapshotMetadata";
     /// The Repository lists this Snapshot among its recent ones.
     pub const RECENT_SNAPSHOT_LIST_UPDATED: &str = "RecentSnapshotListUpdated";
     /// Reason of [`RECENT_SNAPSHOT_LIST_UPDATED`] True.
-    pub const SUCCESSFULLY_UPDATED_RECENT_SNAPSHOT_LIST: &str = "SuccessfullyUpdatedRecentSnapshotList";
+    pub const SUCCESSFULLY_UPDATED_RECENT_SNAPSHOT_LIST: &str =
+        "SuccessfullyUpdatedRecentSnapshotList";
     /// Reason of [`RECENT_SNAPSHOT_LIST_UPDATED`] False.
     pub const FAILED_TO_UPDATE_RECENT_SNAPSHOT_LIST: &str = "FailedToUpdateRecentSnapshotList";
     /// The backup ended too early: True is bad.
     pub const BACKUP_INCOMPLETE: &str = "BackupIncomplete";
     /// Reason of [`BACKUP_INCOMPLETE`].
-    pub const BACKUP_EXECUTOR_TERMINATED_BEFORE_COMPLETION: &str = "BackupExecutorTerminatedBeforeCompletion";
+    pub const BACKUP_EXECUTOR_TERMINATED_BEFORE_COMPLETION: &str =
+        "BackupExecutorTerminatedBeforeCompletion";
 }
 
 /// Conditions of a Repository.

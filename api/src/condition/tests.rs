@@ -7,11 +7,20 @@ fn at(second: i64) -> Timestamp {
 #[test]
 fn the_time_moves_only_when_the_status_changes() {
     let mut conditions = Vec::new();
-    assert!(set(&mut conditions, Condition::new("Ready", false, "No", "first", at(1))));
-    assert!(set(&mut conditions, Condition::new("Ready", false, "No", "second", at(2))));
+    assert!(set(
+        &mut conditions,
+        Condition::new("Ready", false, "No", "first", at(1))
+    ));
+    assert!(set(
+        &mut conditions,
+        Condition::new("Ready", false, "No", "second", at(2))
+    ));
     assert_eq!(conditions[0].last_transition_time, Time(at(1)));
     assert_eq!(conditions[0].message.as_deref(), Some("second"));
-    assert!(set(&mut conditions, Condition::new("Ready", true, "Yes", "", at(3))));
+    assert!(set(
+        &mut conditions,
+        Condition::new("Ready", true, "Yes", "", at(3))
+    ));
     assert_eq!(conditions[0].last_transition_time, Time(at(3)));
     assert_eq!(conditions[0].message, None);
 }
@@ -19,7 +28,10 @@ fn the_time_moves_only_when_the_status_changes() {
 #[test]
 fn setting_the_same_twice_changes_nothing() {
     let mut conditions = vec![Condition::new("Ready", true, "Yes", "all is well", at(1))];
-    assert!(!set(&mut conditions, Condition::new("Ready", true, "Yes", "all is well", at(9))));
+    assert!(!set(
+        &mut conditions,
+        Condition::new("Ready", true, "Yes", "all is well", at(9))
+    ));
     assert_eq!(conditions.len(), 1);
 }
 

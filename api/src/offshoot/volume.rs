@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    AWSElasticBlockStoreVolumeSource, AzureDiskVolumeSource, AzureFileVolumeSource, CSIVolumeSource,
-    CephFSVolumeSource, CinderVolumeSource, ConfigMapVolumeSource, DownwardAPIVolumeSource, EmptyDirVolumeSource,
-    FCVolumeSource, FlexVolumeSource, FlockerVolumeSource, GCEPersistentDiskVolumeSource, GlusterfsVolumeSource,
-    HostPathVolumeSource, ISCSIVolumeSource, NFSVolumeSource, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus,
-    PersistentVolumeClaimVolumeSource, PhotonPersistentDiskVolumeSource, PortworxVolumeSource, ProjectedVolumeSource,
-    QuobyteVolumeSource, RBDVolumeSource, ScaleIOVolumeSource, SecretVolumeSource, StorageOSVolumeSource,
-    VsphereVirtualDiskVolumeSource,
+    AWSElasticBlockStoreVolumeSource, AzureDiskVolumeSource, AzureFileVolumeSource,
+    CSIVolumeSource, CephFSVolumeSource, CinderVolumeSource, ConfigMapVolumeSource,
+    DownwardAPIVolumeSource, EmptyDirVolumeSource, FCVolumeSource, FlexVolumeSource,
+    FlockerVolumeSource, GCEPersistentDiskVolumeSource, GlusterfsVolumeSource,
+    HostPathVolumeSource, ISCSIVolumeSource, NFSVolumeSource, PersistentVolumeClaimSpec,
+    PersistentVolumeClaimStatus, PersistentVolumeClaimVolumeSource,
+    PhotonPersistentDiskVolumeSource, PortworxVolumeSource, ProjectedVolumeSource,
+    QuobyteVolumeSource, RBDVolumeSource, ScaleIOVolumeSource, SecretVolumeSource,
+    StorageOSVolumeSource, VsphereVirtualDiskVolumeSource,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use schemars::JsonSchema;
@@ -40,7 +42,10 @@ pub struct VolumeSource {
     #[serde(rename = "gcePersistentDisk", skip_serializing_if = "Option::is_none")]
     pub gce_persistent_disk: Option<GCEPersistentDiskVolumeSource>,
     /// An AWS disk.
-    #[serde(rename = "awsElasticBlockStore", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "awsElasticBlockStore",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub aws_elastic_block_store: Option<AWSElasticBlockStoreVolumeSource>,
     /// A Secret.
     #[serde(skip_serializing_if = "Option::is_none")]

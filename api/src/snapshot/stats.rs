@@ -133,7 +133,10 @@ pub struct SolrStats {
     #[serde(rename = "indexSizeMB", skip_serializing_if = "Option::is_none")]
     pub index_size_mb: Option<f64>,
     /// Files that were uploaded, in MB.
-    #[serde(rename = "uploadedIndexFileMB", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "uploadedIndexFileMB",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub uploaded_index_file_mb: Option<f64>,
 }
 
