@@ -1,1 +1,12 @@
 //! Volume to repository and back: scan, change detection, chunk pipeline, catalog, restore.
+//!
+//! Everything read here is hostile: the volume (its owner swaps directories while we walk), and the stored catalog (a snapshot
+//! may have been forged). So the volume is only ever reached by directory handles, one component at a time, and every stored
+//! byte goes through a bounded parser.
+
+pub mod backup;
+pub mod catalog;
+pub mod chunk;
+pub mod progress;
+pub mod scan;
+pub mod stop;

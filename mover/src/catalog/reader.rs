@@ -1,0 +1,241 @@
+//! Reads a catalog in order, or from any path on. Holds the nodes on the way down and one segment.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use holdfast_repository::{BlobId, BlobKind, ReadError, Reader, Writer};
+
+use super::column::{Frame, Malformed};
+use super::extent_list::{ListDecoder, ListItem};
+use super::node::{Child, NodeDecoder};
+use super::segment::SegmentDecoder;
+use super::{Entry, Extent, ExtentListRef, RelPath};
+
+/// Where catalog blobs come from: a reader, or the writer of a running backup (for its parent's catalog).
+#[async_trait]
+pub trait BlobSource: Send + Sync {
+    /// The raw bytes of a blob, its id verified.
+    async fn read_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, ReadError>;
+}
+
+#[async_trait]
+impl BlobSource for Reader {
+    async fn read_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, ReadError> {
+        Reader::read_blob(self, kind, id).await
+    }
+}
+
+#[async_trait]
+impl BlobSource for Writer {
+    async fn read_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, ReadError> {
+        Writer::read_blob(self, kind, id).await
+    }
+}
+
+/// A catalog that cannot be read (further).
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// Its bytes are authentic and are no catalog: written by a faulty or hostile program.
+    #[error("catalog blob {blob} is malformed: {what}")]
+    Malformed {
+        /// The blob.
+        blob: BlobId,
+        /// The part.
+        what: &'static str,
+    },
+    /// The repository could not give a blob.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+fn malformed(blob: BlobId) -> impl Fn(Malformed) -> CatalogError {
+    move |Malformed(what)| CatalogError::Malformed { blob, what }
+}
+
+/// A cursor over the entries of a catalog, in the order of path components.
+pub struct CatalogReader {
+    source: Arc<dyn BlobSource>,
+    root: BlobId,
+    state: State,
+    last: Option<RelPath>,
+    skip_below: Option<RelPath>,
+}
+
+#[derive(Default)]
+struct State {
+    started: bool,
+    nodes: Vec<OpenNode>,
+    segment: Option<(BlobId, SegmentDecoder)>,
+}
+
+struct OpenNode {
+    blob: BlobId,
+    decoder: NodeDecoder,
+    peeked: Option<Child>,
+}
+
+impl OpenNode {
+    fn next(&mut self) -> Result<Option<Child>, CatalogError> {
+        match self.peeked.take() {
+            Some(child) => Ok(Some(child)),
+            None => self.decoder.next().map_err(malformed(self.blob)),
+        }
+    }
+
+    /// The last child that begins at or before `path`; the one after it stays to be read.
+    fn child_for(&mut self, path: &RelPath) -> Result<Option<Child>, CatalogError> {
+        let mut found = self.next()?;
+        while let Some(child) = self.next()? {
+            if child.first > *path {
+                self.peeked = Some(child);
+                break;
+            }
+            found = Some(child);
+        }
+        Ok(found)
+    }
+}
+
+impl CatalogReader {
+    /// Stands before the first entry. Reads nothing yet.
+    pub fn new(source: Arc<dyn BlobSource>, root: BlobId) -> Self {
+        Self { source, root, state: State::default(), last: None, skip_below: None }
+    }
+
+    /// The next entry; none at the end. After an error the reader is of no further use.
+    pub async fn next(&mut self) -> Result<Option<Entry>, CatalogError> {
+        if !self.state.started {
+            self.state.started = true;
+            self.open(self.root, None).await?;
+        }
+        loop {
+            if let Some((blob, segment)) = &mut self.state.segment {
+                let blob = *blob;
+                match segment.next().map_err(malformed(blob))? {
+                    Some(entry) => {
+                        if self.accept(blob, &entry)? {
+                            return Ok(Some(entry));
+                        }
+                        continue;
+                    }
+                    None => self.state.segment = None,
+                }
+            }
+            let Some(node) = self.state.nodes.last_mut() else {
+                return Ok(None);
+            };
+            let level = node.decoder.level - 1;
+            match node.next()? {
+                Some(child) => self.open(child.blob, Some(level)).await?,
+                None => drop(self.state.nodes.pop()),
+            }
+        }
+    }
+
+    /// Checks the order, which everything that joins two catalogs, or finds links, relies on. False: before what was sought.
+    fn accept(&mut self, blob: BlobId, entry: &Entry) -> Result<bool, CatalogError> {
+        if self.last.as_ref().is_some_and(|last| *last >= entry.path) {
+            return Err(malformed(blob)(Malformed("its entries are out of order")));
+        }
+        self.last = Some(entry.path.clone());
+        Ok(self.skip_below.as_ref().is_none_or(|below| entry.path >= *below))
+    }
+
+    /// Goes to the first entry at or after `path`, forwards or backwards.
+    pub async fn seek(&mut self, path: &RelPath) -> Result<(), CatalogError> {
+        self.state = State { started: true, ..State::default() };
+        self.last = None;
+        self.skip_below = Some(path.clone());
+        self.open(self.root, None).await?;
+        while self.state.segment.is_none() {
+            let Some(node) = self.state.nodes.last_mut() else {
+                return Ok(());
+            };
+            let level = node.decoder.level - 1;
+            match node.child_for(path)? {
+                Some(child) => self.open(child.blob, Some(level)).await?,
+                None => drop(self.state.nodes.pop()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self, blob: BlobId, level: Option<u8>) -> Result<(), CatalogError> {
+        let raw = self.source.read_blob(BlobKind::Catalog, &blob).await?;
+        let fail = malformed(blob);
+        let frame = Frame::parse(raw).map_err(&fail)?;
+        // Levels fall by one on the way down, so that a forged tree is not endlessly deep.
+        if level.is_some_and(|level| level != frame.level) {
+            return Err(fail(Malformed("it is not of the level at which it is used")));
+        }
+        if frame.level == 0 {
+            self.state.segment = Some((blob, SegmentDecoder::from_frame(frame).map_err(fail)?));
+        } else {
+            let decoder = NodeDecoder::from_frame(frame).map_err(fail)?;
+            self.state.nodes.push(OpenNode { blob, decoder, peeked: None });
+        }
+        Ok(())
+    }
+
+    /// The content of a file, wherever its extents stand.
+    pub fn extents(&self, entry: &Entry) -> ExtentStream {
+        ExtentStream::new(Arc::clone(&self.source), entry)
+    }
+}
+
+/// The extents of one file, in order. Holds one list of each depth.
+pub struct ExtentStream {
+    source: Arc<dyn BlobSource>,
+    inline: std::vec::IntoIter<Extent>,
+    roots: std::vec::IntoIter<ExtentListRef>,
+    lists: Vec<(BlobId, ListDecoder)>,
+    opened: Vec<(BlobId, u64)>,
+}
+
+impl ExtentStream {
+    /// Stands before the first extent.
+    pub fn new(source: Arc<dyn BlobSource>, entry: &Entry) -> Self {
+        Self {
+            source,
+            inline: entry.extents.clone().into_iter(),
+            roots: entry.extent_lists.clone().into_iter(),
+            lists: Vec::new(),
+            opened: Vec::new(),
+        }
+    }
+
+    /// The next extent; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Extent>, CatalogError> {
+        if let Some(extent) = self.inline.next() {
+            return Ok(Some(extent));
+        }
+        loop {
+            let Some((blob, list)) = self.lists.last_mut() else {
+                match self.roots.next() {
+                    Some(root) => self.open(root).await?,
+                    None => return Ok(None),
+                }
+                continue;
+            };
+            match list.next().map_err(malformed(*blob))? {
+                Some(ListItem::Extent(extent)) => return Ok(Some(extent)),
+                Some(ListItem::List(list)) => self.open(list).await?,
+                None => drop(self.lists.pop()),
+            }
+        }
+    }
+
+    async fn open(&mut self, list: ExtentListRef) -> Result<(), CatalogError> {
+        let raw = self.source.read_blob(BlobKind::ExtentList, &list.blob).await?;
+        self.opened.push((list.blob, raw.len() as u64));
+        let decoder = ListDecoder::parse(raw, &list).map_err(malformed(list.blob))?;
+        self.lists.push((list.blob, decoder));
+        Ok(())
+    }
+
+    /// The list blobs read since the last call, with their raw bytes.
+    pub(crate) fn take_opened(&mut self) -> Vec<(BlobId, u64)> {
+        std::mem::take(&mut self.opened)
+    }
+}

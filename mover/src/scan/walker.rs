@@ -1,0 +1,335 @@
+//! Walks a tree in the order of path components, one entry at a time.
+
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::attributes::{FileType, Stat, Xattrs, xattrs_of_name};
+use super::handle::Handle;
+use super::names::{self, Buffer, Names};
+use crate::catalog::RelPath;
+
+/// Directories of the way down that keep their handle and their names; those above give them up and take them again.
+const OPEN_LEVELS: usize = 64;
+/// Names of one directory get at least this much memory, however deep it is.
+const NAMES_BYTES_MIN: usize = 4 << 10;
+/// Bytes of path that one call resolves on the way back up a deep tree.
+const REOPEN_BYTES: usize = 2048;
+
+/// Bounds and choices of a walk.
+pub struct WalkOptions {
+    /// Memory for names.
+    pub names_bytes: usize,
+    /// True for what is left out (a directory with all that is in it).
+    pub is_excluded: Box<dyn Fn(&RelPath, bool) -> bool + Send>,
+}
+
+/// What the walk came upon.
+pub enum Visit {
+    /// An entry.
+    Found(Found),
+    /// Something that is there and could not be looked at, or not wholly; named in the report.
+    Unreadable {
+        /// Where.
+        path: RelPath,
+        /// Why.
+        reason: String,
+    },
+    /// Another mount begins here; it is not entered.
+    OtherMount {
+        /// Where.
+        path: RelPath,
+    },
+}
+
+/// An entry.
+pub struct Found {
+    /// Where.
+    pub path: RelPath,
+    /// Its attributes: of the open handle if it is a directory, else by name.
+    pub stat: Stat,
+    /// The directory that it is in (for the root: itself).
+    pub parent: Arc<Handle>,
+    /// Of a directory, unless it could not be opened.
+    pub directory: Option<Arc<Handle>>,
+    /// The name in `parent`; empty for the root.
+    pub name: Vec<u8>,
+}
+
+/// A walk under way.
+pub struct Walker {
+    options: WalkOptions,
+    root: Arc<Handle>,
+    path: Vec<u8>,
+    levels: Vec<Level>,
+    names_bytes: usize,
+    buffer: Buffer,
+    working_directory: WorkingDirectory,
+    started: bool,
+    queued: Option<Visit>,
+}
+
+/// A directory on the way down.
+struct Level {
+    path_bytes: usize,
+    stat: Stat,
+    handle: Option<Arc<Handle>>,
+    names: Option<Names>,
+    after: Option<Vec<u8>>,
+    done: bool,
+}
+
+impl Walker {
+    /// `root` must be readable. To be used on one thread of its own, see [`xattrs`](Self::xattrs).
+    pub fn new(root: Handle, options: WalkOptions) -> Self {
+        Self {
+            options,
+            root: Arc::new(root),
+            path: Vec::new(),
+            levels: Vec::new(),
+            names_bytes: 0,
+            buffer: names::buffer(),
+            working_directory: WorkingDirectory::Shared,
+            started: false,
+            queued: None,
+        }
+    }
+
+    /// The next visit; none at the end. The error is the root's: nothing can be read then.
+    pub fn next(&mut self) -> Result<Option<Visit>, Errno> {
+        if !self.started {
+            self.started = true;
+            return self.start().map(Some);
+        }
+        loop {
+            if let Some(visit) = self.queued.take() {
+                return Ok(Some(visit));
+            }
+            let Some(depth) = self.levels.len().checked_sub(1) else {
+                return Ok(None);
+            };
+            match self.next_name(depth) {
+                Ok(Some(name)) => {
+                    if let Some(visit) = self.visit(&name) {
+                        return Ok(Some(visit));
+                    }
+                }
+                Ok(None) => self.leave(),
+                Err(error) if depth == 0 => return Err(error),
+                Err(error) => {
+                    self.path.truncate(self.levels[depth].path_bytes);
+                    let path = RelPath::parse(&self.path).unwrap_or_default();
+                    self.leave();
+                    return Ok(Some(Visit::Unreadable { path, reason: format!("names of the directory: {error}") }));
+                }
+            }
+        }
+    }
+
+    fn start(&mut self) -> Result<Visit, Errno> {
+        let stat = self.root.with(|fd| Stat::of_fd(fd))?;
+        self.enter(Arc::clone(&self.root), stat.clone());
+        let root = Arc::clone(&self.root);
+        Ok(Visit::Found(Found {
+            path: RelPath::root(),
+            stat,
+            parent: Arc::clone(&root),
+            directory: Some(root),
+            name: Vec::new(),
+        }))
+    }
+
+    fn enter(&mut self, handle: Arc<Handle>, stat: Stat) {
+        self.levels.push(Level {
+            path_bytes: self.path.len(),
+            stat,
+            handle: Some(handle),
+            names: None,
+            after: None,
+            done: false,
+        });
+        if let Some(above) = self.levels.len().checked_sub(OPEN_LEVELS + 1) {
+            self.set_names(above, None);
+            self.levels[above].handle = None;
+        }
+    }
+
+    fn leave(&mut self) {
+        let depth = self.levels.len() - 1;
+        self.set_names(depth, None);
+        self.levels.pop();
+    }
+
+    /// Keeps the account of the memory that names take.
+    fn set_names(&mut self, depth: usize, names: Option<Names>) {
+        let level = &mut self.levels[depth];
+        if let Some(old) = level.names.take() {
+            self.names_bytes -= old.bytes();
+            level.done = old.is_complete() && old.is_used_up();
+        }
+        self.names_bytes += names.as_ref().map_or(0, Names::bytes);
+        level.names = names;
+    }
+
+    fn next_name(&mut self, depth: usize) -> Result<Option<Vec<u8>>, Errno> {
+        loop {
+            let level = &mut self.levels[depth];
+            if let Some(name) = level.names.as_mut().and_then(Names::next) {
+                let name = name.to_vec();
+                level.after = Some(name.clone());
+                return Ok(Some(name));
+            }
+            if level.done || level.names.as_ref().is_some_and(Names::is_complete) {
+                return Ok(None);
+            }
+            self.set_names(depth, None);
+            let handle = self.reopened(depth)?;
+            let budget = (self.options.names_bytes.saturating_sub(self.names_bytes) / 2).max(NAMES_BYTES_MIN);
+            let after = self.levels[depth].after.clone();
+            let names = Names::read(&handle, after.as_deref(), budget, &mut self.buffer)?;
+            self.levels[depth].handle = Some(handle);
+            self.set_names(depth, Some(names));
+        }
+    }
+
+    /// The handle of a directory that gave it up: found again by its path from the root, and refused if it is another one now.
+    fn reopened(&self, depth: usize) -> Result<Arc<Handle>, Errno> {
+        let level = &self.levels[depth];
+        if let Some(handle) = &level.handle {
+            return Ok(Arc::clone(handle));
+        }
+        let mut handle = Arc::clone(&self.root);
+        let mut rest = &self.path[..level.path_bytes];
+        while !rest.is_empty() {
+            let end = step_bytes(rest);
+            handle = Arc::new(handle.open(&rest[..end], OFlags::RDONLY | OFlags::DIRECTORY)?);
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+        if handle.with(|fd| Stat::of_fd(fd))?.is_same_inode(&level.stat) { Ok(handle) } else { Err(Errno::STALE) }
+    }
+
+    fn visit(&mut self, name: &[u8]) -> Option<Visit> {
+        let level = self.levels.last()?;
+        self.path.truncate(level.path_bytes);
+        let parent = level.handle.clone()?;
+        let directory_path = RelPath::parse(&self.path).ok()?;
+        let path = match directory_path.join(name) {
+            Ok(path) => path,
+            Err(error) => return Some(Visit::Unreadable { path: directory_path, reason: format!("a name in it: {error}") }),
+        };
+        let stat = match parent.with(|fd| Stat::of_name(fd, name)) {
+            Ok(stat) => stat,
+            // Removed since it was listed: not a failure, it was not there when we came.
+            Err(Errno::NOENT) => return None,
+            Err(error) => return Some(Visit::Unreadable { path, reason: error.to_string() }),
+        };
+        if (self.options.is_excluded)(&path, stat.file_type == FileType::Directory) {
+            return None;
+        }
+        if stat.is_mount_root {
+            return Some(Visit::OtherMount { path });
+        }
+        let found = Found { path, stat, parent, directory: None, name: name.to_vec() };
+        if found.stat.file_type == FileType::Directory { self.visit_directory(found) } else { Some(Visit::Found(found)) }
+    }
+
+    fn visit_directory(&mut self, mut found: Found) -> Option<Visit> {
+        let opened = found.parent.open(&found.name, OFlags::RDONLY | OFlags::DIRECTORY);
+        match opened.and_then(|handle| Ok((handle.with(|fd| Stat::of_fd(fd))?, handle))) {
+            Ok((stat, handle)) => {
+                let handle = Arc::new(handle);
+                self.path.clear();
+                self.path.extend_from_slice(found.path.as_bytes());
+                self.enter(Arc::clone(&handle), stat.clone());
+                found.stat = stat;
+                found.directory = Some(handle);
+            }
+            Err(Errno::NOENT) => return None,
+            Err(Errno::XDEV) => return Some(Visit::OtherMount { path: found.path }),
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                return Some(Visit::Unreadable { path: found.path, reason: "it was replaced while it was read".into() });
+            }
+            // Its own attributes are known and kept; what is in it is missing, and said to be.
+            Err(error) => {
+                let reason = format!("directory: {error}");
+                self.queued = Some(Visit::Unreadable { path: found.path.clone(), reason });
+            }
+        }
+        Some(Visit::Found(found))
+    }
+
+    /// Extended attributes of what cannot be opened for them: symbolic links, special files, unreadable directories. Needs this
+    /// thread to have a working directory of its own, which the first call sees to.
+    pub fn xattrs(&mut self, found: &Found) -> Xattrs {
+        if found.name.is_empty() {
+            return super::attributes::xattrs_of_handle(&found.parent);
+        }
+        if let Err(error) = self.working_directory.enter(&found.parent) {
+            return Xattrs { list: Vec::new(), missing: Some(format!("extended attributes: {error}")) };
+        }
+        let xattrs = xattrs_of_name(&found.name);
+        match found.parent.with(|fd| Stat::of_name(fd, &found.name)) {
+            Ok(now) if now.is_same_inode(&found.stat) && !now.is_mount_root => xattrs,
+            // Another file took the name: these may be its attributes.
+            _ => Xattrs { list: Vec::new(), missing: Some("it was replaced while it was read".into()) },
+        }
+    }
+
+    /// Leaves the volume: a working directory is a handle too.
+    pub fn release(&mut self) {
+        self.working_directory.leave();
+    }
+}
+
+impl Drop for Walker {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// How many bytes of `rest` (whole names) one call resolves.
+fn step_bytes(rest: &[u8]) -> usize {
+    if rest.len() <= REOPEN_BYTES {
+        return rest.len();
+    }
+    let slash = |byte: &u8| *byte == b'/';
+    let before = rest[..REOPEN_BYTES].iter().rposition(slash);
+    before.or_else(|| rest.iter().position(slash)).unwrap_or(rest.len())
+}
+
+/// The thread's working directory, apart from that of the process.
+enum WorkingDirectory {
+    Shared,
+    Own,
+    Refused(Errno),
+}
+
+impl WorkingDirectory {
+    fn enter(&mut self, directory: &Handle) -> Result<(), Errno> {
+        if let Self::Shared = self {
+            *self = match unshare_working_directory() {
+                Ok(()) => Self::Own,
+                Err(error) => Self::Refused(error),
+            };
+        }
+        match self {
+            Self::Refused(error) => Err(*error),
+            _ => directory.with(|fd| rustix::process::fchdir(fd)),
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Self::Own = self {
+            // Nothing that can be done would help if even this fails; the thread's end gives it up in any case.
+            let _ = rustix::process::chdir(c"/");
+        }
+    }
+}
+
+/// Splits off this thread's working directory (and root, and umask, which it keeps) from those of the process.
+#[allow(unsafe_code)]
+fn unshare_working_directory() -> Result<(), Errno> {
+    // SAFETY: CLONE_FS alone leaves file descriptors and memory shared; no other thread relies on this one's working directory.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }
+}
