@@ -13,6 +13,7 @@ pub mod backup_storage;
 pub mod backup_verification_session;
 pub mod backup_verifier;
 pub mod condition;
+pub mod defaults;
 pub mod deletion;
 pub mod driver;
 pub mod duration;
@@ -35,6 +36,7 @@ mod schema;
 pub mod size;
 pub mod snapshot;
 pub mod usage_policy;
+pub mod validation;
 
 /// Kinds of the group `core.kubestash.com`.
 pub mod core {

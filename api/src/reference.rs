@@ -17,6 +17,15 @@ pub struct ObjectReference {
 }
 
 impl ObjectReference {
+    /// The same reference, meaning the same wherever it is read.
+    #[must_use]
+    pub fn absolute(&self, own_namespace: &str) -> Self {
+        Self {
+            name: self.name.clone(),
+            namespace: Some(self.namespace_or(own_namespace).to_owned()),
+        }
+    }
+
     /// The namespace to look in, for a reference made from `own_namespace`.
     pub fn namespace_or<'a>(&'a self, own_namespace: &'a str) -> &'a str {
         self.namespace
@@ -46,6 +55,20 @@ pub struct TypedObjectReference {
 }
 
 impl TypedObjectReference {
+    /// The same reference, meaning the same wherever it is read; an empty API group is no group.
+    #[must_use]
+    pub fn absolute(&self, own_namespace: &str) -> Self {
+        if *self == Self::not_applicable() {
+            return self.clone();
+        }
+        Self {
+            api_group: self.api_group.clone().filter(|group| !group.is_empty()),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+            namespace: Some(self.namespace_or(own_namespace).to_owned()),
+        }
+    }
+
     /// The namespace to look in, for a reference made from `own_namespace`.
     pub fn namespace_or<'a>(&'a self, own_namespace: &'a str) -> &'a str {
         self.namespace
