@@ -10,6 +10,7 @@ STATE=${HOLDFAST_CLUSTER:-/run/holdfast-cluster}
 KUBECONFIG_FILE=$STATE/kubeconfig
 CA_FILE=$STATE/pki/ca.crt
 NODES=(n1 n2)
+[[ $STATE =~ ^/[A-Za-z0-9._/-]+$ ]] || { echo "tests/cluster: HOLDFAST_CLUSTER must be an absolute path without spaces, not '$STATE'" >&2; exit 1; }
 
 # The host's side of the bridge; API server and S3 listen there, so that the host and every pod reach them alike.
 # Nothing listens on 0.0.0.0, and etcd only on the loopback, which no pod shares.
@@ -37,15 +38,24 @@ require_root() { [[ $EUID -eq 0 ]] || fail "needs root (network and mount namesp
 
 # A part of the cluster (control, s3, n1, n2) is one process, `part`, the first of a process namespace. It is found by its
 # command line, so that a lost or stale pid file never makes us miss one, or signal somebody else's process.
-part_pids() { # PATTERN: prints the pids (as this machine sees them) of the processes started as parts so named
+all_parts() { # prints PID STATE MARK of each, PID as this machine sees it
     local directory words
     for directory in /proc/[0-9]*; do
         mapfile -d '' -t words 2>/dev/null <"$directory/cmdline" || continue
-        [[ ${#words[@]} -ge 4 ]] || continue
-        # shellcheck disable=SC2053  # a pattern is wanted
-        [[ ${words[1]} == */tests/cluster/part && ${words[2]} == "$STATE" && ${words[3]} == $1 ]] && echo "${directory#/proc/}"
+        [[ ${#words[@]} -ge 4 && ${words[1]} == */tests/cluster/part ]] && echo "${directory#/proc/} ${words[2]} ${words[3]}"
     done
     return 0
+}
+
+part_pids() { # [MARK]: the pids of this cluster's parts, or of that one
+    all_parts | awk -v state="$STATE" -v mark="${1-}" '$2 == state && (mark == "" || $3 == mark) {print $1}'
+}
+
+# Bridge, addresses and cgroups exist once: two clusters would destroy each other.
+refuse_other_cluster() {
+    local other
+    other=$(all_parts | awk -v state="$STATE" '$2 != state {print $2; exit}')
+    [[ -z $other ]] || fail "another cluster runs on this machine in $other (HOLDFAST_CLUSTER=$other tests/cluster/down)"
 }
 
 # The one among them that is process 1 of its namespace; nsenter wants that one.
