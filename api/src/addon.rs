@@ -41,7 +41,7 @@ pub struct Task {
     pub function: Option<String>,
     /// How the data is stored.
     #[schemars(schema_with = "schema::plain_string")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
     /// What kind of worker does the work.
     #[serde(skip_serializing_if = "Option::is_none")]

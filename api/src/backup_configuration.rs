@@ -178,7 +178,7 @@ pub struct StorageStatus {
     pub ref_: Option<ObjectReference>,
     /// Ready or NotReady.
     #[schemars(schema_with = "schema::plain_string")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<BackupStoragePhase>,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -187,7 +187,7 @@ pub struct AzureBackend {
 pub struct BackupStorageStatus {
     /// Ready or NotReady.
     #[schemars(schema_with = "schema::plain_string")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<BackupStoragePhase>,
     /// Size of all repositories together, such as `12.222 MiB`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -13,6 +13,7 @@ pub mod backup_storage;
 pub mod backup_verification_session;
 pub mod backup_verifier;
 pub mod condition;
+pub mod crd;
 pub mod defaults;
 pub mod deletion;
 pub mod driver;

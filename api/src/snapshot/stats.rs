@@ -114,7 +114,7 @@ pub struct SolrStats {
     pub collection: Option<String>,
     /// Number of the backup.
     #[schemars(schema_with = "schema::plain_integer")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_id: Option<i64>,
     /// Name of the backup.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,7 +127,7 @@ pub struct SolrStats {
     pub start_time: Option<String>,
     /// Files of the index.
     #[schemars(schema_with = "schema::plain_integer")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index_file_count: Option<i64>,
     /// Size of the index in MB.
     #[serde(rename = "indexSizeMB", skip_serializing_if = "Option::is_none")]
