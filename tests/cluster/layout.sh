@@ -109,11 +109,14 @@ import_image() { # TAR
     done
 }
 
-wait_until() { # SECONDS DESCRIPTION COMMAND...
-    local deadline=$((SECONDS + $1)) description=$2
+wait_until() { # SECONDS DESCRIPTION COMMAND...: a command that returns 2 says that waiting is in vain
+    local deadline=$((SECONDS + $1)) description=$2 status
     shift 2
-    until "$@" >/dev/null 2>&1; do
-        [[ $SECONDS -lt $deadline ]] || fail "gave up waiting: $description"
+    while true; do
+        status=0
+        "$@" >/dev/null 2>&1 || status=$?
+        [[ $status -ne 0 ]] || return 0
+        [[ $status -ne 2 && $SECONDS -lt $deadline ]] || fail "gave up waiting for $description"
         sleep 0.1
     done
 }
