@@ -12,7 +12,6 @@ use crate::reference::{ObjectReference, ResourceFoundStatus, TypedObjectReferenc
 use crate::repository::RepositoryPhase;
 use crate::resource::resource;
 use crate::scheduler::{RetryConfig, SchedulerSpec};
-use crate::schema;
 
 resource! {
     /// What is backed up, where to, and when.
@@ -177,8 +176,7 @@ pub struct StorageStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ref_: Option<ObjectReference>,
     /// Ready or NotReady.
-    #[schemars(schema_with = "schema::plain_string")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<BackupStoragePhase>,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]

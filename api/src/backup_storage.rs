@@ -8,7 +8,6 @@ use crate::deletion::DeletionPolicy;
 use crate::offshoot::RuntimeSettings;
 use crate::offshoot::volume::VolumeSource;
 use crate::resource::resource;
-use crate::schema;
 use crate::usage_policy::UsagePolicy;
 
 resource! {
@@ -186,8 +185,7 @@ pub struct AzureBackend {
 #[serde(rename_all = "camelCase")]
 pub struct BackupStorageStatus {
     /// Ready or NotReady.
-    #[schemars(schema_with = "schema::plain_string")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<BackupStoragePhase>,
     /// Size of all repositories together, such as `12.222 MiB`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,15 +198,26 @@ pub struct BackupStorageStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Whether a storage can be used.
+/// Whether a storage can be used. The schema takes any word here; one that we do not know is as good as NotReady.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
+#[serde(from = "String")]
 pub enum BackupStoragePhase {
     /// It can.
     Ready,
     /// It cannot, or nobody knows yet.
     NotReady,
+}
+
+impl From<String> for BackupStoragePhase {
+    fn from(word: String) -> Self {
+        if word == "Ready" {
+            Self::Ready
+        } else {
+            Self::NotReady
+        }
+    }
 }
 
 /// A repository in a storage.

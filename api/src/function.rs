@@ -44,3 +44,47 @@ pub struct FunctionSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_settings: Option<ContainerRuntimeSettings>,
 }
+
+/// Annotation on a Function: the work of our agents that it stands for.
+pub const AGENT_TASK: &str = "holdfast.dev/agent-task";
+
+/// Work that our agents do, without a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgentTask {
+    /// Backing up files of volumes.
+    Backup,
+    /// Bringing files back into volumes.
+    Restore,
+}
+
+/// KubeStash's own functions for files: its catalog serves as it stands, whatever image it names.
+const KUBESTASH_FUNCTIONS: [(&str, AgentTask); 4] = [
+    ("pvc-backup", AgentTask::Backup),
+    ("workload-backup", AgentTask::Backup),
+    ("pvc-restore", AgentTask::Restore),
+    ("workload-restore", AgentTask::Restore),
+];
+
+impl Function {
+    /// The work of our agents that this function stands for: by its annotation, else by a name of KubeStash's catalog.
+    ///
+    /// None for work that agents of this version do not do.
+    pub fn agent_task(&self) -> Option<AgentTask> {
+        let annotations = self.metadata.annotations.as_ref();
+        match annotations
+            .and_then(|annotations| annotations.get(AGENT_TASK))
+            .map(String::as_str)
+        {
+            Some("backup") => Some(AgentTask::Backup),
+            Some("restore") => Some(AgentTask::Restore),
+            Some(_) => None,
+            None => {
+                let name = self.metadata.name.as_deref()?;
+                KUBESTASH_FUNCTIONS
+                    .into_iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, task)| task)
+            }
+        }
+    }
+}
