@@ -58,3 +58,7 @@ impl CheckReport {
         self.findings.is_empty()
     }
 }
+
+pub(crate) async fn run(_reader: &crate::reader::Reader, _options: CheckOptions, _progress: &CheckProgress) -> Result<CheckReport, crate::error::ReadError> {
+    unimplemented!()
+}

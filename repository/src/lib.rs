@@ -5,19 +5,31 @@
 pub mod codec;
 
 mod blob;
+mod blobs;
 mod check;
 mod compress;
+mod config;
+mod core;
+mod crypto;
 mod environment;
 mod error;
+mod features;
 mod fine;
 mod id;
 mod index;
+mod keys;
 mod lease;
+mod lock;
+mod pack;
 mod reader;
+mod refs;
 mod repository;
+mod sealed;
 mod secret;
 mod snapshot;
+mod state;
 pub mod store;
+mod view;
 mod writer;
 
 pub use blob::{BLOB_RAW_BYTES_MAX, BlobKind, BlobLocation, ChunkerParameters, FINE_STEP_BYTES, PackClass, PackName};
@@ -30,8 +42,9 @@ pub use id::{BlobId, KeyId, LeaseId, MasterKeyId, PackId, ParseIdError, Reposito
 pub use index::RunName;
 pub use lease::{Activity, Purpose};
 pub use reader::{Fetched, Reader};
-pub use repository::{InitReport, Repository, Snapshots};
+pub use repository::{InitReport, Repository};
 pub use secret::SecretBytes;
+pub use snapshot::listing::Snapshots;
 pub use snapshot::{SnapshotDraft, SnapshotRecord, SourceRecord, Statistics};
 pub use store::{Store, StoreError};
 pub use writer::{Added, Writer, WriterOptions};

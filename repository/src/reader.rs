@@ -1,70 +1,172 @@
 //! A reader: a lease, the index, blobs.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::blob::{BlobKind, BlobLocation, PackName};
+use crate::blobs::{Bad, Blobs};
 use crate::compress::Scratch;
-use crate::error::ReadError;
+use crate::core::Core;
+use crate::error::{ReadError, WriteError};
 use crate::fine::FineHashes;
 use crate::id::{BlobId, SnapshotId};
-use crate::repository::Snapshots;
-use crate::snapshot::SnapshotRecord;
+use crate::lease::{Lease, Purpose};
+use crate::pack::PackInfo;
+use crate::snapshot::listing::{self, Snapshots};
+use crate::snapshot::{Ending, EndingReason, SnapshotRecord};
+use crate::state;
+use crate::store::StoreError;
+use crate::view::View;
 
-/// Reads under a lease, so that no prune takes away what it reads.
+/// Reads under a lease, so that no prune takes away what it reads. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Reader {}
+pub struct Reader {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    core: Arc<Core>,
+    purpose: Purpose,
+    lease: Option<Lease>,
+    blobs: Blobs,
+    /// The index is loaded again at most once: a pack that is still missing then is lost.
+    reloaded: tokio::sync::Mutex<bool>,
+}
 
 /// A range of a pack, as stored: `Reader::decode` takes blobs out of it.
 #[derive(Debug, Clone)]
 pub struct Fetched {
-    /// Which pack.
-    pub pack: PackName,
-    /// Where it begins there.
-    pub offset: u64,
-    /// The sealed bytes.
-    pub bytes: Bytes,
+    info: PackInfo,
+    offset: u64,
+    bytes: Bytes,
 }
 
 impl Reader {
+    /// Takes a lease. A store that is read with read-only credentials gets none: then a prune might take away what is read,
+    /// which is found out and said, never restored as good.
+    pub(crate) async fn begin(core: Arc<Core>, purpose: Purpose) -> Result<Self, ReadError> {
+        let (lease, state) = match Lease::take(&core, &purpose).await {
+            Ok((lease, state)) => (Some(lease), state),
+            Err(WriteError::Store { source }) if source.is_refused_write() => {
+                tracing::warn!(error = %source, "reading without a lease: the store takes no writes");
+                (None, state::newest(&core).await?)
+            }
+            Err(error) => return Err(as_read_error(error)),
+        };
+        let view = View::load(&core, state).await?;
+        let blobs = Blobs::new(Arc::clone(&core), view);
+        Ok(Self { inner: Arc::new(Inner { core, purpose, lease, blobs, reloaded: tokio::sync::Mutex::new(false) }) })
+    }
+
     /// An accepted snapshot, read after this reader's lease.
-    pub async fn snapshot(&self, _id: &SnapshotId) -> Result<SnapshotRecord, ReadError> {
-        unimplemented!()
+    pub async fn snapshot(&self, id: &SnapshotId) -> Result<SnapshotRecord, ReadError> {
+        listing::accepted(&self.inner.core, &self.inner.blobs.view().state, id).await
     }
 
     /// Everything accepted.
     pub async fn snapshots(&self) -> Result<Snapshots, ReadError> {
-        unimplemented!()
+        listing::all(&self.inner.core, &self.inner.blobs.view().state).await
     }
 
-    /// A blob, its id verified.
-    pub async fn read_blob(&self, _kind: BlobKind, _id: &BlobId) -> Result<Bytes, ReadError> {
-        unimplemented!()
+    /// A blob, its id verified. What is missing is looked for once more in a freshly loaded index.
+    pub async fn read_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, ReadError> {
+        match self.inner.blobs.read(kind, id).await {
+            Err(error) if error.is_damage() && self.reload().await? => self.inner.blobs.read(kind, id).await,
+            result => result,
+        }
     }
 
     /// Where a blob is.
-    pub fn locate(&self, _id: &BlobId) -> Option<BlobLocation> {
-        unimplemented!()
+    pub fn locate(&self, id: &BlobId) -> Option<BlobLocation> {
+        self.inner.blobs.locate(id)
     }
 
     /// The fine hashes stored with a blob, if there are any.
-    pub async fn stored_fine_hashes(&self, _id: &BlobId) -> Result<Option<FineHashes>, ReadError> {
-        unimplemented!()
+    pub async fn stored_fine_hashes(&self, id: &BlobId) -> Result<Option<FineHashes>, ReadError> {
+        self.inner.blobs.fine_hashes(id).await
     }
 
-    /// One request for many blobs: plan ranges by `locate`, at most 64 MiB each.
-    pub async fn fetch(&self, _pack: PackName, _range: Range<u64>) -> Result<Fetched, ReadError> {
-        unimplemented!()
+    /// One request for many blobs: plan ranges by `locate`, at most 64 MiB each. If it fails with damage, read blob by blob:
+    /// `read_blob` knows other copies and a newer index.
+    pub async fn fetch(&self, pack: PackName, range: Range<u64>) -> Result<Fetched, ReadError> {
+        let view = self.inner.blobs.view();
+        let info = *view.index.pack(&pack).ok_or_else(|| ReadError::NotFound { what: pack.to_string() })?;
+        let bytes = self.inner.blobs.fetch(&info, range.clone()).await?;
+        Ok(Fetched { info, offset: range.start, bytes })
     }
 
     /// Opens one blob of a fetched range on the calling thread, its id verified. The result stands in `scratch`.
-    pub fn decode<'s>(&self, _fetched: &Fetched, _id: &BlobId, _location: &BlobLocation, _scratch: &'s mut Scratch) -> Result<&'s [u8], ReadError> {
-        unimplemented!()
+    pub fn decode<'s>(&self, fetched: &Fetched, id: &BlobId, location: &BlobLocation, scratch: &'s mut Scratch) -> Result<&'s [u8], ReadError> {
+        let range = location.range();
+        let sealed = (|| {
+            let from = usize::try_from(range.start.checked_sub(fetched.offset)?).ok()?;
+            let to = usize::try_from(range.end.checked_sub(fetched.offset)?).ok()?;
+            fetched.bytes.get(from..to)
+        })();
+        let sealed = sealed
+            .filter(|_| location.pack == fetched.info.name)
+            .ok_or_else(|| ReadError::NotFound { what: format!("blob {id} in the fetched range of {}", fetched.info.name) })?;
+        self.inner.blobs.open(&fetched.info, id, location, sealed, scratch)?;
+        Ok(&scratch.raw)
     }
 
-    /// Ends the lease.
+    /// True if the index was loaded again now: a prune may have moved what is missing.
+    async fn reload(&self) -> Result<bool, ReadError> {
+        let mut reloaded = self.inner.reloaded.lock().await;
+        if *reloaded {
+            return Ok(false);
+        }
+        let state = state::newest(&self.inner.core).await?;
+        self.inner.blobs.replace_view(View::load(&self.inner.core, state).await?);
+        *reloaded = true;
+        Ok(true)
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.inner.core
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.inner.blobs.view()
+    }
+
+    /// What turned out rotten so far.
+    pub(crate) fn found_bad(&self) -> Bad {
+        self.inner.blobs.bad()
+    }
+
+    /// Publishes what was found rotten, so that the next backup that sees the data heals it, and ends the lease. Both are best
+    /// effort: what was read is read.
     pub async fn close(self) -> Result<(), ReadError> {
-        unimplemented!()
+        let Some(lease) = &self.inner.lease else { return Ok(()) };
+        let bad = self.found_bad();
+        if !bad.is_empty() {
+            publish_bad(&self.inner.core, &bad).await.map_err(as_read_error)?;
+        }
+        let ending = Ending { reason: EndingReason::Done, by: self.inner.purpose.host.clone() };
+        ending.write(&self.inner.core, &lease.id).await.map_err(as_read_error)?;
+        Ok(())
+    }
+}
+
+/// Publishes rotten copies: writers treat them as absent from then on.
+pub(crate) async fn publish_bad(core: &Core, bad: &Bad) -> Result<(), WriteError> {
+    state::publish(core, |state| {
+        let mut next = state.clone();
+        bad.add_to(&mut next).then_some(next)
+    })
+    .await
+    .map(|_| ())
+}
+
+fn as_read_error(error: WriteError) -> ReadError {
+    match error {
+        WriteError::Read(error) => error,
+        WriteError::Store { source } => source.into(),
+        WriteError::TooNew { needs } => ReadError::TooNew { object: "state".to_owned(), needs },
+        other => ReadError::Store(StoreError::Corrupt { object: "lease".to_owned(), reason: other.to_string() }),
     }
 }

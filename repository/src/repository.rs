@@ -1,22 +1,39 @@
 //! A repository: made, opened, asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures::stream::StreamExt;
+use zeroize::Zeroizing;
+
 use crate::blob::ChunkerParameters;
-use crate::check::{CheckOptions, CheckProgress, CheckReport};
+use crate::check::{self, CheckOptions, CheckProgress, CheckReport};
+use crate::config::{self, Config, CutParameters};
+use crate::core::{self, Core, Created};
+use crate::crypto::{Key, Keys};
 use crate::environment::Environment;
 use crate::error::{InitError, OpenError, ReadError, WriteError};
-use crate::id::{RepositoryId, SnapshotId};
-use crate::lease::Purpose;
+use crate::features::Features;
+use crate::id::{KeyId, RepositoryId, SnapshotId};
+use crate::keys;
+use crate::lease::{Activity, Purpose};
 use crate::reader::Reader;
 use crate::secret::SecretBytes;
 use crate::snapshot::SnapshotRecord;
-use crate::store::Store;
+use crate::snapshot::listing::{self, Snapshots};
+use crate::state;
+use crate::store::{self, Store, StoreError};
 use crate::writer::{Writer, WriterOptions};
+
+/// More keys than anyone has passwords; each costs an Argon2.
+const KEYS_MAX: usize = 64;
 
 /// An open repository; clones share it.
 #[derive(Clone, Debug)]
-pub struct Repository {}
+pub struct Repository {
+    core: Arc<Core>,
+}
 
 /// What `init` did.
 #[derive(Debug)]
@@ -29,63 +46,200 @@ pub struct InitReport {
     pub conditional_create: bool,
 }
 
-/// The snapshots that readers accept.
-#[derive(Debug, Default)]
-pub struct Snapshots {
-    /// Oldest first, by end time.
-    pub readable: Vec<(SnapshotId, SnapshotRecord)>,
-    /// Accepted by name, not readable: named beside, never hidden.
-    pub unreadable: Vec<(SnapshotId, ReadError)>,
-}
-
 impl Repository {
-    /// Makes a repository, or finds that there is one that the password opens.
-    pub async fn init(_store: Arc<dyn Store>, _password: &SecretBytes, _environment: Environment) -> Result<InitReport, InitError> {
-        unimplemented!()
+    /// Makes a repository, or finds that there is one that the password opens. Of two at once one wins, and the other opens it.
+    pub async fn init(store: Arc<dyn Store>, password: &SecretBytes, environment: Environment) -> Result<InitReport, InitError> {
+        match store.head(config::NAME).await {
+            Err(StoreError::NotFound { .. }) => {}
+            Ok(_) => return Self::open_existing(store, password, environment).await,
+            Err(error) => return Err(error.into()),
+        }
+        let conditional_create = store::probe_conditional_create(store.as_ref(), &environment).await?;
+        if !conditional_create {
+            store.set_unconditional();
+        }
+        let master: Key = Zeroizing::new(environment.random());
+        let derived = Keys::derive(master);
+        let config = Config {
+            repository: RepositoryId(environment.random()),
+            master_key: derived.master_id,
+            features: Features::default(),
+            cut: CutParameters::FIRST,
+            created_ms: environment.clock.unix_ms(),
+            conditional_create,
+            extensions: BTreeMap::new(),
+        };
+        // The key first: a `config` whose key is missing could never be opened.
+        let key_name = Self::put_key(store.as_ref(), &environment, &derived, password).await?;
+        let object = Bytes::from(config.encode(&derived));
+        match core::create(store.as_ref(), &environment, config::NAME, &object).await? {
+            Created::Written => {
+                let core = Arc::new(Core::new(store, derived, environment, config));
+                state::ensure_first(&core).await.map_err(init_error)?;
+                Ok(InitReport { repository: Self { core }, created: true, conditional_create })
+            }
+            Created::Other(_) => {
+                // Another init won; our key is void, and opens nothing.
+                if let Err(error) = store.delete(&key_name).await {
+                    tracing::debug!(%error, "a void key stays");
+                }
+                Self::open_existing(store, password, environment).await
+            }
+        }
+    }
+
+    async fn put_key(store: &dyn Store, environment: &Environment, keys: &Keys, password: &SecretBytes) -> Result<String, InitError> {
+        let id = KeyId(environment.random());
+        let name = keys::object_name(&id);
+        let object = keys::wrap(environment, &id, &keys.master, password).map_err(init_error)?;
+        match core::create(store, environment, &name, &object.into()).await? {
+            Created::Written => Ok(name),
+            Created::Other(_) => Err(StoreError::Corrupt { object: name, reason: "someone else's bytes stand there".into() }.into()),
+        }
+    }
+
+    async fn open_existing(store: Arc<dyn Store>, password: &SecretBytes, environment: Environment) -> Result<InitReport, InitError> {
+        let repository = Self::open(store, password, environment).await.map_err(|error| match error {
+            OpenError::WrongPassword { location, .. } => InitError::Exists { location },
+            error => error.into(),
+        })?;
+        // An init that was cut off behind `config` is finished here.
+        state::ensure_first(&repository.core).await.map_err(init_error)?;
+        let conditional_create = repository.core.config.conditional_create;
+        Ok(InitReport { repository, created: false, conditional_create })
     }
 
     /// Opens.
-    pub async fn open(_store: Arc<dyn Store>, _password: &SecretBytes, _environment: Environment) -> Result<Self, OpenError> {
-        unimplemented!()
+    pub async fn open(store: Arc<dyn Store>, password: &SecretBytes, environment: Environment) -> Result<Self, OpenError> {
+        let object = match store.get(config::NAME).await {
+            Ok(object) => object,
+            Err(StoreError::NotFound { .. }) => return Err(OpenError::NotARepository { location: store.location() }),
+            Err(error) => return Err(error.into()),
+        };
+        let config = Config::decode(&object)?;
+        if let Some(needs) = config.features.missing_to_read() {
+            return Err(ReadError::TooNew { object: config::NAME.to_owned(), needs }.into());
+        }
+        let keys = find_master(store.as_ref(), &config, password).await?;
+        Config::authenticate(&object, &keys)?;
+        if !config.conditional_create {
+            store.set_unconditional();
+        }
+        Ok(Self { core: Arc::new(Core::new(store, keys, environment, config)) })
     }
 
     /// Its id.
     pub fn id(&self) -> RepositoryId {
-        unimplemented!()
+        self.core.config.repository
+    }
+
+    /// When it was made, milliseconds since 1970.
+    pub fn created_ms(&self) -> i64 {
+        self.core.config.created_ms
+    }
+
+    /// What the probe found at init: whether the store refuses to overwrite.
+    pub fn conditional_create(&self) -> bool {
+        self.core.config.conditional_create
+    }
+
+    /// Where it is, for people.
+    pub fn location(&self) -> String {
+        self.core.store.location()
     }
 
     /// How to cut.
     pub fn chunker(&self) -> ChunkerParameters {
-        unimplemented!()
+        self.core.config.cut.with_seed(self.core.keys.gear_seed)
     }
 
     /// Everything that readers accept now.
     pub async fn snapshots(&self) -> Result<Snapshots, ReadError> {
-        unimplemented!()
+        let state = state::newest(&self.core).await?;
+        listing::all(&self.core, &state).await
     }
 
     /// One accepted snapshot.
-    pub async fn snapshot(&self, _id: &SnapshotId) -> Result<SnapshotRecord, ReadError> {
-        unimplemented!()
+    pub async fn snapshot(&self, id: &SnapshotId) -> Result<SnapshotRecord, ReadError> {
+        let state = state::newest(&self.core).await?;
+        listing::accepted(&self.core, &state, id).await
     }
 
-    /// Takes a lease to write under.
+    /// Takes a lease to write under. Inside a tokio runtime: heartbeats, checkpoints and uploads are its tasks.
     pub async fn begin(&self, purpose: Purpose) -> Result<Writer, WriteError> {
         self.begin_with(purpose, WriterOptions::default()).await
     }
 
     /// Takes a lease to write under, with other bounds than the default.
-    pub async fn begin_with(&self, _purpose: Purpose, _options: WriterOptions) -> Result<Writer, WriteError> {
-        unimplemented!()
+    pub async fn begin_with(&self, purpose: Purpose, options: WriterOptions) -> Result<Writer, WriteError> {
+        Writer::begin(Arc::clone(&self.core), purpose, options).await
     }
 
-    /// Takes a lease to read under.
-    pub async fn reader(&self, _purpose: Purpose) -> Result<Reader, ReadError> {
-        unimplemented!()
+    /// Takes a lease to read under. Inside a tokio runtime.
+    pub async fn reader(&self, purpose: Purpose) -> Result<Reader, ReadError> {
+        Reader::begin(Arc::clone(&self.core), purpose).await
     }
 
-    /// Looks for what is missing or wrong.
-    pub async fn check(&self, _options: CheckOptions, _progress: &CheckProgress) -> Result<CheckReport, ReadError> {
-        unimplemented!()
+    /// Looks for what is missing or wrong, under a lease of its own.
+    pub async fn check(&self, options: CheckOptions, progress: &CheckProgress) -> Result<CheckReport, ReadError> {
+        let reader = self.reader(Purpose::new(Activity::Check, "")).await?;
+        let report = check::run(&reader, options, progress).await;
+        reader.close().await?;
+        report
+    }
+
+    /// Another password for the same master key.
+    pub async fn add_key(&self, password: &SecretBytes) -> Result<KeyId, WriteError> {
+        let id = KeyId(self.core.environment.random());
+        let object = keys::wrap(&self.core.environment, &id, &self.core.keys.master, password)?;
+        let name = keys::object_name(&id);
+        match core::create(self.core.store.as_ref(), &self.core.environment, &name, &object.into()).await? {
+            Created::Written => Ok(id),
+            Created::Other(_) => Err(StoreError::Corrupt { object: name, reason: "someone else's bytes stand there".into() }.into()),
+        }
+    }
+}
+
+/// The keys of the first password object that opens to the master key that `config` names. Others are void or of other passwords.
+async fn find_master(store: &dyn Store, config: &Config, password: &SecretBytes) -> Result<Keys, OpenError> {
+    let mut names = store.list("keys", None);
+    let mut ids = Vec::new();
+    while let Some(entry) = names.next().await {
+        if let Some(Ok(id)) = entry?.name.strip_prefix("keys/").map(str::parse::<KeyId>) {
+            ids.push(id);
+        }
+    }
+    drop(names);
+    ids.truncate(KEYS_MAX);
+    let mut damage = None;
+    for id in &ids {
+        let opened = match store.get(&keys::object_name(id)).await {
+            Ok(object) => keys::unwrap(id, &object, password),
+            Err(StoreError::NotFound { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        match opened {
+            Ok(Some(master)) => {
+                let keys = Keys::derive(master);
+                if keys.master_id == config.master_key {
+                    return Ok(keys);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => damage = Some(error),
+        }
+    }
+    match damage {
+        // Of keys none of which opens, the damaged one may be the right one.
+        Some(error) => Err(error.into()),
+        None => Err(OpenError::WrongPassword { location: store.location(), keys: ids.len() }),
+    }
+}
+
+fn init_error(error: WriteError) -> InitError {
+    match error {
+        WriteError::Store { source } => source.into(),
+        WriteError::Read(error) => OpenError::Read(error).into(),
+        other => StoreError::Corrupt { object: "init".to_owned(), reason: other.to_string() }.into(),
     }
 }

@@ -2,7 +2,54 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::{BlobId, SnapshotId};
+use crate::core::{Core, Created};
+use crate::error::WriteError;
+use crate::id::{BlobId, LeaseId, SnapshotId};
+use crate::sealed::ObjectKind;
+
+mod encoding;
+pub(crate) mod listing;
+
+pub(crate) fn object_name(lease: &LeaseId) -> String {
+    format!("snapshots/{lease}")
+}
+
+/// What stands at `snapshots/<lease>`: of a commit and an ending, one wins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SnapshotObject {
+    /// A snapshot.
+    Commit(Box<SnapshotRecord>),
+    /// The lease ended without one.
+    Ended(Ending),
+}
+
+/// A tombstone, or a reader's end mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) reason: EndingReason,
+    /// The host that wrote it.
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum EndingReason {
+    /// Its holder gave up.
+    Abandoned = 1,
+    /// A prune saw no heartbeat.
+    Fenced = 2,
+    /// A prune published while it was taken.
+    Stale = 3,
+    /// A reader is done.
+    Done = 4,
+}
+
+impl Ending {
+    /// Ends the lease, unless it has ended already.
+    pub(crate) async fn write(self, core: &Core, lease: &LeaseId) -> Result<Created, WriteError> {
+        core.write(ObjectKind::Snapshot, &object_name(lease), &SnapshotObject::Ended(self).encode()).await
+    }
+}
 
 /// One path in one volume.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,20 +1,44 @@
 //! A writer: a lease, what it knows to be stored, and what it adds.
+//!
+//! The order that keeps data safe: packs, then the runs that list them, then `snapshots/<lease>`; nothing names what is not stored.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures::executor::block_on;
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::blob::BlobKind;
+use crate::blob::{BLOB_RAW_BYTES_MAX, BlobKind, Encoding};
+use crate::blobs::Blobs;
 use crate::compress::Scratch;
-use crate::error::{CommitError, ReadError, WriteError};
+use crate::core::Core;
+use crate::error::{ReadError, WriteError};
 use crate::fine::FineHashes;
 use crate::id::{BlobId, LeaseId, SnapshotId};
-use crate::snapshot::{SnapshotDraft, SnapshotRecord};
+use crate::lease::{Lease, Purpose};
+use crate::lock::locked;
+use crate::snapshot::listing::{self, Snapshots};
+use crate::snapshot::{Ending, EndingReason, SnapshotRecord};
+use crate::view::View;
+
+mod commit;
+mod fine_places;
+mod refs;
+mod runs;
+mod uploads;
+
+use fine_places::FinePlaces;
+use runs::Runs;
+use uploads::Uploads;
 
 /// Bounds of one writer.
 #[derive(Debug, Clone, Copy)]
 pub struct WriterOptions {
     /// Data packs held at once, the open one included: each is up to 32 MiB of memory.
     pub data_packs: usize,
-    /// zstd level for data.
+    /// zstd level.
     pub compression_level: i32,
 }
 
@@ -33,93 +57,252 @@ pub struct Added {
     pub was_new: bool,
 }
 
+const KNOWN: Added = Added { stored_bytes: 0, was_new: false };
+
 /// Writes one snapshot. Clones share the lease; sync methods are for plain threads (never an async task: they may block),
 /// async ones for tasks.
 #[derive(Clone, Debug)]
-pub struct Writer {}
+pub struct Writer {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    core: Arc<Core>,
+    purpose: Purpose,
+    options: WriterOptions,
+    lease: Mutex<Option<Lease>>,
+    blobs: Blobs,
+    /// Blobs that this writer added, with their raw lengths: on their way up or stored.
+    added: Mutex<HashMap<BlobId, u32>>,
+    fine: Mutex<FinePlaces>,
+    uploads: Arc<Uploads>,
+    runs: tokio::sync::Mutex<Runs>,
+    closed: AtomicBool,
+}
 
 impl Writer {
-    /// Its lease; after a fence, another.
-    pub fn lease(&self) -> LeaseId {
-        unimplemented!()
+    pub(crate) async fn begin(core: Arc<Core>, purpose: Purpose, options: WriterOptions) -> Result<Self, WriteError> {
+        refuse_unknown_features(&core, &core.config.features)?;
+        let newest = crate::state::newest(&core).await?;
+        refuse_unknown_features(&core, &newest.features)?;
+        // Before any lease there must be a state: a lease without one means that states were lost.
+        if newest.number == 0 {
+            crate::state::ensure_first(&core).await?;
+        }
+        let (lease, state) = Lease::take(&core, &purpose).await?;
+        let view = View::load(&core, state).await?;
+        let inner = Arc::new(Inner {
+            blobs: Blobs::new(Arc::clone(&core), view),
+            uploads: Uploads::new(Arc::clone(&core), options.data_packs),
+            core,
+            purpose,
+            options,
+            lease: Mutex::new(Some(lease)),
+            added: Mutex::default(),
+            fine: Mutex::default(),
+            runs: tokio::sync::Mutex::default(),
+            closed: AtomicBool::new(false),
+        });
+        runs::keep(&inner);
+        Ok(Self { inner })
+    }
+
+    /// Its lease; after a fence, another. `None` once it is closed.
+    pub fn lease(&self) -> Option<LeaseId> {
+        self.inner.lease_id().ok()
     }
 
     /// The id of these bytes.
-    pub fn blob_id(&self, _kind: BlobKind, _raw: &[u8]) -> BlobId {
-        unimplemented!()
+    pub fn blob_id(&self, kind: BlobKind, raw: &[u8]) -> BlobId {
+        self.inner.core.keys.blob_id(kind, raw)
     }
 
     /// The fine hashes of a blob: from the same buffer as its id.
-    pub fn fine_hashes(&self, _raw: &[u8]) -> FineHashes {
-        unimplemented!()
+    pub fn fine_hashes(&self, raw: &[u8]) -> FineHashes {
+        FineHashes::of(&self.inner.core.keys.fine, raw)
     }
 
     /// Its raw length, if it is stored and may be used again (not condemned, doomed or bad), or was added by this writer.
-    pub fn known(&self, _id: &BlobId) -> Option<u32> {
-        unimplemented!()
+    pub fn known(&self, id: &BlobId) -> Option<u32> {
+        self.inner.known(id)
     }
 
     /// The fine hashes stored with a blob, if there are any.
-    pub async fn stored_fine_hashes(&self, _id: &BlobId) -> Result<Option<FineHashes>, ReadError> {
-        unimplemented!()
+    pub async fn stored_fine_hashes(&self, id: &BlobId) -> Result<Option<FineHashes>, ReadError> {
+        self.inner.blobs.fine_hashes(id).await
     }
 
     /// Compresses, seals and packs a blob, unless it is known. `id` must be `blob_id(kind, raw)`. Blocks while uploads are behind:
-    /// for plain threads.
-    pub fn add(&self, _kind: BlobKind, _id: BlobId, _raw: &[u8], _fine: Option<FineHashes>, _scratch: &mut Scratch) -> Result<Added, WriteError> {
-        unimplemented!()
+    /// for plain threads, never for tasks.
+    pub fn add(&self, kind: BlobKind, id: BlobId, raw: &[u8], fine: Option<FineHashes>, scratch: &mut Scratch) -> Result<Added, WriteError> {
+        let Some(raw_bytes) = self.inner.claim(kind, &id, raw)? else { return Ok(KNOWN) };
+        let added = self.inner.stopping(|| {
+            let (encoding, stored) = scratch.compress(raw, self.inner.options.compression_level)?;
+            let stored_bytes = self.inner.pack(kind, id, encoding, raw_bytes, stored)?;
+            if let Some(full) = fine.and_then(|hashes| self.inner.push_fine(&id, raw_bytes, &hashes)) {
+                self.inner.add_fine_batch(full)?;
+            }
+            Ok(Added { stored_bytes, was_new: true })
+        })?;
+        Ok(added)
     }
 
     /// The same from an async task; compresses on the calling thread.
     pub async fn add_async(
         &self,
-        _kind: BlobKind,
-        _id: BlobId,
-        _raw: &[u8],
-        _fine: Option<FineHashes>,
-        _scratch: &mut Scratch,
+        kind: BlobKind,
+        id: BlobId,
+        raw: &[u8],
+        fine: Option<FineHashes>,
+        scratch: &mut Scratch,
     ) -> Result<Added, WriteError> {
-        unimplemented!()
+        self.inner.add_async(kind, id, raw, fine, scratch).await
     }
 
     /// A snapshot, read after this writer's lease: a parent that is gone or damaged gives an error, and there is no parent then.
-    pub async fn snapshot(&self, _id: &SnapshotId) -> Result<SnapshotRecord, ReadError> {
-        unimplemented!()
+    pub async fn snapshot(&self, id: &SnapshotId) -> Result<SnapshotRecord, ReadError> {
+        listing::accepted(&self.inner.core, &self.inner.blobs.view().state, id).await
     }
 
     /// Everything accepted, read after this writer's lease: to find a parent in.
-    pub async fn snapshots(&self) -> Result<crate::repository::Snapshots, ReadError> {
-        unimplemented!()
+    pub async fn snapshots(&self) -> Result<Snapshots, ReadError> {
+        listing::all(&self.inner.core, &self.inner.blobs.view().state).await
     }
 
-    /// A stored blob (not one that is still on its way up), its id verified.
-    pub async fn read_blob(&self, _kind: BlobKind, _id: &BlobId) -> Result<Bytes, ReadError> {
-        unimplemented!()
+    /// A stored blob (not one that is still on its way up), its id verified. A copy that turns out rotten is not `known` any more.
+    pub async fn read_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, ReadError> {
+        self.inner.blobs.read(kind, id).await
     }
 
     /// Everything added so far is uploaded and indexed when this returns: an interrupted backup resumes from here.
     pub async fn checkpoint(&self) -> Result<(), WriteError> {
-        unimplemented!()
+        self.inner.checkpoint().await
     }
 
-    /// Bytes handed to the store so far.
+    /// Bytes that the store has taken so far.
     pub fn stored_bytes(&self) -> u64 {
-        unimplemented!()
+        self.inner.uploads.stored_bytes()
     }
 
-    /// Commits. `refs()` gives every blob that the snapshot needs (data, bundles, catalog segments, extent lists; not fine hashes
-    /// and not refs), strictly sorted, with how many of its raw bytes are used; it is called again after a fence.
-    /// On `CommitError::Gone` the writer lives on: add what is missing and commit again.
-    pub async fn commit<I, F>(&self, _draft: SnapshotDraft, _refs: F) -> Result<SnapshotId, CommitError>
-    where
-        F: Fn() -> I + Send,
-        I: Iterator<Item = (BlobId, u64)> + Send,
-    {
-        unimplemented!()
-    }
-
-    /// Ends without a snapshot: what is uploaded and indexed stays for the next backup to find until a prune.
+    /// Ends without a snapshot. What was checkpointed stays stored, and no later backup finds it unless it adopts it by sending the
+    /// same blobs: call `checkpoint` first only to bound what a *retry under the same writer* sends again.
     pub async fn abandon(&self) -> Result<(), WriteError> {
-        unimplemented!()
+        let lease = self.inner.lease_id()?;
+        self.inner.closed.store(true, Ordering::Release);
+        let ending = Ending { reason: EndingReason::Abandoned, by: self.inner.purpose.host.clone() };
+        ending.write(&self.inner.core, &lease).await?;
+        self.inner.close();
+        Ok(())
+    }
+}
+
+fn refuse_unknown_features(core: &Core, features: &crate::features::Features) -> Result<(), WriteError> {
+    match features.missing_to_write() {
+        Some(needs) => {
+            tracing::debug!(location = core.store.location(), needs, "refusing to write");
+            Err(WriteError::TooNew { needs })
+        }
+        None => Ok(()),
+    }
+}
+
+impl Inner {
+    fn lease_id(&self) -> Result<LeaseId, WriteError> {
+        locked(&self.lease).as_ref().map(|lease| lease.id).ok_or(WriteError::Closed)
+    }
+
+    /// Drops the lease, and with it its heartbeats.
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        locked(&self.lease).take();
+    }
+
+    fn known(&self, id: &BlobId) -> Option<u32> {
+        locked(&self.added).get(id).copied().or_else(|| self.blobs.usable(id).map(|location| location.raw_bytes))
+    }
+
+    /// The blob's length if the caller is to store it: exactly one of the threads that meet a new blob is told so.
+    fn claim(&self, kind: BlobKind, id: &BlobId, raw: &[u8]) -> Result<Option<u32>, WriteError> {
+        if raw.len() > BLOB_RAW_BYTES_MAX {
+            return Err(WriteError::TooLarge { bytes: raw.len(), limit_bytes: BLOB_RAW_BYTES_MAX });
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(WriteError::Closed);
+        }
+        self.uploads.check()?;
+        debug_assert_eq!(self.core.keys.blob_id(kind, raw), *id, "an id of other bytes");
+        if self.blobs.usable(id).is_some() {
+            return Ok(None);
+        }
+        let raw_bytes = raw.len() as u32;
+        let claimed = locked(&self.added).insert(*id, raw_bytes).is_none();
+        Ok(claimed.then_some(raw_bytes))
+    }
+
+    /// A failure after the claim stops the writer: others already count on the blob.
+    fn stopping<T>(&self, store: impl FnOnce() -> Result<T, WriteError>) -> Result<T, WriteError> {
+        store().inspect_err(|error| self.uploads.stop(error))
+    }
+
+    /// Into the open pack; waits for room on the calling thread.
+    fn pack(&self, kind: BlobKind, id: BlobId, encoding: Encoding, raw_bytes: u32, stored: &[u8]) -> Result<u32, WriteError> {
+        let mut room: Option<OwnedSemaphorePermit> = None;
+        loop {
+            if let Some(entry) = self.uploads.push(&mut room, kind, id, encoding, raw_bytes, stored)? {
+                return Ok(entry.stored_bytes);
+            }
+            room = Some(block_on(self.uploads.room(kind.class()))?);
+        }
+    }
+
+    async fn pack_async(&self, kind: BlobKind, id: BlobId, encoding: Encoding, raw_bytes: u32, stored: &[u8]) -> Result<u32, WriteError> {
+        let mut room: Option<OwnedSemaphorePermit> = None;
+        loop {
+            if let Some(entry) = self.uploads.push(&mut room, kind, id, encoding, raw_bytes, stored)? {
+                return Ok(entry.stored_bytes);
+            }
+            room = Some(self.uploads.room(kind.class()).await?);
+        }
+    }
+
+    async fn add_async(
+        &self,
+        kind: BlobKind,
+        id: BlobId,
+        raw: &[u8],
+        fine: Option<FineHashes>,
+        scratch: &mut Scratch,
+    ) -> Result<Added, WriteError> {
+        let Some(raw_bytes) = self.claim(kind, &id, raw)? else { return Ok(KNOWN) };
+        // A task that is cancelled here leaves a claim without a blob: the guard stops the writer, so nothing counts on it.
+        let guard = ClaimGuard { uploads: &self.uploads, id, done: false };
+        let (encoding, stored) = scratch.compress(raw, self.options.compression_level)?;
+        let stored_bytes = self.pack_async(kind, id, encoding, raw_bytes, stored).await?;
+        if let Some(full) = fine.and_then(|hashes| self.push_fine(&id, raw_bytes, &hashes)) {
+            self.add_fine_batch_async(full).await?;
+        }
+        guard.done();
+        Ok(Added { stored_bytes, was_new: true })
+    }
+}
+
+struct ClaimGuard<'u> {
+    uploads: &'u Uploads,
+    id: BlobId,
+    done: bool,
+}
+
+impl ClaimGuard<'_> {
+    fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for ClaimGuard<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.uploads.stop(&WriteError::Internal { what: format!("adding blob {} failed or was cancelled", self.id) });
+        }
     }
 }

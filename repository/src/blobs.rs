@@ -1,0 +1,171 @@
+//! Reading blobs under a view: copies tried in turn, every id verified, what is rotten remembered.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use crate::blob::{BlobKind, BlobLocation, PackName};
+use crate::compress::Scratch;
+use crate::core::Core;
+use crate::error::ReadError;
+use crate::fine::{self, FineHashes};
+use crate::id::BlobId;
+use crate::lock::locked;
+use crate::pack::{self, PackInfo};
+use crate::state::State;
+use crate::store::StoreError;
+use crate::view::View;
+
+/// Copies that turned out rotten or missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Bad {
+    pub(crate) blobs: BTreeSet<(BlobId, PackName)>,
+    pub(crate) packs: BTreeSet<PackName>,
+}
+
+impl Bad {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.blobs.is_empty() && self.packs.is_empty()
+    }
+
+    /// Adds to a state; false if it says all of this already.
+    pub(crate) fn add_to(&self, state: &mut State) -> bool {
+        let before = state.bad_blobs.len() + state.bad_packs.len();
+        state.bad_blobs.extend(self.blobs.iter().copied());
+        state.bad_packs.extend(self.packs.iter().copied());
+        state.bad_blobs.len() + state.bad_packs.len() > before
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    core: Arc<Core>,
+    view: Mutex<Arc<View>>,
+    bad: Mutex<Bad>,
+    scratches: Mutex<Vec<Scratch>>,
+    /// The fine-hash blob read last: neighbours in a file are neighbours in it.
+    last_fine: Mutex<Option<(BlobId, Bytes)>>,
+}
+
+impl Blobs {
+    pub(crate) fn new(core: Arc<Core>, view: View) -> Self {
+        Self {
+            core,
+            view: Mutex::new(Arc::new(view)),
+            bad: Mutex::default(),
+            scratches: Mutex::default(),
+            last_fine: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&locked(&self.view))
+    }
+
+    pub(crate) fn replace_view(&self, view: View) {
+        *locked(&self.view) = Arc::new(view);
+    }
+
+    pub(crate) fn bad(&self) -> Bad {
+        locked(&self.bad).clone()
+    }
+
+    /// A copy that a new snapshot may use: not condemned, doomed or bad, and not found rotten by us either.
+    pub(crate) fn usable(&self, id: &BlobId) -> Option<BlobLocation> {
+        let view = self.view();
+        let bad = locked(&self.bad);
+        view.index
+            .find(id)
+            .map(|found| found.location)
+            .filter(|location| view.state.usable(&location.pack) && !view.state.bad_blobs.contains(&(*id, location.pack)))
+            .find(|location| !bad.blobs.contains(&(*id, location.pack)) && !bad.packs.contains(&location.pack))
+    }
+
+    /// Where the best copy is.
+    pub(crate) fn locate(&self, id: &BlobId) -> Option<BlobLocation> {
+        self.usable(id).or_else(|| self.view().index.find(id).next().map(|found| found.location))
+    }
+
+    /// From any copy that is good.
+    pub(crate) async fn read(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, ReadError> {
+        let view = self.view();
+        let mut last = None;
+        for found in view.index.find(id).filter(|found| found.location.kind == kind) {
+            match self.read_copy(found.info, id, &found.location).await {
+                Ok(raw) => return Ok(raw),
+                Err(error) if error.is_damage() => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| absent(&view, id)))
+    }
+
+    async fn read_copy(&self, info: &PackInfo, id: &BlobId, location: &BlobLocation) -> Result<Bytes, ReadError> {
+        let sealed = self.fetch(info, location.range()).await?;
+        let mut scratch = locked(&self.scratches).pop().unwrap_or_default();
+        let opened = self.open(info, id, location, &sealed, &mut scratch).map(|()| Bytes::copy_from_slice(&scratch.raw));
+        locked(&self.scratches).push(scratch);
+        opened
+    }
+
+    /// Into `scratch.raw`; a copy that is not what it should be is remembered.
+    pub(crate) fn open(&self, info: &PackInfo, id: &BlobId, location: &BlobLocation, sealed: &[u8], scratch: &mut Scratch) -> Result<(), ReadError> {
+        pack::open_blob(&self.core.keys, &info.salt, id, location, sealed, scratch).inspect_err(|_| {
+            locked(&self.bad).blobs.insert((*id, location.pack));
+        })
+    }
+
+    /// A range of a pack. If it cannot be had, the pack's length tells whether it is the pack that is wrong or the store.
+    pub(crate) async fn fetch(&self, info: &PackInfo, range: Range<u64>) -> Result<Bytes, ReadError> {
+        let name = info.name.to_string();
+        let error = match self.core.store.get_range(&name, range).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => error,
+        };
+        let reason = match &error {
+            StoreError::NotFound { .. } => "it is missing".to_owned(),
+            error if error.is_ambiguous() => match self.core.store.head(&name).await {
+                Ok(bytes) if bytes != info.object_bytes => format!("it has {bytes} bytes instead of {}", info.object_bytes),
+                _ => return Err(error.clone().into()),
+            },
+            _ => return Err(error.into()),
+        };
+        locked(&self.bad).packs.insert(info.name);
+        Err(ReadError::damaged(name, reason))
+    }
+
+    /// The fine hashes stored with a blob, if there are any that can be read: without them a change costs more, nothing else.
+    pub(crate) async fn fine_hashes(&self, id: &BlobId) -> Result<Option<FineHashes>, ReadError> {
+        let view = self.view();
+        let Some((blob, offset)) = view.index.find(id).find_map(|found| {
+            let place = found.fine?;
+            Some((*view.index.fine_blob(place)?, place.offset))
+        }) else {
+            return Ok(None);
+        };
+        let cached = locked(&self.last_fine).as_ref().filter(|(last, _)| *last == blob).map(|(_, raw)| raw.clone());
+        let raw = match cached {
+            Some(raw) => raw,
+            None => match self.read(BlobKind::FineHashes, &blob).await {
+                Ok(raw) => raw,
+                Err(error) if error.is_damage() => {
+                    tracing::warn!(%blob, %error, "fine hashes cannot be read");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let hashes = fine::record_at(&raw, offset, id).map_err(|error| ReadError::damaged(format!("fine hashes {blob}"), error.to_string()))?;
+        *locked(&self.last_fine) = Some((blob, raw));
+        Ok(Some(hashes))
+    }
+}
+
+fn absent(view: &View, id: &BlobId) -> ReadError {
+    match view.unreadable_runs.first() {
+        None => ReadError::NotFound { what: format!("blob {id}") },
+        Some((run, error)) => ReadError::damaged(run.to_string(), format!("blob {id} may be listed in it, and it cannot be read: {error}")),
+    }
+}

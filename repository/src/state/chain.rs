@@ -1,0 +1,86 @@
+//! Finding the newest state, and publishing the one after it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::stream::StreamExt;
+
+use super::{State, object_name};
+use crate::core::{Core, Created};
+use crate::error::{ReadError, WriteError};
+use crate::sealed::ObjectKind;
+
+/// Lost races of one publish. Each means that someone else published.
+const RACES_MAX: u32 = 64;
+const RACE_WAIT_MS_MAX: u16 = 500;
+
+/// The newest state. Only a repository in which nothing was ever begun has none: then it is the first one, as if published.
+pub(crate) async fn newest(core: &Core) -> Result<State, ReadError> {
+    let seen = core.newest_seen.load(Ordering::Relaxed);
+    let seen_name = object_name(seen);
+    let mut names = core.store.list("state", (seen > 0).then_some(seen_name.as_str()));
+    let mut highest = (seen > 0).then_some(seen);
+    while let Some(entry) = names.next().await {
+        // A name that is no state's is not ours to judge.
+        highest = highest.max(entry?.name.strip_prefix("state/").and_then(parse_number));
+    }
+    let Some(number) = highest else {
+        return first(core).await;
+    };
+    let name = object_name(number);
+    let content = core.read(ObjectKind::State, &name).await?;
+    let state = State::decode(&content).map_err(|error| ReadError::damaged(&name, error.to_string()))?;
+    if state.number != number {
+        return Err(ReadError::damaged(&name, "it says it is another state"));
+    }
+    if let Some(needs) = state.features.missing_to_read() {
+        return Err(ReadError::TooNew { object: name, needs });
+    }
+    core.saw_state(number);
+    Ok(state)
+}
+
+fn parse_number(text: &str) -> Option<u64> {
+    let number = u64::from_str_radix(text, 16).ok()?;
+    (object_name(number).strip_prefix("state/") == Some(text)).then_some(number)
+}
+
+/// No state: init was cut off before its first, or all states were lost. Leases are taken only after the first state stands,
+/// so a lease without any state means loss; going on as if nothing were condemned or forgotten would not be safe.
+async fn first(core: &Core) -> Result<State, ReadError> {
+    match core.store.list("leases", None).next().await {
+        None => Ok(State::default()),
+        Some(Ok(_)) => Err(ReadError::damaged("state", "there are leases, and no state is left")),
+        Some(Err(error)) => Err(error.into()),
+    }
+}
+
+/// Publishes the first state unless there is one: before any lease.
+pub(crate) async fn ensure_first(core: &Core) -> Result<(), WriteError> {
+    let first = State::default();
+    // Whose first state it is does not matter: they are all the same.
+    core.write(ObjectKind::State, &object_name(0), &first.encode()).await.map(|_| ())
+}
+
+/// Publishes what `change` makes of the newest state, or nothing if `change` finds nothing to do. `change` is called again after
+/// each lost race, with the state that won: it merges, it never assumes.
+pub(crate) async fn publish(core: &Core, change: impl Fn(&State) -> Option<State> + Send + Sync) -> Result<State, WriteError> {
+    for _ in 0..RACES_MAX {
+        let current = newest(core).await?;
+        if let Some(needs) = current.features.missing_to_write() {
+            return Err(WriteError::TooNew { needs });
+        }
+        let Some(mut next) = change(&current) else {
+            return Ok(current);
+        };
+        next.number = current.number + 1;
+        assert!(next.floor >= current.floor && next.prune_epoch >= current.prune_epoch, "a state that goes back");
+        if core.write(ObjectKind::State, &object_name(next.number), &next.encode()).await? == Created::Written {
+            core.saw_state(next.number);
+            return Ok(next);
+        }
+        let wait_ms = u16::from_le_bytes(core.environment.random()) % RACE_WAIT_MS_MAX;
+        core.environment.clock.sleep(Duration::from_millis(wait_ms.into())).await;
+    }
+    Err(WriteError::Internal { what: format!("state: {RACES_MAX} publishes of others came first") })
+}

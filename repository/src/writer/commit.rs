@@ -1,0 +1,174 @@
+//! Steps 3 to 5 of a writer: commit, look whether readers accept it, publish; and a new lease for one that was fenced while alive.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::stream::{self, StreamExt};
+
+use super::runs::Runs;
+use super::{Inner, Writer, locked};
+use crate::blob::PackName;
+use crate::core::Created;
+use crate::error::{CommitError, WriteError};
+use crate::id::{BlobId, LeaseId, SnapshotId};
+use crate::index::{Run, RunName};
+use crate::lease::Lease;
+use crate::sealed::ObjectKind;
+use crate::snapshot::{self, SnapshotDraft, SnapshotObject, SnapshotRecord};
+use crate::state::{self, State};
+use crate::view::{self, View};
+
+/// How often one backup may be fenced: each costs a fence time, so this is hours of bad network.
+const FENCES_MAX: u32 = 8;
+const EXTENSIONS_BYTES_MAX: usize = 1 << 20;
+/// Packs looked at at once after a fence.
+const AT_ONCE: usize = 16;
+
+impl Writer {
+    /// Commits. `refs()` gives every blob that the snapshot needs (data, bundles, catalog segments, extent lists; not fine hashes
+    /// and not refs), strictly sorted, with how many of its raw bytes are used; it is called again after a fence.
+    /// On `CommitError::Gone` the writer lives on: add what is missing and commit again.
+    pub async fn commit<I, F>(&self, draft: SnapshotDraft, refs: F) -> Result<SnapshotId, CommitError>
+    where
+        F: Fn() -> I + Send,
+        I: Iterator<Item = (BlobId, u64)> + Send,
+    {
+        let inner = &self.inner;
+        check_draft(&draft)?;
+        for _ in 0..FENCES_MAX {
+            let lease = inner.lease_id()?;
+            inner.check_refs(refs(), draft.sources.iter().filter_map(|source| source.catalog))?;
+            let root = inner.write_refs(refs()).await?;
+            inner.checkpoint().await?;
+            if inner.put_snapshot(lease, &draft, root).await? {
+                inner.publish(lease).await;
+                inner.close();
+                return Ok(lease);
+            }
+            tracing::warn!(%lease, "fenced while alive; going on under a new lease");
+            inner.renew().await?;
+        }
+        Err(CommitError::Fenced { times: FENCES_MAX })
+    }
+}
+
+fn check_draft(draft: &SnapshotDraft) -> Result<(), WriteError> {
+    let bytes: usize = draft.extensions.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > EXTENSIONS_BYTES_MAX {
+        return Err(WriteError::TooLarge { bytes, limit_bytes: EXTENSIONS_BYTES_MAX });
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// True if the snapshot is committed: it stands under its name, and readers of the newest state accept it. False if fenced.
+    async fn put_snapshot(&self, lease: LeaseId, draft: &SnapshotDraft, refs: BlobId) -> Result<bool, WriteError> {
+        let runs = self.runs.lock().await.written.iter().map(|(run, _)| *run).collect();
+        let record = self.record(draft, refs, runs);
+        let content = SnapshotObject::Commit(Box::new(record)).encode();
+        let written = self.core.write(ObjectKind::Snapshot, &snapshot::object_name(&lease), &content).await?;
+        // Whatever else stands there, a tombstone or rubbish, it is not our commit.
+        if written != Created::Written {
+            return Ok(false);
+        }
+        // The floor may have passed a lease that was fenced, and whose tombstone was cleaned up since.
+        Ok(state::newest(&self.core).await?.accepts(&lease))
+    }
+
+    fn record(&self, draft: &SnapshotDraft, refs: BlobId, runs: Vec<RunName>) -> SnapshotRecord {
+        let draft = draft.clone();
+        SnapshotRecord {
+            host: draft.host,
+            sources: draft.sources,
+            session: draft.session,
+            component: draft.component,
+            start_ms: draft.start_ms,
+            end_ms: self.core.environment.clock.unix_ms(),
+            scan_ms: draft.scan_ms,
+            parent: draft.parent,
+            refs,
+            runs,
+            statistics: draft.statistics,
+            extensions: draft.extensions,
+        }
+    }
+
+    /// Lists the snapshot and its runs in the next state, and those of other commits that no state lists. If this fails the
+    /// snapshot stands all the same: whoever comes next takes its runs over.
+    async fn publish(&self, lease: LeaseId) {
+        let mut commits: BTreeMap<LeaseId, Vec<(RunName, u64)>> = self.blobs.view().adopted.clone();
+        commits.insert(lease, self.runs.lock().await.written.clone());
+        let bad = self.blobs.bad();
+        let published = state::publish(&self.core, |state| {
+            let mut next = state.clone();
+            let mut changed = bad.add_to(&mut next);
+            for (commit, runs) in &commits {
+                changed |= list(&mut next, commit, runs);
+            }
+            changed.then_some(next)
+        });
+        if let Err(error) = published.await {
+            tracing::warn!(snapshot = %lease, %error, "committed, and not listed in a state yet; the next writer lists it");
+        }
+    }
+
+    /// A fenced writer that lives: a new lease, the newest index, and of its own packs those that are still there and may be used.
+    async fn renew(&self) -> Result<(), WriteError> {
+        let mut runs = self.runs.lock().await;
+        locked(&self.lease).take();
+        let (lease, state) = Lease::take(&self.core, &self.purpose).await?;
+        let id = lease.id;
+        *locked(&self.lease) = Some(lease);
+        let view = View::load(&self.core, state).await?;
+
+        let mut survivors = Vec::new();
+        for (name, _) in std::mem::take(&mut *runs).written {
+            match view::read_run(&self.core, &name).await {
+                Ok((run, _)) => survivors.push(self.survivors(&view.state, run).await?),
+                // Cleaned up with the fenced lease: what it listed counts as gone.
+                Err(error) if error.is_damage() => tracing::warn!(run = %name, %error, "own run is gone"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.blobs.replace_view(view);
+        let added: HashMap<BlobId, u32> =
+            survivors.iter().flat_map(|run: &Run| run.entries.iter().map(|entry| (entry.blob.id, entry.blob.raw_bytes))).collect();
+        *locked(&self.added) = added;
+        let mut renewed = Runs::default();
+        for run in survivors.iter().filter(|run| !run.entries.is_empty()) {
+            self.write_run(id, &mut renewed, run).await.inspect_err(|error| self.uploads.stop(error))?;
+        }
+        *runs = renewed;
+        Ok(())
+    }
+
+    /// The part of a run whose packs no prune has condemned and that are still there. Looked at under the new lease: a prune that
+    /// condemns them from now on waits for it.
+    async fn survivors(&self, state: &State, mut run: Run) -> Result<Run, WriteError> {
+        let mut lives = HashMap::new();
+        let mut heads = stream::iter(run.packs.iter().map(|pack| async move { (pack, self.core.store.head(&pack.name.to_string()).await) }))
+            .buffered(AT_ONCE);
+        while let Some((pack, head)) = heads.next().await {
+            let there = match head {
+                Ok(bytes) => bytes == pack.object_bytes,
+                Err(crate::store::StoreError::NotFound { .. }) => false,
+                Err(error) => return Err(error.into()),
+            };
+            lives.insert(pack.name, there && state.usable(&pack.name));
+        }
+        drop(heads);
+        let names: Vec<PackName> = run.packs.iter().map(|pack| pack.name).collect();
+        run.entries.retain(|entry| lives.get(&names[entry.pack as usize]).copied().unwrap_or(false));
+        Ok(run)
+    }
+}
+
+/// Lists an accepted commit and its runs; false if there is nothing to do.
+fn list(next: &mut State, commit: &LeaseId, runs: &[(RunName, u64)]) -> bool {
+    // A commit that was forgotten since must not come back.
+    if !next.accepts(commit) || next.listed.contains(commit) {
+        return false;
+    }
+    next.listed.insert(*commit);
+    next.runs.extend(runs.iter().copied());
+    true
+}

@@ -1,0 +1,230 @@
+//! One process's way to the world: late, lossy, and it may be the last thing that process does.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+use holdfast_repository::StoreError;
+use holdfast_repository::store::{ObjectEntry, Store};
+use tokio::sync::Notify;
+
+use crate::chance::Chance;
+use crate::world::{Faults, World};
+
+/// A process: dead for good once it crashed, whatever tasks of it are still about.
+#[derive(Debug, Default)]
+pub struct Life {
+    dead: AtomicBool,
+    pub died: Notify,
+}
+
+impl Life {
+    fn end(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+        self.died.notify_waiters();
+        self.died.notify_one();
+    }
+}
+
+pub struct ProcessStore {
+    pub world: Arc<World>,
+    pub host: String,
+    pub life: Arc<Life>,
+    pub chance: Chance,
+    pub faults: Faults,
+    /// The oracle sees everything at once and writes nothing.
+    pub oracle: bool,
+}
+
+impl fmt::Debug for ProcessStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "simulated store of {}", self.host)
+    }
+}
+
+fn lost(name: &str) -> StoreError {
+    StoreError::Unreachable { object: name.to_owned(), source: Arc::new(std::io::Error::other("simulated: no answer")) }
+}
+
+fn exists(name: &str) -> StoreError {
+    StoreError::AlreadyExists { object: name.to_owned() }
+}
+
+impl ProcessStore {
+    fn note(&self, what: &str, name: &str, how: &str) {
+        self.world.note(format!("{} {what} {name}: {how}", self.host));
+    }
+
+    async fn die(&self, what: &str, name: &str) -> ! {
+        self.note(what, name, "CRASH");
+        self.life.end();
+        std::future::pending::<std::convert::Infallible>().await;
+        unreachable!("a dead process does not come back")
+    }
+
+    /// The way there or back.
+    async fn travel(&self) {
+        if self.oracle {
+            return;
+        }
+        let stalled = self.chance.hits(self.faults.stalled);
+        let ms = if stalled { self.chance.below(20 * 60_000) } else { 1 + self.chance.below(60) };
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        if self.life.dead.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn read<T>(&self, what: &str, name: &str, look: impl FnOnce() -> Result<T, StoreError> + Send) -> Result<T, StoreError> {
+        self.travel().await;
+        if !self.oracle {
+            if self.chance.hits(self.faults.crash) {
+                self.die(what, name).await;
+            }
+            if self.chance.hits(self.faults.failed_read) {
+                self.note(what, name, "failed");
+                return Err(lost(name));
+            }
+        }
+        let answer = look();
+        self.travel().await;
+        answer
+    }
+
+    fn look(&self, name: &str) -> Result<Bytes, StoreError> {
+        let objects = self.world.objects.lock().unwrap();
+        objects.get(name).cloned().ok_or_else(|| StoreError::NotFound { object: name.to_owned() })
+    }
+
+    /// Done when nobody waits for it any more: a zombie's write, a proxy's second try.
+    fn create_later(&self, name: &str, content: Bytes) {
+        let (world, name, host) = (Arc::clone(&self.world), name.to_owned(), self.host.clone());
+        let delay = Duration::from_millis(self.chance.below(30 * 60_000));
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let done = world.create(&name, &content);
+            world.note(format!("{host} late create {name}: {}", if done { "done" } else { "existed" }));
+        });
+    }
+}
+
+#[async_trait]
+impl Store for ProcessStore {
+    async fn create(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        if self.oracle {
+            return Err(StoreError::ReadOnly {
+                object: name.to_owned(),
+                source: Arc::new(std::io::Error::other("the oracle only looks")),
+            });
+        }
+        let content = parts
+            .iter()
+            .fold(BytesMut::new(), |mut whole, part| {
+                whole.extend_from_slice(part);
+                whole
+            })
+            .freeze();
+        self.travel().await;
+        let (faults, chance) = (&self.faults, &self.chance);
+        if chance.hits(faults.crash) {
+            if chance.hits(500) {
+                self.world.create(name, &content);
+            }
+            self.die("create", name).await;
+        }
+        if chance.hits(faults.lost_request) {
+            self.note("create", name, "lost request");
+            return Err(lost(name));
+        }
+        if chance.hits(faults.wrong_conflict) {
+            self.note("create", name, "conflict, not done");
+            return Err(exists(name));
+        }
+        if chance.hits(faults.late) {
+            self.note("create", name, "will be late");
+            self.create_later(name, content);
+            self.travel().await;
+            return Err(lost(name));
+        }
+        let done = self.world.create(name, &content);
+        self.note("create", name, if done { "done" } else { "existed" });
+        self.travel().await;
+        if chance.hits(faults.lost_answer) {
+            self.note("create", name, "answer lost");
+            return Err(lost(name));
+        }
+        if !done || chance.hits(faults.repeated) { Err(exists(name)) } else { Ok(()) }
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
+        self.read("get", name, || self.look(name)).await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.read("get", name, || {
+            let whole = self.look(name)?;
+            let (start, end) = (usize::try_from(range.start).unwrap(), usize::try_from(range.end).unwrap());
+            if end > whole.len() {
+                return Err(StoreError::Corrupt { object: name.to_owned(), reason: "shorter than asked for".into() });
+            }
+            Ok(whole.slice(start..end))
+        })
+        .await
+    }
+
+    async fn head(&self, name: &str) -> Result<u64, StoreError> {
+        self.read("head", name, || self.look(name).map(|bytes| bytes.len() as u64)).await
+    }
+
+    fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
+        let (prefix, after) = (format!("{prefix}/"), start_after.map(str::to_owned));
+        async move {
+            let found = self
+                .read("list", &prefix, || {
+                    let objects = self.world.objects.lock().unwrap();
+                    let entries = objects
+                        .iter()
+                        .filter(|(name, _)| name.starts_with(&prefix) && after.as_ref().is_none_or(|after| *name > after))
+                        .map(|(name, bytes)| ObjectEntry { name: name.clone(), bytes: bytes.len() as u64 });
+                    Ok(entries.collect::<Vec<_>>())
+                })
+                .await;
+            match found {
+                Ok(entries) if !self.oracle && self.chance.hits(self.faults.failed_read) => {
+                    // Breaks off in the middle: whoever takes the first half for the whole loses data.
+                    let half = entries.len() / 2;
+                    let broken = entries.into_iter().take(half).map(Ok).chain([Err(lost(&prefix))]);
+                    stream::iter(broken.collect::<Vec<_>>())
+                }
+                Ok(entries) => stream::iter(entries.into_iter().map(Ok).collect::<Vec<_>>()),
+                Err(error) => stream::iter(vec![Err(error)]),
+            }
+        }
+        .flatten_stream()
+        .boxed()
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.travel().await;
+        if self.chance.hits(self.faults.lost_request) {
+            return Err(lost(name));
+        }
+        self.world.objects.lock().unwrap().remove(name);
+        self.note("delete", name, "done");
+        Ok(())
+    }
+
+    fn conditional(&self) -> bool {
+        true
+    }
+
+    fn location(&self) -> String {
+        "simulation".to_owned()
+    }
+}
