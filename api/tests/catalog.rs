@@ -1,5 +1,7 @@
 //! The catalog in `deploy/catalog`: KubeStash's tasks and parameters, and nothing our types would lose.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expected")]
+
 use std::collections::BTreeMap;
 
 use holdfast_api::addon::Task;

@@ -1,5 +1,7 @@
 //! The generated definitions against KubeStash's: every field, name and column, and what an API server asks of them.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expected")]
+
 use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
