@@ -4,7 +4,7 @@ use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
     coordination::v1::Lease,
     core::v1::{
-        ConfigMap, Event as CoreEvent, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
+        ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
         ServiceAccount,
     },
     discovery::v1::EndpointSlice,
@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::kind::{Generation, Kind, Shape};
 
 /// Every built-in kind. Admission, scheduling, kubelets and controllers of Kubernetes are not here: who needs a Pod to
-/// run writes its status.
+/// run writes its status. Events are served as events.k8s.io only: a real server shows the same ones as core/v1 too.
 pub(crate) fn kinds() -> Vec<Kind> {
     vec![
         cluster::<Namespace>().with_status(),
@@ -37,7 +37,6 @@ pub(crate) fn kinds() -> Vec<Kind> {
         namespaced::<ServiceAccount>(),
         namespaced::<PersistentVolumeClaim>().with_status(),
         namespaced::<EndpointSlice>(),
-        namespaced::<CoreEvent>().selecting(&["involvedObject.kind", "involvedObject.name", "reason", "type"]),
         namespaced::<Event>().selecting(&["regarding.kind", "regarding.name", "reason", "type"]),
         namespaced::<Lease>().conditional(),
         namespaced::<Deployment>().with_status().counted(),

@@ -1,5 +1,6 @@
 //! The three patches that compute a new object from the old one. Server-side apply is in `apply`.
 
+use json_patch::PatchOperation;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -19,8 +20,9 @@ pub(crate) fn patched(kind: &Kind, old: &Value, content_type: &str, patch: Value
     match content_type {
         MERGE_PATCH => json_patch::merge(&mut new, &patch),
         JSON_PATCH => {
-            let operations: json_patch::Patch = serde_json::from_value(patch)
+            let operations: Vec<PatchOperation> = serde_json::from_value(patch)
                 .map_err(|error| Failure::bad_request(format!("the body is not a JSON patch: {error}")))?;
+            let operations = checked(&new, operations);
             json_patch::patch(&mut new, &operations).map_err(|error| {
                 let cause = Cause::invalid("patch", &Value::Null, error.to_string());
                 Failure::invalid(kind, metadata::text(old, "name"), &[cause])
@@ -33,6 +35,15 @@ pub(crate) fn patched(kind: &Kind, old: &Value, content_type: &str, patch: Value
         }
     }
     Ok(new)
+}
+
+/// A test that an absent field is null holds on a real server: Go's JSON has no other absence.
+fn checked(old: &Value, operations: Vec<PatchOperation>) -> Vec<PatchOperation> {
+    let holds = |operation: &PatchOperation| match operation {
+        PatchOperation::Test(test) => test.value.is_null() && old.pointer(test.path.as_str()).is_none(),
+        _ => false,
+    };
+    operations.into_iter().filter(|operation| !holds(operation)).collect()
 }
 
 /// Lists that Kubernetes merges by a key of their items, by field name; the key is the same wherever the name occurs.

@@ -120,6 +120,11 @@ fn answer(server: &Arc<Server>, request: &Request) -> Result<Answer, Failure> {
         (Some(name), None) => object(server, request, &kind, &target, name, Part::Main),
         (Some(name), Some("status")) if kind.has_status => object(server, request, &kind, &target, name, Part::Status),
         (Some(_), Some("status")) => Err(Failure::no_such_resource()),
+        (Some(name), Some("token")) if kind.is_core("serviceaccounts") && request.method == Method::POST => {
+            let (namespace, question) = (target.namespace.as_deref().unwrap_or_default(), request.json()?);
+            let answer = server.with(|state| state.answer_token_request(namespace, name, question))?;
+            Ok(Answer::Whole(201, answer))
+        }
         (Some(_), Some(other)) => Err(Failure::not_implemented(format!("the subresource {}/{other}", kind.plural))),
     }
 }

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
+    failure::Failure,
     metadata,
     state::{State, now, random},
     store::Key,
@@ -53,6 +54,36 @@ pub enum MintError {
 }
 
 impl State {
+    /// The answer to a TokenRequest of a service account, for a token bound to a pod: what a kubelet asks for.
+    pub(crate) fn answer_token_request(
+        &mut self,
+        namespace: &str,
+        account: &str,
+        mut request: Value,
+    ) -> Result<Value, Failure> {
+        let bound = &request["spec"]["boundObjectRef"];
+        if bound["kind"] != "Pod" {
+            return Err(Failure::not_implemented("a token that is not bound to a Pod"));
+        }
+        let pods = self.kinds.get("pods").cloned().ok_or_else(Failure::no_such_resource)?;
+        let pod_name = bound["name"].as_str().unwrap_or_default().to_owned();
+        let pod = self.get(&pods, &Key::new(namespace, &pod_name))?;
+        if bound["uid"].as_str().is_some_and(|uid| uid != metadata::text(&pod, "uid")) {
+            return Err(Failure::conflict(&pods, &pod_name, "the UID in the bound object reference does not match"));
+        }
+        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        let audiences = request["spec"]["audiences"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let audience = match audiences {
+            [] => API_AUDIENCE.to_owned(),
+            [one] => one.as_str().unwrap_or_default().to_owned(),
+            _ => return Err(Failure::not_implemented("a token for several audiences")),
+        };
+        let minted = self.mint_token(&format!("{namespace}/{account}"), &pod_name, node, &audience);
+        let token = minted.map_err(|error| Failure::new(404, "NotFound", error.to_string()))?;
+        request["status"] = json!({"token": token, "expirationTimestamp": metadata::seconds(now() + LIFETIME)});
+        Ok(request)
+    }
+
     pub(crate) fn mint_token(
         &mut self,
         service_account: &str,

@@ -64,7 +64,8 @@ impl State {
         kind.stamp_type(&mut object)?;
         place_in_namespace(kind, namespace, &mut object)?;
         if !metadata::text(&object, "resourceVersion").is_empty() {
-            return Err(Failure::bad_request("resourceVersion should not be set on objects to be created"));
+            // 500, for so does the real server's storage.
+            return Err(Failure::new(500, "InternalError", "resourceVersion should not be set on objects to be created"));
         }
         name_new_object(kind, &mut object)?;
         let key = Key::new(namespace.unwrap_or_default(), metadata::text(&object, "name"));

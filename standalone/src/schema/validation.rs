@@ -77,20 +77,24 @@ fn check_junctors(schema: &Schema, value: &Value, path: &str, causes: &mut Vec<C
     }
 }
 
+/// Says one thing about a string, the first: as the real server does.
 fn check_text(schema: &Schema, text: &str, path: &str, causes: &mut Vec<Cause>) {
     let value = || Value::String(text.to_owned());
     let length = text.chars().count() as u64;
     if let Some(least) = schema.min_length.filter(|least| length < *least) {
         causes.push(Cause::invalid(path, &value(), format!("{path} in body should be at least {least} chars long")));
+        return;
     }
     if let Some(most) = schema.max_length.filter(|most| length > *most) {
         let message = format!("Too long: may not be more than {most} bytes");
         causes.push(Cause { field: path.to_owned(), reason: "FieldValueTooLong", message });
+        return;
     }
     if let Some(pattern) = &schema.pattern
         && !regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
     {
         causes.push(Cause::invalid(path, &value(), format!("{path} in body should match '{pattern}'")));
+        return;
     }
     if schema.format.as_deref() == Some("date-time") && text.parse::<jiff::Timestamp>().is_err() {
         causes.push(Cause::invalid(path, &value(), format!("{path} in body must be of type date-time: {text:?}")));
