@@ -17,5 +17,8 @@ pub use path::{PathError, RelPath};
 pub use reader::{BlobSource, CatalogError, CatalogReader, ExtentStream};
 pub(crate) use column::{border_hash, is_border};
 pub(crate) use segment::XATTR_BYTES_MAX;
-pub(crate) use writer::{Content, ExtentSpool};
+pub(crate) use writer::ExtentSpool;
 pub use writer::{AppendError, BlobSink, CatalogSummary, CatalogWriter};
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! A node of the catalog's tree: the segments (or nodes) below it, with the first path of each, so that a path is found
 //! without reading what comes before it.
 
-use bytes::Bytes;
 use holdfast_repository::BlobId;
 
 use super::RelPath;
@@ -59,10 +58,6 @@ pub(super) struct NodeDecoder {
 }
 
 impl NodeDecoder {
-    pub(super) fn parse(raw: Bytes) -> Result<Self, Malformed> {
-        Self::from_frame(Frame::parse(raw)?)
-    }
-
     pub(super) fn from_frame(mut frame: Frame) -> Result<Self, Malformed> {
         if !(1..=LEVEL_MAX).contains(&frame.level) {
             return Err(Malformed("it is not a node, or too high above the segments"));

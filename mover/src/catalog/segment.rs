@@ -1,7 +1,6 @@
 //! A segment: a run of entries in columns. It is decoded one entry at a time, so that a forged one cannot make us allocate
 //! more than one entry beyond its own bytes.
 
-use bytes::Bytes;
 use holdfast_repository::BlobId;
 
 use super::column::{Cursor, Frame, Malformed, PathDecoder, PathEncoder, put_bytes, put_varint, put_zigzag};
@@ -234,10 +233,6 @@ pub(super) struct SegmentDecoder {
 }
 
 impl SegmentDecoder {
-    pub(super) fn parse(raw: Bytes) -> Result<Self, Malformed> {
-        Self::from_frame(Frame::parse(raw)?)
-    }
-
     pub(super) fn from_frame(mut frame: Frame) -> Result<Self, Malformed> {
         if frame.level != 0 {
             return Err(Malformed("it is not a segment"));

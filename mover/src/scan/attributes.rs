@@ -42,6 +42,8 @@ pub struct Stat {
     pub device: u64,
     /// Bytes of content.
     pub size: u64,
+    /// Bytes that its content takes on the volume: less than `size` where there are holes (or compression).
+    pub allocated_bytes: u64,
     /// Names that it has.
     pub links: u32,
     /// The device that a device node stands for.
@@ -75,6 +77,7 @@ impl Stat {
             inode: stat.stx_ino,
             device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
             size: stat.stx_size,
+            allocated_bytes: stat.stx_blocks.saturating_mul(512),
             links: stat.stx_nlink,
             rdev: rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
             is_mount_root: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),

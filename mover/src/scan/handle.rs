@@ -28,6 +28,7 @@ pub struct VolumeHandles {
 struct Registry {
     open: Mutex<Open>,
     count: AtomicUsize,
+    inside: AtomicUsize,
     next_id: AtomicU64,
 }
 
@@ -63,6 +64,11 @@ impl VolumeHandles {
         self.registry.count.load(Ordering::Relaxed)
     }
 
+    /// True once [`close_all`](Self::close_all) was called.
+    pub fn are_revoked(&self) -> bool {
+        self.registry.lock().revoked
+    }
+
     /// Takes a handle in. After [`close_all`](Self::close_all) it is closed at once.
     pub fn adopt(&self, fd: OwnedFd) -> Handle {
         let id = self.registry.next_id.fetch_add(1, Ordering::Relaxed);
@@ -78,8 +84,8 @@ impl VolumeHandles {
         Handle { id, slot, registry: Arc::clone(&self.registry) }
     }
 
-    /// Closes every handle, and every later one. False if a system call did not come back in time; its handle is closed when
-    /// it does.
+    /// Closes every handle, and every later one, and waits until no thread has its working directory there. False if a system
+    /// call did not come back in time; its handle is closed when it does.
     pub fn close_all(&self) -> bool {
         let mut open = self.registry.lock();
         open.revoked = true;
@@ -94,7 +100,7 @@ impl VolumeHandles {
                 }
                 Err(_) => true,
             });
-            if slots.is_empty() {
+            if slots.is_empty() && self.registry.inside.load(Ordering::Acquire) == 0 {
                 return true;
             }
             if started.elapsed() > CLOSE_WAIT {
@@ -123,6 +129,23 @@ impl Handle {
     pub fn open(&self, name: &[u8], flags: OFlags) -> Result<Self> {
         let fd = self.with(|directory| open_beneath(directory, name, flags))?;
         Ok(VolumeHandles { registry: Arc::clone(&self.registry) }.adopt(fd))
+    }
+}
+
+/// A thread has its working directory in the volume while this lives: it holds the volume as a handle does.
+#[derive(Debug)]
+pub(super) struct Inside(Arc<Registry>);
+
+impl Inside {
+    pub(super) fn of(handle: &Handle) -> Self {
+        handle.registry.inside.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&handle.registry))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

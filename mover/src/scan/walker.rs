@@ -6,7 +6,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::attributes::{FileType, Stat, Xattrs, xattrs_of_name};
-use super::handle::Handle;
+use super::handle::{Handle, Inside};
 use super::names::{self, Buffer, Names};
 use crate::catalog::RelPath;
 
@@ -276,6 +276,11 @@ impl Walker {
         }
     }
 
+    /// The root, as a handle.
+    pub fn root(&self) -> Arc<Handle> {
+        Arc::clone(&self.root)
+    }
+
     /// Leaves the volume: a working directory is a handle too.
     pub fn release(&mut self) {
         self.working_directory.leave();
@@ -301,7 +306,7 @@ fn step_bytes(rest: &[u8]) -> usize {
 /// The thread's working directory, apart from that of the process.
 enum WorkingDirectory {
     Shared,
-    Own,
+    Own(Inside),
     Refused(Errno),
 }
 
@@ -309,7 +314,7 @@ impl WorkingDirectory {
     fn enter(&mut self, directory: &Handle) -> Result<(), Errno> {
         if let Self::Shared = self {
             *self = match unshare_working_directory() {
-                Ok(()) => Self::Own,
+                Ok(()) => Self::Own(Inside::of(directory)),
                 Err(error) => Self::Refused(error),
             };
         }
@@ -320,7 +325,7 @@ impl WorkingDirectory {
     }
 
     fn leave(&mut self) {
-        if let Self::Own = self {
+        if let Self::Own(_inside) = std::mem::replace(self, Self::Shared) {
             // Nothing that can be done would help if even this fails; the thread's end gives it up in any case.
             let _ = rustix::process::chdir(c"/");
         }
