@@ -7,6 +7,10 @@
 pub mod backup;
 pub mod catalog;
 pub mod chunk;
+pub mod fidelity;
+pub mod listing;
+pub mod pattern;
 pub mod progress;
+pub mod restore;
 pub mod scan;
 pub mod stop;

@@ -1,0 +1,196 @@
+//! Repository to volume. A snapshot is read as a list of wishes from somebody who may be an enemy: nothing outside the target
+//! is written, whatever the catalog says and whoever changes the target meanwhile.
+//!
+//! The catalog is read in windows of bounded size (`planner`, `window`). Of each window: directories and special files are
+//! made; what the files need is fetched, each range of a pack once, and written by a few threads (`worker`); then links; then
+//! the attributes of those directories that are complete, deepest first.
+
+mod attributes;
+mod directory;
+mod file;
+mod gate;
+mod issue;
+mod place;
+mod planner;
+mod pool;
+mod private_directory;
+mod run;
+mod selection;
+mod window;
+mod worker;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use holdfast_repository::{BlobId, ReadError, Repository, SnapshotId};
+
+pub use gate::Grant;
+pub use issue::{ISSUES_NAMED_MAX, Issue, Observer, Severity};
+
+use crate::catalog::CatalogError;
+use crate::pattern::PatternSet;
+use crate::progress::Progress;
+use crate::stop::{Stop, StopToken};
+
+/// What is to be restored, where to, and how far that may go.
+pub struct RestoreRequest {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// One for each of its sources that is wanted.
+    pub targets: Vec<Target>,
+    /// Only what these match; empty: everything.
+    pub include: PatternSet,
+    /// Nothing that these match.
+    pub exclude: PatternSet,
+    /// Asked before every batch of writes (1 MiB at most). Once false, nothing more is written.
+    pub may_write: Grant,
+    /// Device nodes, set-id bits of files, and file capabilities come back too.
+    pub device_nodes: bool,
+    /// Memory and threads.
+    pub limits: RestoreLimits,
+    /// Hears of every issue; the report names only the first ones.
+    pub observer: Option<Observer>,
+    /// For the lease: who restores.
+    pub host: String,
+    /// For the lease: the RestoreSession, or empty.
+    pub session: String,
+    /// For the lease: the component, or empty.
+    pub component: String,
+}
+
+/// One source of the snapshot, and the directory that becomes it.
+#[derive(Debug)]
+pub struct Target {
+    /// The source's path as the snapshot has it.
+    pub snapshot_path: Vec<u8>,
+    /// The directory; `O_PATH` is enough. Nothing above it or beside it is ever touched.
+    pub root: OwnedFd,
+}
+
+/// Bounds of one restore.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoreLimits {
+    /// What the process should take at most, in bytes.
+    pub memory_bytes: usize,
+    /// Threads that decode and write.
+    pub threads: usize,
+}
+
+impl RestoreLimits {
+    /// 100 MiB, and a thread for each processor, two at least (one may wait for the disk).
+    pub fn standard() -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self { memory_bytes: 100 << 20, threads: processors.clamp(2, 8) }
+    }
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreReport {
+    /// One for each target, in the order of the request.
+    pub targets: Vec<TargetReport>,
+    /// Bytes fetched from the repository.
+    pub bytes_read: u64,
+    /// Entries and attributes that are not as they were and should be.
+    pub failed: u64,
+    /// What the target cannot hold, or was left out on purpose.
+    pub warnings: u64,
+    /// The first `ISSUES_NAMED_MAX` of both, failures first.
+    pub issues: Vec<Issue>,
+    /// Blobs that are missing or rotten.
+    pub bad_blobs: Vec<BlobId>,
+}
+
+/// What was restored into one target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetReport {
+    /// The source's path in the snapshot.
+    pub snapshot_path: Vec<u8>,
+    /// Regular files, each counted once.
+    pub files: u64,
+    /// Directories, the root included.
+    pub directories: u64,
+    /// Symlinks, pipes, sockets, devices.
+    pub others: u64,
+    /// Further names of files and others.
+    pub links: u64,
+    /// Sum of the sizes of the files.
+    pub bytes: u64,
+}
+
+impl RestoreReport {
+    /// Everything wanted is there as it was. If not, the restore has failed, whatever else it did.
+    pub fn is_complete(&self) -> bool {
+        self.failed == 0
+    }
+}
+
+/// Why a restore ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The grant is over: another attempt may be writing.
+    #[error("the grant to write has lapsed; nothing more was written")]
+    GrantLapsed,
+    /// Asked to stop.
+    #[error("the restore was stopped ({0:?}); the target is incomplete")]
+    Stopped(Stop),
+    /// No space or quota left.
+    #[error("the target is full ({reason}) at {path}; make room and restore again")]
+    TargetFull {
+        /// The entry that did not fit.
+        path: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// The target takes no writes.
+    #[error("the target is read-only (at {path})")]
+    TargetReadOnly {
+        /// The entry that was refused.
+        path: String,
+    },
+    /// The target, or this process, cannot do it.
+    #[error("the target failed: {reason}")]
+    Target {
+        /// What happened.
+        reason: String,
+    },
+    /// The snapshot has no such source.
+    #[error("the snapshot has no path {wanted:?}; it has {present}")]
+    NoSuchSource {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        present: String,
+    },
+    /// Authentic, and yet not from an honest backup: nothing of it is believed any more.
+    #[error("the catalog of {source_path} is refused at {path}: {reason}")]
+    BadCatalog {
+        /// The source.
+        source_path: String,
+        /// The entry.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The list of entries itself cannot be read (further); entries before that are restored.
+    #[error("the catalog of {source_path} cannot be read: {error}")]
+    Catalog {
+        /// The source.
+        source_path: String,
+        /// Why.
+        error: CatalogError,
+    },
+    /// The repository cannot be read.
+    #[error(transparent)]
+    Repository(#[from] ReadError),
+}
+
+/// Restores. Ends with every handle of the targets closed, and, if it ends well, with the targets synced to disk.
+pub async fn run(
+    repository: &Repository,
+    request: RestoreRequest,
+    progress: &Arc<Progress>,
+    stop: &StopToken,
+) -> Result<RestoreReport, RestoreError> {
+    run::run(repository, request, progress, stop).await
+}

@@ -1,0 +1,106 @@
+//! Directories of the target, reached by handles only: no symlink, no mount and no `..` is ever crossed.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::catalog::RelPath;
+
+/// A path longer than `PATH_MAX` is walked in pieces of at most this.
+const PIECE_BYTES_MAX: usize = 3_500;
+
+/// Nothing outside the target can be reached with these, whoever swaps directories for symlinks meanwhile.
+pub(super) const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_XDEV);
+
+/// One target: the directory that a source is restored into.
+#[derive(Debug)]
+pub(super) struct TargetRoot {
+    /// Which target of the request.
+    pub(super) index: usize,
+    /// The source's path in the snapshot.
+    pub(super) source: Vec<u8>,
+    pub(super) root: OwnedFd,
+}
+
+/// A directory below a target's root, or the root itself.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) target: Arc<TargetRoot>,
+    pub(super) path: RelPath,
+    parent: Option<Arc<Directory>>,
+    /// It could not be made: nothing below it can be.
+    failed: AtomicBool,
+}
+
+impl Directory {
+    pub(super) fn root(target: Arc<TargetRoot>) -> Arc<Self> {
+        Arc::new(Self { target, path: RelPath::root(), parent: None, failed: AtomicBool::new(false) })
+    }
+
+    /// The directory at `path`, which is in this one.
+    pub(super) fn child(self: &Arc<Self>, path: RelPath) -> Arc<Self> {
+        Arc::new(Self { target: Arc::clone(&self.target), path, parent: Some(Arc::clone(self)), failed: AtomicBool::new(false) })
+    }
+
+    pub(super) fn parent(&self) -> Option<&Arc<Self>> {
+        self.parent.as_ref()
+    }
+
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// One thread's place in the target: the directory it used last, open.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
+    at: Option<(Arc<Directory>, OwnedFd)>,
+}
+
+impl Cursor {
+    /// A handle (`O_PATH`) of the directory.
+    pub(super) fn open(&mut self, directory: &Arc<Directory>) -> Result<BorrowedFd<'_>, Errno> {
+        let here = self.at.as_ref().is_some_and(|(at, _)| Arc::ptr_eq(at, directory));
+        if !here {
+            let fd = match (&self.at, directory.parent(), directory.path.name()) {
+                (Some((at, fd)), Some(parent), Some(name)) if Arc::ptr_eq(at, parent) => open_piece(fd.as_fd(), name)?,
+                _ => open_from_root(&directory.target.root, &directory.path)?,
+            };
+            self.at = Some((Arc::clone(directory), fd));
+        }
+        match &self.at {
+            Some((_, fd)) => Ok(fd.as_fd()),
+            None => Err(Errno::BADF),
+        }
+    }
+}
+
+/// A handle of a directory by its path; `O_PATH`.
+pub(super) fn open_from_root(root: &OwnedFd, path: &RelPath) -> Result<OwnedFd, Errno> {
+    let mut at = open_piece(root.as_fd(), b".")?;
+    let mut piece = Vec::new();
+    for name in path.components() {
+        if !piece.is_empty() && piece.len() + name.len() > PIECE_BYTES_MAX {
+            at = open_piece(at.as_fd(), &piece)?;
+            piece.clear();
+        }
+        if !piece.is_empty() {
+            piece.push(b'/');
+        }
+        piece.extend_from_slice(name);
+    }
+    if piece.is_empty() { Ok(at) } else { open_piece(at.as_fd(), &piece) }
+}
+
+fn open_piece(at: BorrowedFd<'_>, piece: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat2(at, piece, flags, Mode::empty(), BENEATH)
+}

@@ -1,0 +1,281 @@
+//! Reads a catalog into windows, and refuses one that no honest backup wrote: only what has a directory above it, in order, is
+//! ever planned. The target is not touched here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use holdfast_repository::{BlobId, Reader};
+
+use super::directory::{Directory, TargetRoot};
+use super::file::FileTask;
+use super::issue::{Issue, Issues, Severity};
+use super::selection::Selection;
+use super::window::{Link, Make, Thing, Window};
+use super::RestoreError;
+use crate::catalog::{CatalogReader, Entry, EntryKind, Extent, ExtentStream, RelPath};
+
+/// Groups of hard links whose first name is not restored; beyond this many, each name becomes a file of its own, and says so.
+const REPLACED_FIRSTS_MAX: usize = 100_000;
+
+pub(super) struct Planner {
+    reader: Reader,
+    catalog_root: BlobId,
+    catalog: CatalogReader,
+    selection: Selection,
+    target: Arc<TargetRoot>,
+    issues: Arc<Issues>,
+    /// The directories above the next entry.
+    above: Vec<Above>,
+    /// Nothing below this is restored.
+    skipped: Option<RelPath>,
+    giant: Option<Giant>,
+    /// First names that were left out, and the name that stands in for each.
+    replaced_firsts: HashMap<RelPath, RelPath>,
+    at_end: bool,
+}
+
+struct Above {
+    directory: Arc<Directory>,
+    entry: Entry,
+    /// It is made: because it was selected, or something below it was.
+    planned: bool,
+}
+
+/// A file whose extents did not all fit into the window so far.
+struct Giant {
+    file: Arc<FileTask>,
+    extents: ExtentStream,
+    offset: u64,
+}
+
+impl Planner {
+    pub(super) fn new(reader: &Reader, catalog_root: BlobId, selection: Selection, target: Arc<TargetRoot>, issues: Arc<Issues>) -> Self {
+        Self {
+            reader: reader.clone(),
+            catalog_root,
+            catalog: CatalogReader::new(Arc::new(reader.clone()), catalog_root),
+            selection,
+            target,
+            issues,
+            above: Vec::new(),
+            skipped: None,
+            giant: None,
+            replaced_firsts: HashMap::new(),
+            at_end: false,
+        }
+    }
+
+    /// The next window, of about the given weight; none at the end.
+    pub(super) async fn next(&mut self, weight_bytes_max: usize) -> Result<Option<Window>, RestoreError> {
+        if self.at_end {
+            return Ok(None);
+        }
+        let mut window = Window::default();
+        while window.weight_bytes() < weight_bytes_max {
+            if let Some(giant) = self.giant.take() {
+                self.go_on(giant, &mut window, weight_bytes_max).await?;
+                continue;
+            }
+            match self.catalog.next().await.map_err(|error| self.broken(error))? {
+                Some(entry) => self.take(entry, &mut window).await?,
+                None => {
+                    self.leave_until(None, &mut window);
+                    self.at_end = true;
+                    break;
+                }
+            }
+        }
+        Ok(Some(window))
+    }
+
+    async fn take(&mut self, mut entry: Entry, window: &mut Window) -> Result<(), RestoreError> {
+        if self.skipped.as_ref().is_some_and(|skipped| entry.path.is_within(skipped)) {
+            return Ok(());
+        }
+        self.skipped = None;
+        self.leave_until(Some(&entry.path), window);
+        self.check_place(&entry)?;
+        let choice = self.selection.choose(&entry.path);
+        if entry.kind.is_directory() {
+            if choice.descend {
+                self.enter(entry, choice.selected, window);
+            } else {
+                self.skipped = Some(entry.path);
+            }
+            return Ok(());
+        }
+        if !choice.selected {
+            return Ok(());
+        }
+        let parent = self.plan_above(window);
+        window.weigh(&entry);
+        match entry.link_to.take() {
+            Some(first) => self.take_link(entry, first, parent, window).await,
+            None => self.take_content(entry, parent, window).await,
+        }
+    }
+
+    /// A link without a directory above it, a second root, an entry below a file or a symlink: none of it is from a backup.
+    fn check_place(&self, entry: &Entry) -> Result<(), RestoreError> {
+        let reason = match (entry.path.parent(), self.above.last()) {
+            (None, None) if entry.kind.is_directory() => return Ok(()),
+            (None, _) => "its root is not a directory",
+            (Some(parent), Some(above)) if above.directory.path == parent => return self.check_link(entry),
+            (Some(_), _) => "what it stands in is not a directory",
+        };
+        Err(self.hostile(entry, reason))
+    }
+
+    fn check_link(&self, entry: &Entry) -> Result<(), RestoreError> {
+        match &entry.link_to {
+            Some(first) if entry.kind.is_directory() || *first >= entry.path => Err(self.hostile(entry, "it links to what is not before it")),
+            _ => Ok(()),
+        }
+    }
+
+    fn enter(&mut self, entry: Entry, selected: bool, window: &mut Window) {
+        let directory = match self.above.last() {
+            Some(above) => above.directory.child(entry.path.clone()),
+            None => Directory::root(Arc::clone(&self.target)),
+        };
+        window.weigh(&entry);
+        self.above.push(Above { directory, entry, planned: false });
+        if selected {
+            self.plan_above(window);
+        }
+    }
+
+    /// Plans to make the directories above, where that is not planned yet. The last of them.
+    fn plan_above(&mut self, window: &mut Window) -> Arc<Directory> {
+        for above in self.above.iter_mut().filter(|above| !above.planned) {
+            above.planned = true;
+            // The root is there already.
+            if let Some(parent) = above.directory.parent() {
+                let thing = Thing::Directory(Arc::clone(&above.directory));
+                window.makes.push(Make { parent: Arc::clone(parent), thing });
+            }
+        }
+        match self.above.last() {
+            Some(above) => Arc::clone(&above.directory),
+            None => Directory::root(Arc::clone(&self.target)),
+        }
+    }
+
+    /// Leaves the directories that `path` is not in: their content is complete with this window.
+    fn leave_until(&mut self, path: Option<&RelPath>, window: &mut Window) {
+        while let Some(above) = self.above.pop() {
+            if path.is_some_and(|path| path.is_within(&above.directory.path)) {
+                self.above.push(above);
+                return;
+            }
+            if above.planned {
+                window.finishes.push((above.directory, above.entry));
+            }
+        }
+    }
+
+    async fn take_link(&mut self, entry: Entry, first: RelPath, parent: Arc<Directory>, window: &mut Window) -> Result<(), RestoreError> {
+        if self.selection.reaches(&first) {
+            window.links.push(Link { parent, entry, first });
+            return Ok(());
+        }
+        if let Some(stand_in) = self.replaced_firsts.get(&first) {
+            window.links.push(Link { parent, entry, first: stand_in.clone() });
+            return Ok(());
+        }
+        let content = self.entry_at(&first).await?;
+        let Some(content) = content.filter(|content| content.link_to.is_none() && content.kind == entry.kind) else {
+            return Err(self.hostile(&entry, "it links to nothing"));
+        };
+        if self.replaced_firsts.len() < REPLACED_FIRSTS_MAX {
+            self.replaced_firsts.insert(first, entry.path.clone());
+        } else {
+            self.report(&entry.path, "restored as a file of its own: too many groups of links have their first name left out");
+        }
+        let whole = Entry { size: content.size, extents: content.extents, extent_lists: content.extent_lists, ..entry };
+        self.take_content(whole, parent, window).await
+    }
+
+    async fn entry_at(&self, path: &RelPath) -> Result<Option<Entry>, RestoreError> {
+        let mut catalog = CatalogReader::new(Arc::new(self.reader.clone()), self.catalog_root);
+        let found = async {
+            catalog.seek(path).await?;
+            catalog.next().await
+        };
+        let found = found.await.map_err(|error| self.broken(error))?;
+        Ok(found.filter(|entry| entry.path == *path))
+    }
+
+    async fn take_content(&mut self, mut entry: Entry, parent: Arc<Directory>, window: &mut Window) -> Result<(), RestoreError> {
+        if !matches!(entry.kind, EntryKind::File) {
+            window.makes.push(Make { parent, thing: Thing::Special(entry) });
+            return Ok(());
+        }
+        if !entry.extent_lists.is_empty() {
+            let extents = self.catalog.extents(&entry);
+            entry.extents = Vec::new();
+            entry.extent_lists = Vec::new();
+            self.giant = Some(Giant { file: Arc::new(FileTask::new(parent, entry)), extents, offset: 0 });
+            return Ok(());
+        }
+        let extents = std::mem::take(&mut entry.extents);
+        let covered = extents.iter().try_fold(0_u64, |sum, extent| sum.checked_add(extent.length()));
+        if covered != Some(entry.size) {
+            return Err(self.hostile(&entry, "its content is not as long as it is said to be"));
+        }
+        let file = Arc::new(FileTask::new(parent, entry));
+        let mut offset = 0;
+        for extent in &extents {
+            window.add_extent(&file, offset, extent);
+            offset += extent.length();
+        }
+        self.planned(file, extents.iter().any(|extent| !matches!(extent, Extent::Hole { .. })), window);
+        Ok(())
+    }
+
+    async fn go_on(&mut self, mut giant: Giant, window: &mut Window, weight_bytes_max: usize) -> Result<(), RestoreError> {
+        while window.weight_bytes() < weight_bytes_max {
+            let Some(extent) = giant.extents.next().await.map_err(|error| self.broken(error))? else {
+                if giant.offset != giant.file.entry.size {
+                    return Err(self.hostile(&giant.file.entry, "its content is not as long as it is said to be"));
+                }
+                self.planned(giant.file, false, window);
+                return Ok(());
+            };
+            let end = giant.offset.checked_add(extent.length()).filter(|end| *end <= giant.file.entry.size);
+            let Some(end) = end else {
+                return Err(self.hostile(&giant.file.entry, "its content is longer than it is said to be"));
+            };
+            window.add_extent(&giant.file, giant.offset, &extent);
+            giant.offset = end;
+        }
+        self.giant = Some(giant);
+        Ok(())
+    }
+
+    /// All writes of a file are planned. Without any (left), nobody else would come to finish it.
+    fn planned(&self, file: Arc<FileTask>, has_writes: bool, window: &mut Window) {
+        if has_writes {
+            file.end_one();
+        } else {
+            window.plain_files.push(file);
+        }
+    }
+
+    fn report(&self, path: &RelPath, what: &str) {
+        let source = self.target.source.clone();
+        self.issues.add(Issue { severity: Severity::Failed, source, path: path.clone(), what: what.to_owned() });
+    }
+
+    fn hostile(&self, entry: &Entry, reason: &'static str) -> RestoreError {
+        RestoreError::BadCatalog { source_path: self.source(), path: entry.path.to_string(), reason }
+    }
+
+    fn broken(&self, error: crate::catalog::CatalogError) -> RestoreError {
+        RestoreError::Catalog { source_path: self.source(), error }
+    }
+
+    fn source(&self) -> String {
+        String::from_utf8_lossy(&self.target.source).into_owned()
+    }
+}

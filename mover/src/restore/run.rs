@@ -1,0 +1,291 @@
+//! The order of a restore, from the lease to the last sync.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use holdfast_repository::{Activity, BlobId, Purpose, ReadError, Reader, Repository, SnapshotRecord, SourceRecord};
+use tokio::sync::Semaphore;
+
+use super::directory::TargetRoot;
+use super::gate::{Gate, Halted};
+use super::issue::Issues;
+use super::planner::Planner;
+use super::pool::{Pool, Ticket};
+use super::selection::Selection;
+use super::window::{Run, Window, plan_runs};
+use super::worker::{Counts, Job, Shared};
+use super::{RestoreError, RestoreReport, RestoreRequest, TargetReport};
+use crate::pattern::PatternSet;
+use crate::progress::{self, Phase, Progress};
+use crate::stop::StopToken;
+
+/// How often the grant is looked at while nothing is being written.
+const GATE_WATCH: Duration = Duration::from_millis(200);
+/// How long a stopped restore tries to end its lease: the store may be what hangs. Left alone, the lease is fenced in time.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Requests under way at once.
+const FETCHES_MAX: usize = 8;
+/// Files without content are handed over in groups of this many.
+const PLAIN_FILES_PER_JOB: usize = 64;
+
+pub(super) async fn run(
+    repository: &Repository,
+    request: RestoreRequest,
+    progress: &Arc<Progress>,
+    stop: &StopToken,
+) -> Result<RestoreReport, RestoreError> {
+    progress.enter(Phase::Plan);
+    let gate = Gate::new(Arc::clone(&request.may_write), stop.clone());
+    let opened = until_shut(&gate, open(repository, &request)).await;
+    let (reader, record) = match opened {
+        Ok(opened) => opened?,
+        Err(Halted) => return Err(cause(&gate)),
+    };
+    let result = run_with(&reader, &record, request, gate, progress).await;
+    let closed = tokio::time::timeout(FAREWELL, reader.close()).await;
+    if !matches!(closed, Ok(Ok(()))) {
+        tracing::warn!("the lease of this restore could not be ended; prune waits for it a little longer");
+    }
+    result
+}
+
+async fn open(repository: &Repository, request: &RestoreRequest) -> Result<(Reader, SnapshotRecord), RestoreError> {
+    let purpose = Purpose {
+        activity: Activity::Restore,
+        host: request.host.clone(),
+        session: request.session.clone(),
+        component: request.component.clone(),
+    };
+    let reader = repository.reader(purpose).await?;
+    // Only now: under the lease nothing of it can go.
+    let record = reader.snapshot(&request.snapshot).await?;
+    Ok((reader, record))
+}
+
+async fn run_with(
+    reader: &Reader,
+    record: &SnapshotRecord,
+    request: RestoreRequest,
+    gate: Gate,
+    progress: &Arc<Progress>,
+) -> Result<RestoreReport, RestoreError> {
+    let issues = Arc::new(Issues::new(request.observer));
+    let shared = Arc::new(Shared {
+        gate,
+        issues: Arc::clone(&issues),
+        progress: Arc::clone(progress),
+        reader: reader.clone(),
+        privileged: request.device_nodes,
+        counts: request.targets.iter().map(|_| Counts::default()).collect(),
+        bad_blobs: Mutex::default(),
+        open_files: AtomicUsize::new(0),
+    });
+    let mut plans = Vec::with_capacity(request.targets.len());
+    let mut targets = Vec::with_capacity(request.targets.len());
+    for (index, target) in request.targets.into_iter().enumerate() {
+        let source = find_source(record, &target.snapshot_path)?;
+        let root = Arc::new(TargetRoot { index, source: target.snapshot_path, root: target.root });
+        plans.push((source, Arc::clone(&root)));
+        targets.push(root);
+    }
+    let patterns = (request.include, request.exclude);
+    expect(progress, &plans, &patterns);
+    let pool = Pool::start(request.limits.threads.clamp(1, 64), &shared)?;
+    let work = Work { shared: &shared, pool: &pool, memory: Memory::of(request.limits.memory_bytes) };
+    progress.enter(Phase::Write);
+    let outcome = until_shut(&shared.gate, work.all(plans, &patterns)).await;
+    pool.close().await;
+    match outcome {
+        Ok(Ok(())) => Ok(report(&shared, &issues, &targets, progress)),
+        // The workers know more of the cause than a failed read behind them.
+        Ok(Err(error)) => Err(shared.gate.take_cause().unwrap_or(error)),
+        Err(Halted) => Err(cause(&shared.gate)),
+    }
+}
+
+fn find_source<'r>(record: &'r SnapshotRecord, wanted: &[u8]) -> Result<&'r SourceRecord, RestoreError> {
+    let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    record.sources.iter().find(|source| source.path == wanted).ok_or_else(|| RestoreError::NoSuchSource {
+        wanted: text(wanted),
+        present: record.sources.iter().map(|source| text(&source.path)).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// How much there will be; with patterns nobody knows.
+fn expect(progress: &Progress, plans: &[(&SourceRecord, Arc<TargetRoot>)], patterns: &(PatternSet, PatternSet)) {
+    if !patterns.0.is_empty() || !patterns.1.is_empty() {
+        return;
+    }
+    for (source, _) in plans {
+        progress::add(&progress.files_total, source.statistics.files);
+        progress::add(&progress.bytes_total, source.statistics.bytes);
+    }
+}
+
+/// Runs `work` until the gate shuts; then drops it, whatever it waits for.
+async fn until_shut<T>(gate: &Gate, work: impl Future<Output = T>) -> Result<T, Halted> {
+    let shut = async {
+        while gate.pass().is_ok() {
+            tokio::select! {
+                () = tokio::time::sleep(GATE_WATCH) => {}
+                () = gate.stopped() => {}
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        result = work => Ok(result),
+        () = shut => Err(Halted),
+    }
+}
+
+fn cause(gate: &Gate) -> RestoreError {
+    gate.take_cause().unwrap_or_else(|| RestoreError::Target { reason: "a thread of the restore is gone".into() })
+}
+
+/// The parts of the memory limit; the index, the code and the threads' buffers have the rest.
+struct Memory {
+    window_bytes: usize,
+    /// In KiB: a semaphore counts no further than 32 bits.
+    fetched: Arc<Semaphore>,
+    fetched_kib: u32,
+}
+
+impl Memory {
+    fn of(memory_bytes: usize) -> Self {
+        let fetched_kib = u32::try_from((memory_bytes / 4) >> 10).unwrap_or(u32::MAX >> 4).max(1 << 10);
+        Self { window_bytes: (memory_bytes / 16).max(1 << 20), fetched: Arc::new(Semaphore::new(fetched_kib as usize)), fetched_kib }
+    }
+
+    fn cost_kib(&self, bytes: u64) -> u32 {
+        // What is larger than all there is gets all there is, and waits until nobody else has any.
+        u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.fetched_kib)
+    }
+}
+
+/// The part of a restore that the gate can cut off.
+struct Work<'a> {
+    shared: &'a Arc<Shared>,
+    pool: &'a Pool,
+    memory: Memory,
+}
+
+impl Work<'_> {
+    async fn all(&self, plans: Vec<(&SourceRecord, Arc<TargetRoot>)>, patterns: &(PatternSet, PatternSet)) -> Result<(), RestoreError> {
+        for (source, target) in plans {
+            let Some(catalog) = source.catalog else {
+                let reason = "nothing of it was backed up";
+                return Err(RestoreError::BadCatalog { source_path: String::from_utf8_lossy(&source.path).into_owned(), path: ".".into(), reason });
+            };
+            let selection = Selection::new(patterns.0.clone(), patterns.1.clone(), &source.path);
+            let issues = Arc::clone(&self.shared.issues);
+            let mut planner = Planner::new(&self.shared.reader, catalog, selection, Arc::clone(&target), issues);
+            let mut window = planner.next(self.memory.window_bytes).await?;
+            while let Some(current) = window {
+                // The next window is planned while this one is written.
+                let (applied, next) = tokio::join!(self.apply(current), planner.next(self.memory.window_bytes));
+                applied?;
+                window = next?;
+            }
+            self.hand(Job::Sync(target)).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, mut window: Window) -> Result<(), RestoreError> {
+        self.hand(Job::Make(std::mem::take(&mut window.makes))).await?;
+        let mut tickets = Vec::new();
+        while !window.plain_files.is_empty() {
+            let rest = window.plain_files.len().saturating_sub(PLAIN_FILES_PER_JOB);
+            tickets.push(self.pool.hand(Job::PlainFiles(window.plain_files.split_off(rest)), None));
+        }
+        for (file, offset, length) in std::mem::take(&mut window.zeros) {
+            tickets.push(self.pool.hand(Job::Zeros(file, offset, length), None));
+        }
+        let (runs, missing) = plan_runs(std::mem::take(&mut window.blobs), &self.shared.reader);
+        for (id, pieces) in missing {
+            tickets.push(self.pool.hand(Job::Missing(id, "it is not in the repository".into(), pieces), None));
+        }
+        self.write_runs(runs).await?;
+        for ticket in tickets {
+            self.finished(ticket).await?;
+        }
+        self.hand(Job::Links(window.links)).await?;
+        self.hand(Job::Finish(window.finishes)).await
+    }
+
+    async fn write_runs(&self, runs: Vec<Run>) -> Result<(), RestoreError> {
+        let mut runs = runs.into_iter();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while under_way.len() < FETCHES_MAX
+                && let Some(run) = runs.next()
+            {
+                under_way.push(self.write_run(run));
+            }
+            match under_way.next().await {
+                Some(result) => result?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn write_run(&self, run: Run) -> Result<(), RestoreError> {
+        let bytes = run.range.end - run.range.start;
+        let permit = Arc::clone(&self.memory.fetched).acquire_many_owned(self.memory.cost_kib(bytes)).await;
+        let permit = permit.map_err(|_| RestoreError::Target { reason: "the restore is over".into() })?;
+        match self.shared.reader.fetch(run.pack, run.range).await {
+            Ok(fetched) => {
+                progress::add(&self.shared.progress.bytes_read, bytes);
+                let ticket = self.pool.hand(Job::Blobs(fetched, run.blobs), Some(permit));
+                self.finished(ticket).await
+            }
+            Err(error) if error.is_damage() => self.give_up(run.blobs, &error).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn give_up(
+        &self,
+        blobs: Vec<(BlobId, holdfast_repository::BlobLocation, Vec<super::window::Piece>)>,
+        error: &ReadError,
+    ) -> Result<(), RestoreError> {
+        for (id, _, pieces) in blobs {
+            self.hand(Job::Missing(id, error.to_string(), pieces)).await?;
+        }
+        Ok(())
+    }
+
+    async fn hand(&self, job: Job) -> Result<(), RestoreError> {
+        let ticket = self.pool.hand(job, None);
+        self.finished(ticket).await
+    }
+
+    async fn finished(&self, ticket: Ticket) -> Result<(), RestoreError> {
+        ticket.done().await.map_err(|Halted| cause(&self.shared.gate))
+    }
+}
+
+fn report(shared: &Shared, issues: &Issues, targets: &[Arc<TargetRoot>], progress: &Progress) -> RestoreReport {
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let collected = issues.collect();
+    let targets = targets.iter().zip(&shared.counts).map(|(target, counts)| TargetReport {
+        snapshot_path: target.source.clone(),
+        files: count(&counts.files),
+        directories: count(&counts.directories),
+        others: count(&counts.others),
+        links: count(&counts.links),
+        bytes: count(&counts.bytes),
+    });
+    RestoreReport {
+        targets: targets.collect(),
+        bytes_read: count(&progress.bytes_read),
+        failed: collected.failed,
+        warnings: collected.warnings,
+        issues: collected.named,
+        bad_blobs: shared.bad_blobs.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect(),
+    }
+}

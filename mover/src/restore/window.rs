@@ -1,0 +1,143 @@
+//! A window: as much of the catalog as is planned and restored in one go. All that a window holds is bounded by its weight, so
+//! that a restore of any size takes the same memory; a giant file goes through as many windows as it needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use holdfast_repository::{BlobId, BlobLocation, Reader};
+
+use super::directory::Directory;
+use super::file::FileTask;
+use crate::catalog::{Entry, Extent, RelPath};
+
+/// What is to be done, in this order.
+#[derive(Default)]
+pub(super) struct Window {
+    /// Directories and special files; parents before children.
+    pub(super) makes: Vec<Make>,
+    /// Files without stored content.
+    pub(super) plain_files: Vec<Arc<FileTask>>,
+    /// Ranges that somebody wrote zeros to.
+    pub(super) zeros: Vec<(Arc<FileTask>, u64, u64)>,
+    /// What goes where, by blob.
+    pub(super) blobs: HashMap<BlobId, BlobUse>,
+    /// Further names of files; their first names are made by then.
+    pub(super) links: Vec<Link>,
+    /// Directories whose content is complete with this window, deepest first.
+    pub(super) finishes: Vec<(Arc<Directory>, Entry)>,
+    weight_bytes: usize,
+}
+
+pub(super) struct Make {
+    pub(super) parent: Arc<Directory>,
+    pub(super) thing: Thing,
+}
+
+pub(super) enum Thing {
+    Directory(Arc<Directory>),
+    Special(Entry),
+}
+
+pub(super) struct Link {
+    pub(super) parent: Arc<Directory>,
+    pub(super) entry: Entry,
+    pub(super) first: RelPath,
+}
+
+/// All that is needed of one blob.
+pub(super) struct BlobUse {
+    /// In which order blobs were met: about the order in which they are stored.
+    pub(super) order: usize,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// A part of a blob that is a part of a file.
+pub(super) struct Piece {
+    pub(super) file: Arc<FileTask>,
+    pub(super) file_offset: u64,
+    pub(super) blob_offset: u32,
+    pub(super) length: u32,
+}
+
+impl Window {
+    /// About what it holds, in bytes of memory.
+    pub(super) fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    pub(super) fn weigh(&mut self, entry: &Entry) {
+        let xattrs: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+        self.weight_bytes += 512 + 2 * entry.path.as_bytes().len() + xattrs;
+    }
+
+    pub(super) fn add_extent(&mut self, file: &Arc<FileTask>, file_offset: u64, extent: &Extent) {
+        match *extent {
+            // Nothing is written: the file was cut to nothing, then stretched.
+            Extent::Hole { .. } => return,
+            Extent::Zero { length } => {
+                file.expect_write();
+                self.zeros.push((Arc::clone(file), file_offset, length));
+            }
+            Extent::Blob { blob, offset, length } => {
+                file.expect_write();
+                let order = self.blobs.len();
+                let entry = self.blobs.entry(blob).or_insert_with(|| BlobUse { order, pieces: Vec::new() });
+                entry.pieces.push(Piece { file: Arc::clone(file), file_offset, blob_offset: offset, length });
+            }
+        }
+        self.weight_bytes += 96;
+    }
+}
+
+/// Stored bytes that one request brings, and the blobs to take out of them.
+pub(super) struct Run {
+    pub(super) pack: holdfast_repository::PackName,
+    pub(super) range: std::ops::Range<u64>,
+    pub(super) blobs: Vec<(BlobId, BlobLocation, Vec<Piece>)>,
+}
+
+/// A request brings at most this much...
+const RUN_BYTES_MAX: u64 = 4 << 20;
+/// ...and reads over unwanted bytes between two wanted blobs up to this, which is cheaper than another request.
+const GAP_BYTES_MAX: u64 = 256 << 10;
+
+/// Joins neighbours in a pack. Packs come in the order in which the files need them. Beside: blobs that are nowhere.
+pub(super) fn plan_runs(blobs: HashMap<BlobId, BlobUse>, reader: &Reader) -> (Vec<Run>, Vec<(BlobId, Vec<Piece>)>) {
+    plan_runs_by(blobs, |id| reader.locate(id))
+}
+
+fn plan_runs_by(
+    blobs: HashMap<BlobId, BlobUse>,
+    locate: impl Fn(&BlobId) -> Option<BlobLocation>,
+) -> (Vec<Run>, Vec<(BlobId, Vec<Piece>)>) {
+    let mut missing = Vec::new();
+    let mut located = Vec::with_capacity(blobs.len());
+    let mut pack_order = HashMap::new();
+    for (id, wanted) in blobs {
+        match locate(&id) {
+            Some(location) => {
+                let first = pack_order.entry(location.pack).or_insert(wanted.order);
+                *first = wanted.order.min(*first);
+                located.push((id, location, wanted.pieces));
+            }
+            None => missing.push((id, wanted.pieces)),
+        }
+    }
+    located.sort_unstable_by_key(|(_, location, _)| (pack_order.get(&location.pack).copied(), location.pack, location.offset));
+    let mut runs: Vec<Run> = Vec::new();
+    for (id, location, pieces) in located {
+        let range = location.range();
+        match runs.last_mut() {
+            Some(run) if run.pack == location.pack && joins(&run.range, &range) => {
+                run.range.end = run.range.end.max(range.end);
+                run.blobs.push((id, location, pieces));
+            }
+            _ => runs.push(Run { pack: location.pack, range, blobs: vec![(id, location, pieces)] }),
+        }
+    }
+    (runs, missing)
+}
+
+fn joins(run: &std::ops::Range<u64>, next: &std::ops::Range<u64>) -> bool {
+    next.start <= run.end.saturating_add(GAP_BYTES_MAX) && next.end.saturating_sub(run.start) <= RUN_BYTES_MAX
+}
