@@ -103,6 +103,9 @@ impl SourceReader {
         let source = &self.source;
         let started_unix_ms = unix_ms();
         let identity = source.root.with(|fd| root_identity(fd)).map_err(|error| source.unreadable(error))?;
+        if identity.links == 0 {
+            return Err(BackupError::VolumeChanged { path: source.display() });
+        }
         let root = source.root.open(b".", OFlags::RDONLY | OFlags::DIRECTORY).map_err(|error| source.unreadable(error))?;
         // What was written before this moment has its final times after it. A failure of the volume's own writing is not ours.
         if let Err(error) = root.with(|fd| rustix::fs::syncfs(fd)) {

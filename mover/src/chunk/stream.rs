@@ -42,8 +42,11 @@ impl ChunkStream {
         self.pieces.clear();
     }
 
+    /// An empty one is none: an extent of no bytes would make the catalog unreadable.
     pub(crate) fn hole(&mut self, length: u64) {
-        self.piece(Piece::Hole(length));
+        if length > 0 {
+            self.piece(Piece::Hole(length));
+        }
     }
 
     /// Room for the next read, at `position` of the file: as much as keeps later reads at multiples of their size.
@@ -210,6 +213,7 @@ mod tests {
             &[('h', 4096), ('d', 70_000), ('h', 12_288), ('d', 1_500_000), ('z', 400_000), ('d', 5)],
             &[('z', 1 << 20)],
             &[('h', 1 << 30)],
+            &[('h', 0), ('d', 200_000), ('h', 0)],
             &[('z', 100), ('d', 65_536), ('z', 65_536), ('d', 65_436), ('h', 4096)],
         ] {
             let (content, again, extents) = through(pieces);
