@@ -4,8 +4,6 @@
 //! answered where it came from. Queues are bounded: a controller that does not read loses its stream, not our memory.
 
 mod connection;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -74,10 +74,6 @@ impl<H> Roster<H> {
         self.highest_epoch = self.highest_epoch.max(epoch);
     }
 
-    pub(crate) fn highest_epoch(&self) -> u64 {
-        self.highest_epoch
-    }
-
     pub(crate) fn decide(&self, assign: &Assign) -> Decision {
         let Some(task) = &assign.task else {
             return Decision::Refuse(Reason::UnknownTask, "the assignment names no task".into());

@@ -75,3 +75,6 @@ pub(crate) fn without(kubelet_dir: &Path, volumes: &[(&VolumeAccess, Identity)])
     }
     Ok(roots)
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ pub(super) async fn run(
     };
     let progress = Arc::new(Progress::default());
     let report = tokio::select! {
-        report = backup::run(&repository, request, &progress, &link.stop) => report.map_err(|error| failed(&error))?,
+        report = backup::run(&repository, request, Arc::clone(&progress), link.stop.clone()) => report.map_err(|error| failed(&error))?,
         () = progress::report(link, &progress) => return Err(failure::stopped(None)),
     };
     // The snapshot is committed: a size that cannot be had does not make it fail.

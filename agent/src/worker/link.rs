@@ -72,11 +72,6 @@ impl Link {
         let _ = self.outbound.send(FromWorker { kind: Some(kind) }).await;
     }
 
-    /// For callers that must not wait (the mover's threads); false if the queue was full.
-    pub(crate) fn try_send(&self, kind: from_worker::Kind) -> bool {
-        self.outbound.try_send(FromWorker { kind: Some(kind) }).is_ok()
-    }
-
     /// What to do with renewed credentials.
     pub(crate) fn on_credentials(&self, renew: Arc<dyn Fn(Backend) + Send + Sync>) {
         *lock(&self.credentials) = Some(renew);
