@@ -1,2 +1,59 @@
-//! `holdfast`: backup and restore of volumes, with or without a cluster.
-fn main() {}
+//! `holdfast`: backup and restore of volumes with nothing but the backend and the password.
+//!
+//! Each verb is a module with its arguments and one `run`. Results go to standard output, everything else to standard error.
+//! Exit codes: 0 done, 1 failed, 3 done but some files could not be read (each is named).
+
+mod advice;
+mod arguments;
+mod backup;
+mod check;
+mod compare;
+#[cfg(feature = "demo")]
+mod demo;
+mod ls;
+mod outcome;
+mod progress_bar;
+mod repo;
+mod repository;
+mod restore;
+mod signal;
+mod snapshot_choice;
+mod snapshots;
+mod text;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Verb};
+use outcome::{Failure, Outcome};
+
+fn main() -> ExitCode {
+    #[cfg(feature = "demo")]
+    if let Some(exit) = demo::intercept() {
+        return exit;
+    }
+    let arguments = match arguments::parse() {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit,
+    };
+    outcome::exit(run(arguments))
+}
+
+fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("could not start: {error}")))?;
+    let Arguments { global, verb } = arguments;
+    let outcome = runtime.block_on(async {
+        match verb {
+            Verb::Repo(verb) => repo::run(&global, &verb).await,
+            Verb::Backup(verb) => backup::run(&global, verb).await,
+            Verb::Snapshots(verb) => snapshots::run(&global, &verb).await,
+            Verb::Ls(verb) => ls::run(&global, &verb).await,
+            Verb::Restore(verb) => restore::run(&global, verb).await,
+            Verb::Check(verb) => check::run(&global, &verb).await,
+            Verb::Compare(verb) => compare::run(&global, &verb),
+        }
+    });
+    // A store that hangs must not hold the process after its work is over.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
+}

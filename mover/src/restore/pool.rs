@@ -8,11 +8,11 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::RestoreError;
 use super::gate::Halted;
-use super::worker::{Job, Shared, Worker};
+use super::worker::{Job, Shared, Unread, Worker};
 
 struct Order {
     job: Job,
-    done: oneshot::Sender<Result<(), Halted>>,
+    done: oneshot::Sender<Result<Vec<Unread>, Halted>>,
     /// The memory that the job's bytes take; given back when they are written.
     _memory: Option<OwnedSemaphorePermit>,
 }
@@ -23,11 +23,11 @@ pub(super) struct Pool {
 }
 
 /// A job that was handed over.
-pub(super) struct Ticket(oneshot::Receiver<Result<(), Halted>>);
+pub(super) struct Ticket(oneshot::Receiver<Result<Vec<Unread>, Halted>>);
 
 impl Ticket {
-    /// Waits until it is done.
-    pub(super) async fn done(self) -> Result<(), Halted> {
+    /// Waits until it is done; what is left over, if anything.
+    pub(super) async fn done(self) -> Result<Vec<Unread>, Halted> {
         // A worker that is gone took its job with it: nothing more can be written.
         self.0.await.unwrap_or(Err(Halted))
     }

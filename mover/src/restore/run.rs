@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use holdfast_repository::{Activity, BlobId, Purpose, ReadError, Reader, Repository, SnapshotRecord, SourceRecord};
+use holdfast_repository::{Activity, BlobKind, Purpose, Reader, Repository, SnapshotRecord, SourceRecord};
 use tokio::sync::Semaphore;
 
 use super::directory::TargetRoot;
@@ -16,7 +16,7 @@ use super::planner::Planner;
 use super::pool::{Pool, Ticket};
 use super::selection::Selection;
 use super::window::{Run, Window, plan_runs};
-use super::worker::{Counts, Job, Shared};
+use super::worker::{Counts, Job, Shared, Unread};
 use super::{RestoreError, RestoreReport, RestoreRequest, TargetReport};
 use crate::pattern::PatternSet;
 use crate::progress::{self, Phase, Progress};
@@ -24,8 +24,10 @@ use crate::stop::StopToken;
 
 /// How often the grant is looked at while nothing is being written.
 const GATE_WATCH: Duration = Duration::from_millis(200);
-/// How long a stopped restore tries to end its lease: the store may be what hangs. Left alone, the lease is fenced in time.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a restore that was stopped tries to end its lease: the store may be what hangs. Left alone, it is fenced in time.
+const STOPPED_FAREWELL: Duration = Duration::from_secs(2);
+/// The same for one that came to its end, and may have bad blobs to publish.
+const FAREWELL: Duration = Duration::from_secs(60);
 /// Requests under way at once.
 const FETCHES_MAX: usize = 8;
 /// Files without content are handed over in groups of this many.
@@ -45,7 +47,8 @@ pub(super) async fn run(
         Err(Halted) => return Err(cause(&gate)),
     };
     let result = run_with(&reader, &record, request, gate, progress).await;
-    let closed = tokio::time::timeout(FAREWELL, reader.close()).await;
+    let farewell = if stop.requested().is_some() { STOPPED_FAREWELL } else { FAREWELL };
+    let closed = tokio::time::timeout(farewell, reader.close()).await;
     if !matches!(closed, Ok(Ok(()))) {
         tracing::warn!("the lease of this restore could not be ended; prune waits for it a little longer");
     }
@@ -186,9 +189,7 @@ impl Work<'_> {
             let mut window = planner.next(self.memory.window_bytes).await?;
             while let Some(current) = window {
                 // The next window is planned while this one is written.
-                let (applied, next) = tokio::join!(self.apply(current), planner.next(self.memory.window_bytes));
-                applied?;
-                window = next?;
+                ((), window) = tokio::try_join!(self.apply(current), planner.next(self.memory.window_bytes))?;
             }
             self.hand(Job::Sync(target)).await?;
         }
@@ -207,7 +208,7 @@ impl Work<'_> {
         }
         let (runs, missing) = plan_runs(std::mem::take(&mut window.blobs), &self.shared.reader);
         for (id, pieces) in missing {
-            tickets.push(self.pool.hand(Job::Missing(id, "it is not in the repository".into(), pieces), None));
+            self.rescue(Unread { id, reason: "it is not in the repository".into(), pieces }).await?;
         }
         self.write_runs(runs).await?;
         for ticket in tickets {
@@ -237,34 +238,43 @@ impl Work<'_> {
         let bytes = run.range.end - run.range.start;
         let permit = Arc::clone(&self.memory.fetched).acquire_many_owned(self.memory.cost_kib(bytes)).await;
         let permit = permit.map_err(|_| RestoreError::Target { reason: "the restore is over".into() })?;
-        match self.shared.reader.fetch(run.pack, run.range).await {
+        let unread = match self.shared.reader.fetch(run.pack, run.range).await {
             Ok(fetched) => {
                 progress::add(&self.shared.progress.bytes_read, bytes);
                 let ticket = self.pool.hand(Job::Blobs(fetched, run.blobs), Some(permit));
-                self.finished(ticket).await
+                self.finished(ticket).await?
             }
-            Err(error) if error.is_damage() => self.give_up(run.blobs, &error).await,
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn give_up(
-        &self,
-        blobs: Vec<(BlobId, holdfast_repository::BlobLocation, Vec<super::window::Piece>)>,
-        error: &ReadError,
-    ) -> Result<(), RestoreError> {
-        for (id, _, pieces) in blobs {
-            self.hand(Job::Missing(id, error.to_string(), pieces)).await?;
+            Err(error) if error.is_damage() => {
+                let reason = error.to_string();
+                run.blobs.into_iter().map(|work| Unread { id: work.id, reason: reason.clone(), pieces: work.pieces }).collect()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for blob in unread {
+            self.rescue(blob).await?;
         }
         Ok(())
     }
 
-    async fn hand(&self, job: Job) -> Result<(), RestoreError> {
-        let ticket = self.pool.hand(job, None);
-        self.finished(ticket).await
+    /// Another copy of the blob, or a newer index, may have it. Not having it costs the files that need it, no others.
+    async fn rescue(&self, blob: Unread) -> Result<(), RestoreError> {
+        // An extent does not say of which kind its blob is; the id fits only one.
+        for kind in [BlobKind::Data, BlobKind::Bundle] {
+            match self.shared.reader.read_blob(kind, &blob.id).await {
+                Ok(raw) => return self.hand(Job::Raw(raw, blob.pieces)).await,
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.hand(Job::Missing(blob.id, blob.reason, blob.pieces)).await
     }
 
-    async fn finished(&self, ticket: Ticket) -> Result<(), RestoreError> {
+    async fn hand(&self, job: Job) -> Result<(), RestoreError> {
+        let ticket = self.pool.hand(job, None);
+        self.finished(ticket).await.map(drop)
+    }
+
+    async fn finished(&self, ticket: Ticket) -> Result<Vec<Unread>, RestoreError> {
         ticket.done().await.map_err(|Halted| cause(&self.shared.gate))
     }
 }

@@ -93,7 +93,14 @@ impl Window {
 pub(super) struct Run {
     pub(super) pack: holdfast_repository::PackName,
     pub(super) range: std::ops::Range<u64>,
-    pub(super) blobs: Vec<(BlobId, BlobLocation, Vec<Piece>)>,
+    pub(super) blobs: Vec<BlobWork>,
+}
+
+/// A blob, where it is, and what is to be done with it.
+pub(super) struct BlobWork {
+    pub(super) id: BlobId,
+    pub(super) location: BlobLocation,
+    pub(super) pieces: Vec<Piece>,
 }
 
 /// A request brings at most this much...
@@ -103,36 +110,29 @@ const GAP_BYTES_MAX: u64 = 256 << 10;
 
 /// Joins neighbours in a pack. Packs come in the order in which the files need them. Beside: blobs that are nowhere.
 pub(super) fn plan_runs(blobs: HashMap<BlobId, BlobUse>, reader: &Reader) -> (Vec<Run>, Vec<(BlobId, Vec<Piece>)>) {
-    plan_runs_by(blobs, |id| reader.locate(id))
-}
-
-fn plan_runs_by(
-    blobs: HashMap<BlobId, BlobUse>,
-    locate: impl Fn(&BlobId) -> Option<BlobLocation>,
-) -> (Vec<Run>, Vec<(BlobId, Vec<Piece>)>) {
     let mut missing = Vec::new();
     let mut located = Vec::with_capacity(blobs.len());
     let mut pack_order = HashMap::new();
     for (id, wanted) in blobs {
-        match locate(&id) {
+        match reader.locate(&id) {
             Some(location) => {
                 let first = pack_order.entry(location.pack).or_insert(wanted.order);
                 *first = wanted.order.min(*first);
-                located.push((id, location, wanted.pieces));
+                located.push(BlobWork { id, location, pieces: wanted.pieces });
             }
             None => missing.push((id, wanted.pieces)),
         }
     }
-    located.sort_unstable_by_key(|(_, location, _)| (pack_order.get(&location.pack).copied(), location.pack, location.offset));
+    located.sort_unstable_by_key(|BlobWork { location, .. }| (pack_order.get(&location.pack).copied(), location.pack, location.offset));
     let mut runs: Vec<Run> = Vec::new();
-    for (id, location, pieces) in located {
-        let range = location.range();
+    for work in located {
+        let range = work.location.range();
         match runs.last_mut() {
-            Some(run) if run.pack == location.pack && joins(&run.range, &range) => {
+            Some(run) if run.pack == work.location.pack && joins(&run.range, &range) => {
                 run.range.end = run.range.end.max(range.end);
-                run.blobs.push((id, location, pieces));
+                run.blobs.push(work);
             }
-            _ => runs.push(Run { pack: location.pack, range, blobs: vec![(id, location, pieces)] }),
+            _ => runs.push(Run { pack: work.location.pack, range, blobs: vec![work] }),
         }
     }
     (runs, missing)

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use holdfast_repository::{BlobId, Fetched, ReadError, Reader, Scratch};
+use bytes::Bytes;
+use holdfast_repository::{BlobId, Fetched, Reader, Scratch};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -16,7 +17,7 @@ use super::gate::{Failure, Gate, Halted};
 use super::issue::{Issue, Issues, Severity};
 use super::place;
 use super::private_directory::PrivateDirectory;
-use super::window::{Link, Make, Piece, Thing};
+use super::window::{BlobWork, Link, Make, Piece, Thing};
 use crate::catalog::{Entry, EntryKind, RelPath};
 use crate::progress::Progress;
 
@@ -53,12 +54,22 @@ pub(super) enum Job {
     Make(Vec<Make>),
     PlainFiles(Vec<Arc<FileTask>>),
     Zeros(Arc<FileTask>, u64, u64),
-    Blobs(Fetched, Vec<(BlobId, holdfast_repository::BlobLocation, Vec<Piece>)>),
+    /// A part of a pack, and what to take out of it.
+    Blobs(Fetched, Vec<BlobWork>),
+    /// A blob that was read by itself.
+    Raw(Bytes, Vec<Piece>),
     /// A blob that cannot be had.
     Missing(BlobId, String, Vec<Piece>),
     Links(Vec<Link>),
     Finish(Vec<(Arc<Directory>, Entry)>),
     Sync(Arc<TargetRoot>),
+}
+
+/// What did not come out of a pack: another copy may.
+pub(super) struct Unread {
+    pub(super) id: BlobId,
+    pub(super) reason: String,
+    pub(super) pieces: Vec<Piece>,
 }
 
 /// One thread's hands.
@@ -75,15 +86,23 @@ impl Worker {
     }
 
     /// `scratch` is the thread's own.
-    pub(super) fn run(&mut self, job: Job, scratch: &mut Scratch) -> Result<(), Halted> {
+    pub(super) fn run(&mut self, job: Job, scratch: &mut Scratch) -> Result<Vec<Unread>, Halted> {
         self.shared.gate.pass()?;
+        match job {
+            Job::Blobs(fetched, blobs) => return self.take_blobs(&fetched, blobs, scratch),
+            job => self.run_whole(job)?,
+        }
+        Ok(Vec::new())
+    }
+
+    fn run_whole(&mut self, job: Job) -> Result<(), Halted> {
         match job {
             Job::Make(makes) => makes.into_iter().try_for_each(|make| self.make(make)),
             Job::PlainFiles(files) => files.iter().try_for_each(|file| self.end_one(file)),
             Job::Zeros(file, offset, length) => self.write(&file, offset, Content::Zeros(length)),
-            Job::Blobs(fetched, blobs) => {
-                blobs.into_iter().try_for_each(|(id, location, pieces)| self.take_blob(&fetched, &id, &location, &pieces, scratch))
-            }
+            // Split off above: it alone leaves something over.
+            Job::Blobs(..) => Ok(()),
+            Job::Raw(raw, pieces) => self.write_pieces(&raw, &pieces),
             Job::Missing(id, reason, pieces) => self.give_up(&id, &reason, &pieces),
             Job::Links(links) => links.into_iter().try_for_each(|link| self.link(&link)),
             Job::Finish(directories) => directories.into_iter().try_for_each(|(directory, entry)| self.finish_directory(&directory, &entry)),
@@ -148,25 +167,25 @@ impl Worker {
         Ok(())
     }
 
-    fn take_blob(
-        &mut self,
-        fetched: &Fetched,
-        id: &BlobId,
-        location: &holdfast_repository::BlobLocation,
-        pieces: &[Piece],
-        scratch: &mut Scratch,
-    ) -> Result<(), Halted> {
+    fn take_blobs(&mut self, fetched: &Fetched, blobs: Vec<BlobWork>, scratch: &mut Scratch) -> Result<Vec<Unread>, Halted> {
         let shared = Arc::clone(&self.shared);
-        let raw = match shared.reader.decode(fetched, id, location, scratch) {
-            Ok(raw) => raw,
-            Err(error) => return self.give_up(id, &describe(&error), pieces),
-        };
+        let mut unread = Vec::new();
+        for BlobWork { id, location, pieces } in blobs {
+            match shared.reader.decode(fetched, &id, &location, scratch) {
+                Ok(raw) => self.write_pieces(raw, &pieces)?,
+                Err(error) => unread.push(Unread { id, reason: error.to_string(), pieces }),
+            }
+        }
+        Ok(unread)
+    }
+
+    fn write_pieces(&mut self, raw: &[u8], pieces: &[Piece]) -> Result<(), Halted> {
         for piece in pieces {
             let start = piece.blob_offset as usize;
             match start.checked_add(piece.length as usize).and_then(|end| raw.get(start..end)) {
                 Some(bytes) => self.write(&piece.file, piece.file_offset, Content::Bytes(bytes))?,
                 None => {
-                    self.fail(&piece.file, format!("the catalog wants more of blob {id} than there is"));
+                    self.fail(&piece.file, "the catalog wants more of a blob than there is".into());
                     self.end_one(&piece.file)?;
                 }
             }
@@ -425,8 +444,4 @@ fn write_all(fd: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Errn
         }
     }
     Ok(())
-}
-
-fn describe(error: &ReadError) -> String {
-    error.to_string()
 }

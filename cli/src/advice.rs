@@ -1,0 +1,138 @@
+//! Errors of the engine as one line that says what to do.
+
+use holdfast_mover::backup::BackupError;
+use holdfast_mover::listing::ListError;
+use holdfast_mover::catalog::CatalogError;
+use holdfast_mover::restore::RestoreError;
+use holdfast_repository::{CommitError, InitError, OpenError, ReadError, StoreError, WriteError};
+
+use crate::outcome::Failure;
+
+/// Whatever can be said about an error besides its own words.
+trait Advice {
+    fn advice(&self) -> Option<&'static str>;
+}
+
+impl Advice for StoreError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Denied { .. } => Some("check the credentials (AWS_*) and their rights to this bucket or directory"),
+            Self::ReadOnly { .. } => Some("the repository takes no writes; make it writable and run this again"),
+            Self::Full { .. } => Some("make room there and run this again"),
+            Self::Unreachable { .. } => Some("check --repo, AWS_ENDPOINT_URL and the network, and run this again"),
+            Self::NotFound { .. } | Self::AlreadyExists { .. } | Self::Corrupt { .. } => None,
+        }
+    }
+}
+
+impl Advice for ReadError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::NotFound { .. } => None,
+            Self::Damaged { .. } => Some("run holdfast check to see what else is damaged"),
+            Self::TooNew { .. } => Some("use that version"),
+            Self::Store(error) => error.advice(),
+        }
+    }
+}
+
+impl Advice for OpenError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::NotARepository { .. } => Some("check --repo, or make one there with: holdfast repo init"),
+            Self::WrongPassword { .. } => Some("check --password-file or HOLDFAST_PASSWORD"),
+            Self::Read(error) => error.advice(),
+        }
+    }
+}
+
+impl Advice for InitError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Exists { .. } => Some("check the password, or choose another place"),
+            Self::Open(error) => error.advice(),
+            Self::Store(error) => error.advice(),
+        }
+    }
+}
+
+impl Advice for WriteError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Read(error) => error.advice(),
+            Self::Store { source } => source.advice(),
+            Self::TooNew { .. } => Some("use that version"),
+            Self::Stopped { cause } => cause.advice(),
+            _ => None,
+        }
+    }
+}
+
+impl Advice for CommitError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Write(error) => error.advice(),
+            _ => Some("run the backup again; what was uploaded is used"),
+        }
+    }
+}
+
+impl Advice for BackupError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Read(error) => error.advice(),
+            Self::Write(error) => error.advice(),
+            Self::Commit(error) => error.advice(),
+            Self::VolumeUnreadable { .. } => Some("check that it exists and that you may read it"),
+            Self::Cancelled => Some("nothing is left behind but what the next backup can use"),
+            _ => None,
+        }
+    }
+}
+
+impl Advice for CatalogError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Read(error) => error.advice(),
+            Self::Malformed { .. } => Some("run holdfast check, and use another snapshot"),
+        }
+    }
+}
+
+impl Advice for ListError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Catalog(error) => error.advice(),
+            Self::NoSuchPath(_) => Some("holdfast ls SNAPSHOT shows what it has"),
+        }
+    }
+}
+
+impl Advice for RestoreError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Repository(error) => error.advice(),
+            Self::Catalog { error, .. } => error.advice(),
+            _ => None,
+        }
+    }
+}
+
+fn line(error: &(impl Advice + std::fmt::Display)) -> Failure {
+    Failure::new(match error.advice() {
+        Some(advice) => format!("{error}; {advice}"),
+        None => error.to_string(),
+    })
+}
+
+macro_rules! failures {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                line(&error)
+            }
+        })*
+    };
+}
+
+failures!(OpenError, InitError, ReadError, WriteError, BackupError, ListError, RestoreError);

@@ -1,0 +1,57 @@
+//! From `--repo` and the password to an open repository.
+
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+
+use holdfast_repository::{Activity, Environment, Purpose, Repository, SecretBytes, Store, store};
+
+use crate::arguments::Global;
+use crate::outcome::Failure;
+
+/// No password is longer; a wrong `--password-file` may be any file at all.
+const PASSWORD_BYTES_MAX: u64 = 64 << 10;
+
+/// The store that `--repo` names.
+pub(crate) fn store(global: &Global) -> Result<Arc<dyn Store>, Failure> {
+    let Some(url) = &global.repo else {
+        return Err(Failure::new("no repository: give --repo URL or set HOLDFAST_REPO; it looks like file:///path or s3://bucket/prefix"));
+    };
+    store::open_url(url).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// The password from its file, or from the environment.
+pub(crate) fn password(global: &Global) -> Result<SecretBytes, Failure> {
+    let password = match &global.password_file {
+        Some(path) => {
+            let unreadable = |error: &dyn std::fmt::Display| Failure::new(format!("could not read --password-file {}: {error}", path.display()));
+            let bytes = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
+            if bytes > PASSWORD_BYTES_MAX {
+                return Err(unreadable(&"it is too large for a password"));
+            }
+            SecretBytes::password(std::fs::read(path).map_err(|error| unreadable(&error))?)
+        }
+        None => match std::env::var_os("HOLDFAST_PASSWORD") {
+            Some(password) => SecretBytes::password(password.into_vec()),
+            None => return Err(Failure::new("no password: give --password-file FILE or set HOLDFAST_PASSWORD")),
+        },
+    };
+    if password.expose().is_empty() {
+        return Err(Failure::new("the password is empty; give --password-file FILE or set HOLDFAST_PASSWORD"));
+    }
+    Ok(password)
+}
+
+/// The repository, open.
+pub(crate) async fn open(global: &Global) -> Result<Repository, Failure> {
+    Ok(Repository::open(store(global)?, &password(global)?, Environment::system()).await?)
+}
+
+/// What a lease of this command is for.
+pub(crate) fn purpose(activity: Activity) -> Purpose {
+    Purpose::new(activity, host())
+}
+
+/// This machine's name.
+pub(crate) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

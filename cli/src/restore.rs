@@ -1,0 +1,147 @@
+//! `holdfast restore`.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use holdfast_mover::pattern::PatternSet;
+use holdfast_mover::progress::Progress;
+use holdfast_mover::restore::{self, Issue, RestoreLimits, RestoreReport, RestoreRequest, Severity, Target};
+use holdfast_repository::{SnapshotRecord, SourceRecord};
+use rustix::fs::{Mode, OFlags};
+use serde_json::json;
+
+use crate::arguments::Global;
+use crate::outcome::{Failure, Outcome};
+use crate::progress_bar::Bar;
+use crate::snapshot_choice::{self, Filter};
+use crate::{repository, signal, text};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// `latest` (the newest, or the newest of --path or --host), or an id from `holdfast snapshots`.
+    snapshot: String,
+    /// The directory to restore into, made if it is not there. A snapshot of one path is restored straight into it, of several
+    /// each into its own path below it. What is there and not in the snapshot stays.
+    target: PathBuf,
+    /// Only what matches; restic's patterns, and as often as needed.
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<String>,
+    /// Nothing that matches.
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Leave out device nodes, set-id bits and file capabilities.
+    #[arg(long)]
+    no_privileges: bool,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome, Failure> {
+    let patterns = |patterns: &[String]| PatternSet::parse(patterns).map_err(|error| Failure::new(error.to_string()));
+    let (include, exclude) = (patterns(&arguments.include)?, patterns(&arguments.exclude)?);
+    let repository = repository::open(global).await?;
+    let (snapshot, record) = snapshot_choice::find(&repository, &arguments.snapshot, &arguments.filter).await?;
+    let targets = targets(&record, &arguments)?;
+    let stop = signal::stop_token()?;
+    let progress = Arc::new(Progress::default());
+    let bar = Bar::show(global, &progress);
+    let print = bar.printer();
+    let request = RestoreRequest {
+        snapshot,
+        targets,
+        include,
+        exclude,
+        // Nobody but this command decides who writes here.
+        may_write: Arc::new(|| true),
+        device_nodes: !arguments.no_privileges,
+        limits: RestoreLimits { memory_bytes: usize::try_from(global.memory).unwrap_or(usize::MAX), ..RestoreLimits::standard() },
+        observer: Some(Arc::new(move |issue| print(&issue_line(issue)))),
+        host: repository::host(),
+        session: String::new(),
+        component: String::new(),
+    };
+    let began = Instant::now();
+    let report = restore::run(&repository, request, &progress, &stop).await?;
+    drop(bar);
+    print_report(global, &report, began.elapsed().as_secs_f64());
+    Ok(if report.is_complete() { Outcome::Done } else { Outcome::Failed })
+}
+
+/// The sources that are wanted, each with its directory.
+fn targets(record: &SnapshotRecord, arguments: &Arguments) -> Result<Vec<Target>, Failure> {
+    let wanted = &arguments.filter.paths;
+    let is_wanted = |source: &&SourceRecord| wanted.is_empty() || wanted.iter().any(|path| path.as_os_str().as_bytes() == source.path);
+    let sources: Vec<&SourceRecord> = record.sources.iter().filter(is_wanted).collect();
+    if sources.is_empty() {
+        return Err(Failure::new("the snapshot has none of the paths of --path; holdfast snapshots shows what it has"));
+    }
+    let is_single = sources.len() == 1;
+    let base = open_directory(&arguments.target)?;
+    let open = |source: &&SourceRecord| {
+        let root = if is_single { rustix::io::fcntl_dupfd_cloexec(&base, 0).map_err(|errno| unusable(&arguments.target, &errno))? } else { below(&arguments.target, &source.path)? };
+        Ok(Target { snapshot_path: source.path.clone(), root })
+    };
+    sources.iter().map(open).collect()
+}
+
+/// The source's own path below the target. The path comes from the snapshot: only its names are used, never `..`.
+fn below(target: &Path, source: &[u8]) -> Result<OwnedFd, Failure> {
+    let mut path = target.to_owned();
+    for name in source.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+        if name == b".." {
+            return Err(Failure::new(format!("the snapshot's path {} is refused: it has a .. in it", text::path(source))));
+        }
+        path.push(std::ffi::OsString::from_vec(name.to_vec()));
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(unusable(&path, &"it is there and is no directory")),
+            Err(_) => std::fs::create_dir(&path).map_err(|error| unusable(&path, &error))?,
+        }
+    }
+    open_directory(&path)
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Failure> {
+    std::fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| unusable(path, &errno))
+}
+
+fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
+    Failure::new(format!("cannot restore into {}: {reason}; give a directory that you may write to", path.display()))
+}
+
+fn issue_line(issue: &Issue) -> String {
+    let word = match issue.severity {
+        Severity::Failed => "failed",
+        Severity::Unsupported => "warning",
+        Severity::Withheld => "left out",
+    };
+    format!("{word}: {}: {}", issue.path, text::one_line(&issue.what))
+}
+
+fn print_report(global: &Global, report: &RestoreReport, seconds: f64) {
+    let sum = |value: fn(&restore::TargetReport) -> u64| report.targets.iter().map(value).sum::<u64>();
+    let (files, directories, others, links) = (sum(|target| target.files), sum(|target| target.directories), sum(|target| target.others), sum(|target| target.links));
+    let bytes = sum(|target| target.bytes);
+    if global.json {
+        println!(
+            "{}",
+            json!({
+                "files": files, "directories": directories, "others": others, "links": links, "bytes": bytes, "bytes_read": report.bytes_read,
+                "failed": report.failed, "warnings": report.warnings, "bad_blobs": report.bad_blobs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "issues": report.issues.iter().map(issue_line).collect::<Vec<_>>(), "seconds": seconds,
+            })
+        );
+        return;
+    }
+    println!("restored {files} files, {directories} directories, {others} others, {links} links, {} in {seconds:.1} s", text::bytes(bytes));
+    if report.warnings > 0 {
+        println!("{} warnings, named above", report.warnings);
+    }
+    if report.failed > 0 {
+        println!("FAILED: {} entries or attributes are not as they were; they are named above", report.failed);
+    }
+}
