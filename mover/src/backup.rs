@@ -49,7 +49,7 @@ use refs::Refs;
 /// How often the sources are read again because blobs that were to be used again had gone by the time of the commit.
 const PASSES_MAX: usize = 4;
 /// After a stop, the repository gets this long to save what was read. The volume was let go before.
-const SAVE_WAIT: Duration = Duration::from_secs(60);
+const SAVE_WAIT: Duration = Duration::from_secs(30);
 
 /// Backs up, and commits one snapshot. `stop` may ask at any time for an end: see [`Stop`].
 pub async fn run(

@@ -52,6 +52,9 @@ pub(super) struct Context {
     /// What has a time at or after this may change again without showing it.
     pub(super) settled_before: Timestamp,
     pub(super) counters: Counters,
+    /// The parent's catalog turned out damaged: what is stored of it is looked at before it is used again.
+    pub(super) parent_lost: AtomicBool,
+    runtime: tokio::runtime::Handle,
     abort: AtomicBool,
     failure: Mutex<Option<BackupError>>,
     window: Window,
@@ -101,9 +104,17 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Context {
-    pub(super) fn new(shared: Arc<Shared>, source_path: String, change_rule: ChangeRule, settled_before: Timestamp) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        source_path: String,
+        change_rule: ChangeRule,
+        settled_before: Timestamp,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
         Self {
             shared,
+            runtime,
+            parent_lost: AtomicBool::new(false),
             source_path,
             change_rule,
             settled_before,
@@ -156,7 +167,7 @@ impl Context {
     pub(super) fn store(&self, kind: BlobKind, raw: &[u8], scratch: &mut Scratch) -> Result<BlobId, WriteError> {
         let writer = &self.shared.writer;
         let id = writer.blob_id(kind, raw);
-        if writer.known(&id).is_some() {
+        if writer.known(&id).is_some() && !self.is_rotten(kind, &id) {
             return Ok(id);
         }
         let fine = (kind == BlobKind::Data).then(|| writer.fine_hashes(raw));
@@ -167,6 +178,23 @@ impl Context {
             progress::add(&self.shared.progress.bytes_stored, u64::from(added.stored_bytes));
         }
         Ok(id)
+    }
+
+    /// Waits for something of the repository on this (plain) thread; `None` once stopped.
+    pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                output = future => Some(output),
+                () = self.shared.stop.stopped() => None,
+            }
+        })
+    }
+
+    /// After damage in the parent's catalog its neighbours are suspect: the same segment, found in the index, may be as rotten.
+    /// A copy that fails this reading is not known any more, and is stored anew.
+    fn is_rotten(&self, kind: BlobKind, id: &BlobId) -> bool {
+        let is_suspect = matches!(kind, BlobKind::Catalog | BlobKind::ExtentList) && self.parent_lost.load(Ordering::Acquire);
+        is_suspect && matches!(self.wait(self.shared.writer.read_blob(kind, id)), Some(Err(_)))
     }
 
     /// Bytes came from the volume.

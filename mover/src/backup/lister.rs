@@ -1,6 +1,7 @@
 //! The walk's thread: looks at every entry, takes what is unchanged from the parent, and gives out the rest to be read.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{SendTimeoutError, Sender};
@@ -81,6 +82,9 @@ impl Lister<'_> {
 
     fn found(&mut self, found: Found) {
         let before = self.parent.entry(&found.path);
+        if self.parent.is_lost() {
+            self.context.parent_lost.store(true, Ordering::Release);
+        }
         let device = self.device(found.stat.device);
         if !self.context.has_room(self.state.sequence) {
             // The catalog may be waiting for the very files that are held back for a bundle.

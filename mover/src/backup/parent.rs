@@ -134,6 +134,10 @@ impl ParentCursor {
         None
     }
 
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     /// Why the rest of the parent could not be used.
     pub(super) fn lost(&mut self) -> Option<String> {
         self.lost.take()

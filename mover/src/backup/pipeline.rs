@@ -112,7 +112,7 @@ impl SourceReader {
             tracing::warn!(path = source.display(), %error, "syncfs");
         }
         let settled_before = root.with(|fd| Ok(unsettled_from(fd))).map_err(|error| source.unreadable(error))?;
-        let context = Context::new(Arc::clone(&self.shared), source.display(), source.change_rule, settled_before);
+        let context = Context::new(Arc::clone(&self.shared), source.display(), source.change_rule, settled_before, self.runtime.clone());
         let walker = Walker::new(root, WalkOptions { names_bytes: self.limits.names_bytes(), is_excluded });
         let (catalog, parent_lost) = self.run_threads(&context, walker, cursor)?;
         if let Some(error) = context.failure() {
@@ -171,7 +171,7 @@ impl SourceReader {
             let started = (|| {
                 for number in 0..workers {
                     let worker =
-                        Worker::new(context, self.runtime.clone(), jobs_receiver.clone(), outcomes.clone(), assist.clone());
+                        Worker::new(context, jobs_receiver.clone(), outcomes.clone(), assist.clone());
                     spawn(scope, context, format!("backup-read-{number}"), move || worker.run())?;
                 }
                 drop((outcomes, jobs_receiver));
@@ -215,12 +215,30 @@ fn bundle_directories_max(workers: usize) -> usize {
     if files < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).is_ok() {
         files = wanted;
     }
+    share_of_handles(usize::try_from(files).unwrap_or(usize::MAX), workers)
+}
+
+/// Bundles exist in the queue (two for each worker), at the workers, and at the walk.
+fn share_of_handles(files: usize, workers: usize) -> usize {
     let bundles = 3 * workers + 1;
-    (usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHER_HANDLES) / bundles).clamp(1, BUNDLE_DIRECTORIES_MAX)
+    (files.saturating_sub(OTHER_HANDLES) / bundles).clamp(1, BUNDLE_DIRECTORIES_MAX)
 }
 
 /// For people; no rule compares it.
 pub(super) fn unix_ms() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_bundles_fit_the_limit_of_open_files() {
+        for (files, workers) in [(1024, 1), (1024, 4), (1024, 64), (4096, 8), (65_536, 2)] {
+            let share = share_of_handles(files, workers);
+            assert!(share >= 1 && share * (3 * workers + 1) + OTHER_HANDLES <= files, "{files} files, {workers} workers");
+        }
+    }
 }

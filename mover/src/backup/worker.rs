@@ -18,7 +18,6 @@ use crate::chunk::{ChunkStream, Cutter, Place, is_zero};
 /// See the module.
 pub(super) struct Worker<'a> {
     pub(super) context: &'a Context,
-    pub(super) runtime: tokio::runtime::Handle,
     pub(super) jobs: Receiver<Job>,
     pub(super) outcomes: Sender<Outcome>,
     /// Large files that have sections left for whoever is free.
@@ -47,13 +46,12 @@ enum Part {
 impl<'a> Worker<'a> {
     pub(super) fn new(
         context: &'a Context,
-        runtime: tokio::runtime::Handle,
         jobs: Receiver<Job>,
         outcomes: Sender<Outcome>,
         assist: (Sender<Arc<LargeFile>>, Receiver<Arc<LargeFile>>),
     ) -> Self {
         let stream = ChunkStream::new(Cutter::new(&context.shared.chunker));
-        Self { context, runtime, jobs, outcomes, assist, stream, bundle: Vec::new(), scratch: Scratch::new() }
+        Self { context, jobs, outcomes, assist, stream, bundle: Vec::new(), scratch: Scratch::new() }
     }
 
     /// Works until the jobs end, or all is to end.
@@ -286,7 +284,6 @@ impl<'a> Worker<'a> {
     fn reuse(&mut self, entry: &Entry) -> bool {
         let writer = &self.context.shared.writer;
         let mut stream = ExtentStream::new(Arc::new(writer.clone()), entry);
-        let stop = self.context.shared.stop.clone();
         let mut extents = Vec::new();
         let known = |extent: &Extent| match extent {
             Extent::Blob { blob, offset, length } => {
@@ -297,13 +294,7 @@ impl<'a> Worker<'a> {
         // Two passes, so that a file that cannot be used again leaves no trace in the refs; the lists are small.
         for noting in [false, true] {
             loop {
-                let next = self.runtime.block_on(async {
-                    tokio::select! {
-                        next = stream.next() => Some(next),
-                        () = stop.stopped() => None,
-                    }
-                });
-                match next {
+                match self.context.wait(stream.next()) {
                     Some(Ok(Some(extent))) if noting || known(&extent) => extents.push(extent),
                     Some(Ok(None)) => break,
                     // Unreadable, gone, or stopped: the file itself is there.

@@ -93,7 +93,7 @@ fn what_cannot_be_read_is_named_and_the_rest_is_kept() {
         fixture.write("secret", b"secret");
         fixture.write("closed/inside", b"inside");
         for path in ["secret", "closed"] {
-            std::fs::set_permissions(fixture.path(path), Permissions::from_mode(0)).unwrap();
+            std::fs::set_permissions(fixture.path(path), Permissions::from_mode(0o000)).unwrap();
         }
         let told = Arc::new(AtomicUsize::new(0));
         let mut request = fixture.request();
@@ -119,7 +119,7 @@ fn nothing_readable_is_a_failure() {
         let fixture = Fixture::new();
         open_to_all(&fixture);
         fixture.write("secret", b"secret");
-        std::fs::set_permissions(fixture.path("secret"), Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(fixture.path("secret"), Permissions::from_mode(0o000)).unwrap();
         let result = fixture.try_run(fixture.request(), StopToken::new());
         assert!(matches!(result, Err(BackupError::VolumeUnreadable { .. })), "{result:?}");
     });

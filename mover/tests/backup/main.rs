@@ -1,4 +1,6 @@
 //! Backups of real directories into a real repository, read back through its own reader.
+// Helpers of tests may end them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod change;
 mod content;

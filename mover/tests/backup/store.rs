@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,8 +20,8 @@ pub(crate) struct Hanging {
 #[async_trait]
 impl Store for Hanging {
     async fn create(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        if self.hangs.load(Ordering::Acquire) {
-            std::future::pending::<()>().await;
+        while self.hangs.load(Ordering::Acquire) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.inner.create(name, parts).await
     }

@@ -148,14 +148,3 @@ fn excluded_paths_are_not_looked_at() {
     let report = fixture.try_run(request, StopToken::new()).unwrap();
     assert_eq!(fixture.snapshot(report.snapshot).paths(), [".", "keep", "keep/a"]);
 }
-
-/// Small files need no more handles than there are.
-#[test]
-fn a_file_in_each_of_many_directories() {
-    let fixture = Fixture::new();
-    for number in 0..3000 {
-        fixture.write(&format!("d{number}/f"), b"x");
-    }
-    let report = fixture.backup();
-    assert_eq!((report.sources[0].statistics.files, report.unreadable_count), (3000, 0));
-}
