@@ -34,7 +34,7 @@ use holdfast_repository::{
 
 pub use error::BackupError;
 pub use report::{BackupReport, NAMED_MAX, SourceReport};
-pub use request::{BackupRequest, ChangeRule, Exclude, Limits, LookAgain, Parent, Source};
+pub use request::{BackupRequest, ChangeRule, Exclude, Limits, LookAgain, Parent, Source, Tell};
 
 use crate::chunk::Duplicates;
 use crate::progress::{Phase, Progress};

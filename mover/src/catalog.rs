@@ -12,7 +12,7 @@ pub mod reader;
 mod segment;
 pub mod writer;
 
-pub use entry::{Entry, EntryFlags, EntryKind, Extent, ExtentListRef, Timestamp};
+pub use entry::{Entry, EntryFlags, EntryKind, Extent, ExtentListRef, Timestamp, Xattr};
 pub use path::{PathError, RelPath};
 pub use reader::{BlobSource, CatalogError, CatalogReader, ExtentStream};
 pub(crate) use column::{border_hash, is_border};

@@ -14,4 +14,4 @@ pub mod walker;
 pub use attributes::{FileType, Stat};
 pub use handle::{Handle, VolumeHandles};
 pub use identity::{RootIdentity, root_identity};
-pub use walker::{Found, Visit, WalkOptions, Walker};
+pub use walker::{Found, IsExcluded, Visit, WalkOptions, Walker};

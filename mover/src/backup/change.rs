@@ -30,7 +30,7 @@ const REMOTE_FILE_SYSTEMS: &[i64] = &[
 
 /// The oldest time that is not yet settled when a scan of this file system begins now.
 pub(super) fn unsettled_from(root: impl AsFd) -> Timestamp {
-    let magic = rustix::fs::fstatfs(root).map(|stat| stat.f_type as i64);
+    let magic = rustix::fs::fstatfs(root).map(|stat| stat.f_type);
     let remote = magic.map_or(true, |magic| REMOTE_FILE_SYSTEMS.contains(&(magic & 0xffff_ffff)));
     let now = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
     let window = if remote { REMOTE_WINDOW_NANOS } else { LOCAL_WINDOW_NANOS };

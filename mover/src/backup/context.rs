@@ -10,7 +10,7 @@ use super::error::BackupError;
 use super::pace::Pace;
 use super::refs::Refs;
 use super::report::NAMED_MAX;
-use super::request::ChangeRule;
+use super::request::{ChangeRule, Tell};
 use crate::catalog::{BlobSink, RelPath, Timestamp};
 use crate::chunk::Duplicates;
 use crate::progress::{self, Progress};
@@ -33,7 +33,7 @@ pub(super) struct Shared {
     pub(super) pace: Pace,
     pub(super) refs: Mutex<Refs>,
     pub(super) named: Mutex<Named>,
-    pub(super) on_unreadable: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    pub(super) on_unreadable: Option<Arc<Tell>>,
 }
 
 /// What the report names.

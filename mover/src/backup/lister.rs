@@ -56,7 +56,7 @@ impl Lister<'_> {
             if self.context.halted() {
                 return None;
             }
-            match self.walker.next() {
+            match self.walker.step() {
                 Ok(Some(visit)) => self.visit(visit),
                 Ok(None) => break,
                 Err(Errno::CANCELED) => return None,

@@ -18,7 +18,7 @@ use super::request::{ChangeRule, Limits, LookAgain, Source};
 use super::sequencer::Sequencer;
 use super::worker::Worker;
 use crate::catalog::{CatalogSummary, RelPath};
-use crate::scan::{Handle, RootIdentity, VolumeHandles, WalkOptions, Walker, root_identity};
+use crate::scan::{Handle, IsExcluded, RootIdentity, VolumeHandles, WalkOptions, Walker, root_identity};
 
 /// Handles that are not of directories in bundles.
 const OTHER_HANDLES: usize = 256;
@@ -98,7 +98,7 @@ impl SourceReader {
     fn read(
         &self,
         cursor: ParentCursor,
-        is_excluded: Box<dyn Fn(&RelPath, bool) -> bool + Send>,
+        is_excluded: Box<IsExcluded>,
     ) -> Result<SourceOutcome, BackupError> {
         let source = &self.source;
         let started_unix_ms = unix_ms();

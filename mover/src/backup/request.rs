@@ -28,10 +28,13 @@ pub struct BackupRequest {
     /// Kept in the snapshot as they are.
     pub extensions: BTreeMap<String, Vec<u8>>,
     /// Told of every path that could not be read (wholly), as it is found. The report has the count and the first few.
-    pub on_unreadable: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    pub on_unreadable: Option<Arc<Tell>>,
     /// Called once, when after a release every handle of the volumes is closed.
     pub on_released: Option<Box<dyn FnOnce() + Send>>,
 }
+
+/// See [`BackupRequest::on_unreadable`].
+pub type Tell = dyn Fn(&str) + Send + Sync;
 
 /// See [`BackupRequest::is_excluded`].
 pub type Exclude = dyn Fn(usize, &RelPath, bool) -> bool + Send + Sync;

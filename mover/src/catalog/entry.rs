@@ -29,7 +29,7 @@ pub struct Entry {
     /// Bytes of content: the sum of the extents (of those of the first name, if this is a hard link to it). 0 for all but files.
     pub size: u64,
     /// Extended attributes, sorted by name; POSIX ACLs and file capabilities are among them.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<Xattr>,
     /// Set if this is another name of the entry at that path, which comes earlier. Content, symbolic link target and device
     /// number stand there only; attributes stand at both.
     pub link_to: Option<RelPath>,
@@ -41,6 +41,9 @@ pub struct Entry {
     /// Content of a giant file: lists of extents that are stored as blobs of their own, in order.
     pub extent_lists: Vec<ExtentListRef>,
 }
+
+/// Name and value of an extended attribute.
+pub type Xattr = (Vec<u8>, Vec<u8>);
 
 /// The kind of an entry, with what only that kind has.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use holdfast_repository::BlobId;
 
 use super::column::{Cursor, Frame, Malformed, PathDecoder, PathEncoder, put_bytes, put_varint, put_zigzag};
 use super::extent_list::{ExtentDecoder, ExtentEncoder};
-use super::{Entry, EntryFlags, EntryKind, ExtentListRef, RelPath, Timestamp};
+use super::{Entry, EntryFlags, EntryKind, ExtentListRef, RelPath, Timestamp, Xattr};
 
 const SHARED: u64 = 2;
 const SUFFIXES: u64 = 4;
@@ -316,7 +316,7 @@ impl SegmentDecoder {
         })
     }
 
-    fn xattr_list(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Malformed> {
+    fn xattr_list(&mut self) -> Result<Vec<Xattr>, Malformed> {
         let count = self.xattrs.varint()?;
         // Two length bytes and a byte of name each, at least: the count is bounded by what was read.
         if count > self.xattrs.remaining() as u64 / 3 {

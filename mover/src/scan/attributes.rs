@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::{Errno, Result};
 
 use super::Handle;
-use crate::catalog::{EntryKind, Timestamp};
+use crate::catalog::{EntryKind, Timestamp, Xattr};
 
 /// Kind of an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ fn file_type(mode: u32) -> Result<FileType> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Xattrs {
     /// Sorted by name.
-    pub list: Vec<(Vec<u8>, Vec<u8>)>,
+    pub list: Vec<Xattr>,
     /// What could not be read.
     pub missing: Option<String>,
 }

@@ -22,8 +22,11 @@ pub struct WalkOptions {
     /// Memory for names.
     pub names_bytes: usize,
     /// True for what is left out (a directory with all that is in it).
-    pub is_excluded: Box<dyn Fn(&RelPath, bool) -> bool + Send>,
+    pub is_excluded: Box<IsExcluded>,
 }
+
+/// See [`WalkOptions::is_excluded`].
+pub type IsExcluded = dyn Fn(&RelPath, bool) -> bool + Send;
 
 /// What the walk came upon.
 pub enum Visit {
@@ -97,7 +100,7 @@ impl Walker {
     }
 
     /// The next visit; none at the end. The error is the root's: nothing can be read then.
-    pub fn next(&mut self) -> Result<Option<Visit>, Errno> {
+    pub fn step(&mut self) -> Result<Option<Visit>, Errno> {
         if !self.started {
             self.started = true;
             return self.start().map(Some);
