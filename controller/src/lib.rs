@@ -1,1 +1,327 @@
 //! Plans backups and restores from KubeStash resources and hands the work to agents.
+//!
+//! Each kind is a module of three steps: `observe` (reads), `plan` (pure: what was seen and the time in, actions out) and
+//! the shared `apply` in [`context`]. State is in the objects: this process may die at any moment.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub mod action;
+pub mod api;
+pub mod backup_configuration;
+pub mod backup_session;
+pub mod backup_storage;
+pub mod cache;
+pub mod caches;
+pub mod clock;
+pub mod context;
+pub mod dispatch;
+pub mod events;
+pub mod health;
+pub mod leadership;
+pub mod object;
+pub mod repository;
+pub mod restore_session;
+pub mod schedule;
+pub mod snapshot;
+pub mod target;
+pub mod tls;
+pub mod wake;
+pub mod work;
+pub mod workqueue;
+
+use clock::{SharedClock, SystemClock};
+use context::Context;
+use dispatch::Dispatcher;
+use dispatch::assign::Preparer;
+use dispatch::authenticate::Authenticator;
+use dispatch::server::AgentService;
+use dispatch::table::Limits;
+use leadership::{Candidate, Leadership};
+use object::{Key, Kind};
+use workqueue::WorkQueue;
+
+/// Objects that are reconciled beside each other; each step waits for the API server most of its time.
+const WORKERS: usize = 16;
+/// Certificates are looked at this often.
+const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+
+/// What a controller needs to know.
+pub struct Config {
+    /// The API server.
+    pub client: kube::Client,
+    /// Where agents dial.
+    pub listener: TcpListener,
+    /// Where the kubelet asks; none to serve no health.
+    pub health_listener: Option<TcpListener>,
+    /// Namespace of the controller, of its Lease and certificates, and of the agents.
+    pub namespace: String,
+    /// This replica, in the election.
+    pub identity: String,
+    /// Names beside those of its Service that agents may dial it by.
+    pub server_names: Vec<String>,
+    /// Bounds.
+    pub limits: Limits,
+    /// A task without progress for so long is given up by its agent.
+    pub stall_timeout: Duration,
+    /// Zone of schedules that name none.
+    pub time_zone: TimeZone,
+    /// The time.
+    pub clock: SharedClock,
+}
+
+impl Config {
+    /// The defaults, for `client`, listening on `listener`.
+    pub fn new(client: kube::Client, listener: TcpListener, namespace: &str, identity: &str) -> Self {
+        Self {
+            client,
+            listener,
+            health_listener: None,
+            namespace: namespace.to_owned(),
+            identity: identity.to_owned(),
+            server_names: Vec::new(),
+            limits: Limits::default(),
+            stall_timeout: Duration::from_secs(600),
+            time_zone: TimeZone::UTC,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// The names in the server's certificate.
+    fn names(&self) -> Vec<String> {
+        let service = "holdfast-controller";
+        let namespace = &self.namespace;
+        let mut names = vec![
+            service.to_owned(),
+            format!("{service}.{namespace}"),
+            format!("{service}.{namespace}.svc"),
+            format!("{service}.{namespace}.svc.cluster.local"),
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+        ];
+        names.extend(self.server_names.iter().cloned());
+        names.extend(self.listener.local_addr().iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// Why a controller could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The server for agents.
+    #[error("the server for agents ended: {0}")]
+    Server(#[from] tonic::transport::Error),
+    /// The server for health.
+    #[error("the health server ended: {0}")]
+    Health(#[from] std::io::Error),
+}
+
+/// Runs a controller until `shutdown`.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    let names = config.names();
+    let (candidate, leadership) =
+        Candidate::new(config.client.clone(), &config.namespace, config.identity.clone(), Arc::clone(&config.clock));
+    let queue = WorkQueue::default();
+    let dispatcher = Dispatcher::new(Arc::clone(&config.clock), leadership.clone(), config.limits.clone(), queue.clone());
+    let caches = Arc::new(caches::Caches::default());
+    let stall_ms = u64::try_from(config.stall_timeout.as_millis()).unwrap_or(u64::MAX);
+    let preparer = Arc::new(Preparer::new(config.client.clone(), Arc::clone(&caches), stall_ms));
+    let (events, publish) = events::Events::new(config.client.clone(), &config.identity);
+    let context = Arc::new(Context::new(
+        config.client.clone(),
+        Arc::clone(&caches),
+        dispatcher.clone(),
+        queue.clone(),
+        events,
+        Arc::clone(&config.clock),
+        config.time_zone.clone(),
+    ));
+
+    let leaf = Arc::new(tls::leaf::CurrentLeaf::default());
+    let store = tls::store::AuthorityStore::new(config.client.clone(), &config.namespace);
+    renew_certificates(&store, &leaf, &names, &config.clock).await?;
+    let tls_config = Arc::new(tls::leaf::server_config(Arc::clone(&leaf))?);
+    let authenticator = Authenticator::new(config.client.clone(), &config.namespace);
+    let service = AgentService::new(dispatcher.clone(), Arc::clone(&preparer), authenticator);
+
+    let synced = Arc::new(AtomicBool::new(false));
+    let mut beside = JoinSet::new();
+    beside.spawn(publish);
+    let election = tokio::spawn(candidate.run(shutdown.clone()));
+    let _watches = caches.watch(&config.client, {
+        let context = Arc::clone(&context);
+        move |seen| wake::wake(&context, &seen)
+    });
+    beside.spawn(keep_certificates(store, leaf, names, Arc::clone(&config.clock)));
+    beside.spawn({
+        let (caches, synced) = (Arc::clone(&caches), Arc::clone(&synced));
+        async move {
+            caches.synced().await;
+            synced.store(true, Ordering::Relaxed);
+        }
+    });
+    beside.spawn(lead(Arc::clone(&context), preparer, leadership.clone(), shutdown.clone()));
+    let health = health::Health { synced, leadership, dispatcher, queue };
+    let health_listener = config.health_listener;
+    let serve_health = async {
+        match health_listener {
+            Some(listener) => health::serve(listener, health, shutdown.clone()).await,
+            None => {
+                shutdown.cancelled().await;
+                Ok(())
+            }
+        }
+    };
+    let served: Result<(), RunError> = tokio::select! {
+        served = service.serve(config.listener, tls_config, shutdown.clone()) => served.map_err(RunError::from),
+        served = serve_health => served.map_err(RunError::from),
+    };
+    shutdown.cancel();
+    // The Lease is given back, so that a successor need not wait for it to lapse.
+    if tokio::time::timeout(Duration::from_secs(5), election).await.is_err() {
+        tracing::warn!("the election's Lease was not given back in time");
+    }
+    served
+}
+
+async fn renew_certificates(
+    store: &tls::store::AuthorityStore,
+    leaf: &tls::leaf::CurrentLeaf,
+    names: &[String],
+    clock: &SharedClock,
+) -> Result<(), tls::TlsError> {
+    let now = clock.now();
+    let authorities = store.load(now).await?;
+    let signer = authorities.signer(now).ok_or(tls::TlsError::Pem("Secret holdfast-ca"))?;
+    leaf.renew(signer, names, now)
+}
+
+async fn keep_certificates(
+    store: tls::store::AuthorityStore,
+    leaf: Arc<tls::leaf::CurrentLeaf>,
+    names: Vec<String>,
+    clock: SharedClock,
+) {
+    loop {
+        tokio::time::sleep(CERTIFICATES_INTERVAL).await;
+        if let Err(error) = renew_certificates(&store, &leaf, &names, &clock).await {
+            tracing::error!(%error, "certificates could not be renewed; the present ones serve on");
+        }
+    }
+}
+
+/// Leads whenever this replica is elected, and stops as soon as it no longer is.
+async fn lead(context: Arc<Context>, preparer: Arc<Preparer>, leadership: Leadership, shutdown: CancellationToken) {
+    let mut changes = leadership.changes();
+    loop {
+        let epoch = *changes.borrow_and_update();
+        let stop = shutdown.child_token();
+        let mut work = JoinSet::new();
+        if epoch == 0 {
+            context.dispatcher.follow();
+        } else {
+            context.dispatcher.lead(epoch);
+            work.spawn(work_as_leader(Arc::clone(&context), Arc::clone(&preparer), stop.clone()));
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = shutdown.cancelled() => {}
+        }
+        stop.cancel();
+        work.shutdown().await;
+        if shutdown.is_cancelled() {
+            context.dispatcher.follow();
+            return;
+        }
+    }
+}
+
+async fn work_as_leader(context: Arc<Context>, preparer: Arc<Preparer>, stop: CancellationToken) {
+    // Plans are made from complete caches only: what is merely not listed yet would look deleted.
+    context.caches.synced().await;
+    wake::wake_all(&context);
+    for kind in Kind::ALL {
+        context.dispatcher.owners(kind).into_iter().for_each(|key| context.queue.add(key));
+    }
+    let mut work = JoinSet::new();
+    let dispatcher = context.dispatcher.clone();
+    work.spawn({
+        let stop = stop.clone();
+        async move { dispatcher.pump(preparer, stop).await }
+    });
+    for _ in 0..WORKERS {
+        work.spawn(worker(Arc::clone(&context), stop.clone()));
+    }
+    stop.cancelled().await;
+    work.shutdown().await;
+}
+
+async fn worker(context: Arc<Context>, stop: CancellationToken) {
+    loop {
+        let key = tokio::select! {
+            () = stop.cancelled() => return,
+            key = context.queue.next() => key,
+        };
+        // Dropping a pass half-way (the leadership ended) must still free its object for whoever leads next.
+        let pass = Pass { context: &context, key: Some(key) };
+        pass.run().await;
+    }
+}
+
+/// One look at one object.
+struct Pass<'a> {
+    context: &'a Context,
+    key: Option<Key>,
+}
+
+impl Pass<'_> {
+    async fn run(mut self) {
+        let Some(key) = self.key.clone() else { return };
+        let result = reconcile(self.context, &key).await;
+        let succeeded = match result {
+            Ok(()) => true,
+            Err(kube::Error::Api(status)) if status.is_conflict() => {
+                tracing::debug!(object = %key, "changed by somebody else meanwhile; looked at again");
+                false
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() => true,
+            Err(error) => {
+                tracing::warn!(object = %key, %error, "could not be reconciled; tried again");
+                false
+            }
+        };
+        self.context.queue.done(&key, succeeded);
+        self.key = None;
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.context.queue.done(&key, false);
+        }
+    }
+}
+
+async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
+    match key.kind {
+        Kind::BackupStorage => backup_storage::reconcile(context, key).await,
+        Kind::Repository => repository::reconcile(context, key).await,
+        Kind::BackupConfiguration => backup_configuration::reconcile(context, key).await,
+        Kind::BackupSession => backup_session::reconcile(context, key).await,
+        Kind::Snapshot => snapshot::reconcile(context, key).await,
+        Kind::RestoreSession => restore_session::reconcile(context, key).await,
+    }
+}

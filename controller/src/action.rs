@@ -1,0 +1,125 @@
+//! What a plan wants done. Plans are pure; `apply` does this, in the order of the plan.
+
+use std::time::Duration;
+
+use holdfast_api::{BackupSession, Repository, Snapshot};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::dispatch::task::Wanted;
+use crate::object::Key;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Merge this into the object's own status, if the object is still at the observed version.
+    Status(Value),
+    /// Merge this into an object's metadata and spec; with the observed version for the object itself.
+    Patch {
+        /// Which object.
+        key: Key,
+        /// Version it must still have; `None` to merge whatever it has become.
+        resource_version: Option<String>,
+        /// The patch.
+        patch: Value,
+    },
+    /// Create this; that it exists already is as good.
+    Create(Box<Created>),
+    /// Delete this, if it is still the object of this UID.
+    Delete {
+        /// Which object.
+        key: Key,
+        /// Its UID.
+        uid: String,
+    },
+    /// These tasks are wanted, and no others.
+    Tasks(Vec<Wanted>),
+    /// Tell people.
+    Event(Note),
+    /// Look again after this time, whatever happens.
+    Later(Duration),
+}
+
+/// An object to create.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Created {
+    /// A Repository.
+    Repository(Repository),
+    /// A BackupSession.
+    BackupSession(BackupSession),
+    /// A Snapshot.
+    Snapshot(Snapshot),
+}
+
+/// An Event about the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Warning or Normal.
+    pub warning: bool,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+impl Action {
+    /// A Normal event.
+    pub fn normal(reason: &str, message: impl Into<String>) -> Self {
+        Self::Event(Note { warning: false, reason: reason.into(), message: message.into() })
+    }
+
+    /// A Warning event.
+    pub fn warning(reason: &str, message: impl Into<String>) -> Self {
+        Self::Event(Note { warning: true, reason: reason.into(), message: message.into() })
+    }
+
+    /// The write that makes `old` into `new`, if they differ: only what changed, so that unknown fields survive.
+    pub fn status<S: Serialize>(old: Option<&S>, new: &S) -> Option<Self> {
+        // A status that cannot be written as JSON does not exist: its types are plain data.
+        let old = old.and_then(|old| serde_json::to_value(old).ok()).unwrap_or_else(|| json!({}));
+        let new = serde_json::to_value(new).ok()?;
+        let patch = merge_patch(&old, &new)?;
+        Some(Self::Status(patch))
+    }
+}
+
+/// The merge patch from `old` to `new`; `None` if they are equal.
+pub fn merge_patch(old: &Value, new: &Value) -> Option<Value> {
+    if old == new {
+        return None;
+    }
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return Some(new.clone()) };
+    let mut patch = Map::new();
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in new {
+        match old.get(key) {
+            Some(before) => {
+                if let Some(change) = merge_patch(before, value) {
+                    patch.insert(key.clone(), change);
+                }
+            }
+            None => {
+                patch.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    Some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_holds_only_what_changed() {
+        let old = json!({"phase": "Running", "gone": 1, "components": {"a": {"phase": "Running", "path": "p"}}, "list": [1]});
+        let new = json!({"phase": "Running", "components": {"a": {"phase": "Failed", "path": "p"}, "b": {}}, "list": [1, 2]});
+        assert_eq!(
+            merge_patch(&old, &new),
+            Some(json!({"gone": null, "components": {"a": {"phase": "Failed"}, "b": {}}, "list": [1, 2]}))
+        );
+        assert_eq!(merge_patch(&new, &new), None);
+    }
+}

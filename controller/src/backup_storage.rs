@@ -1,0 +1,48 @@
+//! BackupStorage: an agent tries it out; its status says whether it can be used, and what is in it.
+
+use std::sync::Arc;
+
+use holdfast_api::BackupStorage;
+use holdfast_api::Repository;
+
+use crate::context::{Context, Subject};
+use crate::dispatch::task::TaskView;
+use crate::object::{Key, Kind, Named};
+
+pub mod plan;
+
+/// A storage and what concerns it.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The storage.
+    pub storage: Arc<BackupStorage>,
+    /// Repositories in it.
+    pub repositories: Vec<Arc<Repository>>,
+    /// Its probe.
+    pub probe: Option<TaskView>,
+}
+
+/// Looks at one storage and does what is to be done.
+pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
+    let Some(storage) = context.caches.storages.get(&key.namespace, &key.name) else {
+        context.forget(key);
+        return Ok(());
+    };
+    let subject = Subject::of(Kind::BackupStorage, storage.as_ref());
+    if context.is_behind(&subject) {
+        return Ok(());
+    }
+    let name = Named::new(&key.namespace, &key.name);
+    let repositories = context.caches.repositories.select(|repository| is_in(repository, &name));
+    let probe = context.dispatcher.views(&subject.uid).remove("");
+    let observed = Observed { storage, repositories, probe };
+    context.apply(&subject, plan::plan(&observed, context.clock.now())).await
+}
+
+/// Whether a repository is in a storage.
+pub fn is_in(repository: &Repository, storage: &Named) -> bool {
+    let namespace = repository.metadata.namespace.as_deref().unwrap_or_default();
+    repository.spec.storage_ref.as_ref().is_some_and(|reference| {
+        reference.name == storage.name && reference.namespace_or(namespace) == storage.namespace
+    })
+}

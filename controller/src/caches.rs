@@ -1,0 +1,103 @@
+//! Everything that is watched, and who is woken by what.
+
+use std::sync::Arc;
+
+use holdfast_api::{
+    Addon, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, Snapshot,
+};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::Api;
+use tokio::task::JoinSet;
+
+use crate::cache::{Cache, Change, reflect};
+
+mod strip;
+
+/// All watched kinds.
+#[derive(Default, Debug)]
+pub struct Caches {
+    /// BackupStorages.
+    pub storages: Arc<Cache<BackupStorage>>,
+    /// Repositories.
+    pub repositories: Arc<Cache<Repository>>,
+    /// BackupConfigurations.
+    pub configurations: Arc<Cache<BackupConfiguration>>,
+    /// BackupSessions.
+    pub sessions: Arc<Cache<BackupSession>>,
+    /// Snapshots; finished ones without the numbers of their components.
+    pub snapshots: Arc<Cache<Snapshot>>,
+    /// RestoreSessions.
+    pub restores: Arc<Cache<RestoreSession>>,
+    /// Addons.
+    pub addons: Arc<Cache<Addon>>,
+    /// RetentionPolicies.
+    pub policies: Arc<Cache<RetentionPolicy>>,
+    /// Pods: what their volumes and mounts need, no more.
+    pub pods: Arc<Cache<Pod>>,
+    /// PersistentVolumeClaims: names, UIDs and volumes.
+    pub claims: Arc<Cache<PersistentVolumeClaim>>,
+}
+
+/// An event of any kind.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// A BackupStorage.
+    Storage(&'a Change<BackupStorage>),
+    /// A Repository.
+    Repository(&'a Change<Repository>),
+    /// A BackupConfiguration.
+    Configuration(&'a Change<BackupConfiguration>),
+    /// A BackupSession.
+    Session(&'a Change<BackupSession>),
+    /// A Snapshot.
+    Snapshot(&'a Change<Snapshot>),
+    /// A RestoreSession.
+    Restore(&'a Change<RestoreSession>),
+    /// An Addon.
+    Addon(&'a Change<Addon>),
+    /// A RetentionPolicy.
+    Policy(&'a Change<RetentionPolicy>),
+    /// A Pod.
+    Pod(&'a Change<Pod>),
+    /// A PersistentVolumeClaim.
+    Claim(&'a Change<PersistentVolumeClaim>),
+}
+
+impl Caches {
+    /// Begins to watch everything; `seen` hears of every change. The watches end with the set.
+    pub fn watch(&self, client: &kube::Client, seen: impl Fn(Seen<'_>) + Clone + Send + Sync + 'static) -> JoinSet<()> {
+        let mut watches = JoinSet::new();
+        macro_rules! watch {
+            ($cache:ident, $variant:ident, $strip:expr) => {{
+                let seen = seen.clone();
+                let (api, cache) = (Api::all(client.clone()), Arc::clone(&self.$cache));
+                watches.spawn(reflect(api, cache, $strip, move |change| seen(Seen::$variant(change))));
+            }};
+        }
+        watch!(storages, Storage, |_| {});
+        watch!(repositories, Repository, |_| {});
+        watch!(configurations, Configuration, |_| {});
+        watch!(sessions, Session, |_| {});
+        watch!(snapshots, Snapshot, strip::snapshot);
+        watch!(restores, Restore, |_| {});
+        watch!(addons, Addon, |_| {});
+        watch!(policies, Policy, |_| {});
+        watch!(pods, Pod, strip::pod);
+        watch!(claims, Claim, strip::claim);
+        watches
+    }
+
+    /// Waits until every kind has been listed once.
+    pub async fn synced(&self) {
+        self.storages.synced().await;
+        self.repositories.synced().await;
+        self.configurations.synced().await;
+        self.sessions.synced().await;
+        self.snapshots.synced().await;
+        self.restores.synced().await;
+        self.addons.synced().await;
+        self.policies.synced().await;
+        self.pods.synced().await;
+        self.claims.synced().await;
+    }
+}

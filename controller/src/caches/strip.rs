@@ -1,0 +1,63 @@
+//! What is not kept of watched objects: with ten thousand pods and hundreds of thousands of Snapshots it is most of them.
+
+use holdfast_api::Snapshot;
+use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSpec, PodStatus};
+
+/// A finished Snapshot keeps what lists and statistics need; a restore reads the rest afresh.
+pub(super) fn snapshot(snapshot: &mut Snapshot) {
+    let Some(status) = snapshot.status.as_mut() else { return };
+    if status.phase.is_some_and(|phase| phase.is_terminal()) {
+        for component in status.components.values_mut() {
+            component.restic_stats.clear();
+        }
+    }
+}
+
+/// A pod keeps its place, its volumes, and where its containers have them.
+pub(super) fn pod(pod: &mut Pod) {
+    if let Some(spec) = pod.spec.take() {
+        // A subPathExpr may read an annotation.
+        let expanded = spec.containers.iter().any(has_expression);
+        pod.metadata.annotations = pod.metadata.annotations.take().filter(|_| expanded);
+        pod.spec = Some(PodSpec {
+            node_name: spec.node_name,
+            volumes: spec.volumes,
+            containers: spec.containers.into_iter().map(container).collect(),
+            ..PodSpec::default()
+        });
+    }
+    if let Some(status) = pod.status.take() {
+        let conditions = status.conditions.map(|conditions| {
+            conditions.into_iter().filter(|condition| condition.type_ == "Ready").collect()
+        });
+        pod.status = Some(PodStatus { phase: status.phase, conditions, ..PodStatus::default() });
+    }
+}
+
+fn container(container: Container) -> Container {
+    let expanded = has_expression(&container);
+    Container {
+        name: container.name,
+        volume_mounts: container.volume_mounts,
+        volume_devices: container.volume_devices,
+        // Only a subPathExpr reads the environment.
+        env: container.env.filter(|_| expanded),
+        ..Container::default()
+    }
+}
+
+fn has_expression(container: &Container) -> bool {
+    container.volume_mounts.iter().flatten().any(|mount| mount.sub_path_expr.is_some())
+}
+
+pub(super) fn claim(claim: &mut PersistentVolumeClaim) {
+    claim.metadata.annotations = None;
+    claim.status = None;
+    if let Some(spec) = claim.spec.take() {
+        claim.spec = Some(PersistentVolumeClaimSpec {
+            volume_name: spec.volume_name,
+            volume_mode: spec.volume_mode,
+            ..PersistentVolumeClaimSpec::default()
+        });
+    }
+}

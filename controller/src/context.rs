@@ -1,0 +1,288 @@
+//! What every reconciler shares, and what is done with a plan.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Secret};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::action::{Action, Created, Note};
+use crate::api;
+use crate::backup_session::claims::Claims;
+use crate::caches::Caches;
+use crate::clock::SharedClock;
+use crate::dispatch::Dispatcher;
+use crate::dispatch::task::{Owner, Wanted};
+use crate::events::Events;
+use crate::object::{Key, Kind, Named};
+use crate::workqueue::WorkQueue;
+
+/// How long it is believed that a Secret exists, and that it does not.
+const FOUND_FOR_MS: u64 = 60_000;
+const MISSING_FOR_MS: u64 = 3_000;
+/// Answers about Secrets that are remembered.
+const SECRETS_MAX: usize = 100_000;
+/// How long a cache may lag behind our own write before its object is looked at anyway.
+const LAG: Duration = Duration::from_secs(5);
+
+/// Shared by all reconcilers.
+pub struct Context {
+    /// The API server.
+    pub client: kube::Client,
+    /// What is watched.
+    pub caches: Arc<Caches>,
+    /// Where tasks go.
+    pub dispatcher: Dispatcher,
+    /// What is to be looked at.
+    pub queue: WorkQueue,
+    /// Where notes for people go.
+    pub events: Events,
+    /// The time.
+    pub clock: SharedClock,
+    /// Zone of schedules that name none.
+    pub time_zone: TimeZone,
+    /// Which session of an invoker runs.
+    pub claims: Claims,
+    /// Objects whose version in the cache we have replaced ourselves.
+    replaced: Mutex<HashMap<Key, String>>,
+    /// Objects that wait for a pod or claim, and since when.
+    waiting: Mutex<HashMap<Key, u64>>,
+    secrets: Mutex<HashMap<Named, (bool, u64)>>,
+    /// Notes are made once for each object and text, until the object changes its mind.
+    noted: Mutex<HashMap<Key, Note>>,
+}
+
+/// The object that a plan is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its name.
+    pub key: Key,
+    /// Its UID.
+    pub uid: String,
+    /// Its version as observed.
+    pub resource_version: String,
+    /// For Events.
+    pub reference: ObjectReference,
+}
+
+impl Subject {
+    /// An object as observed.
+    pub fn of<K: Resource<DynamicType = ()>>(kind: Kind, object: &K) -> Self {
+        let meta = object.meta();
+        Self {
+            key: Key::new(kind, meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default()),
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+            reference: object.object_ref(&()),
+        }
+    }
+
+    /// The object as an owner of tasks.
+    pub fn owner(&self) -> Owner {
+        Owner { key: self.key.clone(), uid: self.uid.clone() }
+    }
+}
+
+impl Context {
+    /// A context.
+    pub fn new(
+        client: kube::Client,
+        caches: Arc<Caches>,
+        dispatcher: Dispatcher,
+        queue: WorkQueue,
+        events: Events,
+        clock: SharedClock,
+        time_zone: TimeZone,
+    ) -> Self {
+        Self {
+            client,
+            caches,
+            dispatcher,
+            queue,
+            events,
+            clock,
+            time_zone,
+            claims: Claims::default(),
+            replaced: Mutex::default(),
+            waiting: Mutex::default(),
+            secrets: Mutex::default(),
+            noted: Mutex::default(),
+        }
+    }
+
+    /// Whether the cache still shows a version that we have replaced ourselves: its successor is on the way, and a plan
+    /// made from the old one would do things twice.
+    pub fn is_behind(&self, subject: &Subject) -> bool {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        match replaced.get(&subject.key) {
+            Some(version) if *version == subject.resource_version => {
+                // Should the watch never deliver it, a later look must not be refused for ever.
+                replaced.remove(&subject.key);
+                drop(replaced);
+                self.queue.add_after(subject.key.clone(), LAG);
+                true
+            }
+            Some(_) => {
+                replaced.remove(&subject.key);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Does what a plan says. Stops at the first thing that fails: the object is looked at again then.
+    pub async fn apply(&self, subject: &Subject, actions: Vec<Action>) -> Result<(), kube::Error> {
+        for action in actions {
+            match action {
+                Action::Status(status) => self.write_status(subject, status).await?,
+                Action::Patch { key, resource_version, patch } => self.patch(&key, resource_version, patch).await?,
+                Action::Create(object) => self.create(*object).await?,
+                Action::Delete { key, uid } => self.delete(&key, uid).await?,
+                Action::Tasks(wanted) => self.want(subject, wanted),
+                Action::Event(note) => self.note(subject, note),
+                Action::Later(delay) => self.queue.add_after(subject.key.clone(), delay),
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_status(&self, subject: &Subject, status: Value) -> Result<(), kube::Error> {
+        let key = &subject.key;
+        let patch = json!({"metadata": {"resourceVersion": subject.resource_version}, "status": status});
+        let written = api::of_kind(&self.client, key.kind, &key.namespace)
+            .patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        self.remember(key, &subject.resource_version, written.resource_version());
+        Ok(())
+    }
+
+    fn remember(&self, key: &Key, before: &str, after: Option<String>) {
+        if after.as_deref().is_some_and(|after| after != before) {
+            let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+            replaced.insert(key.clone(), before.to_owned());
+        }
+    }
+
+    async fn patch(&self, key: &Key, version: Option<String>, mut patch: Value) -> Result<(), kube::Error> {
+        if let Some(version) = &version {
+            patch["metadata"]["resourceVersion"] = json!(version);
+        }
+        let objects = api::of_kind(&self.client, key.kind, &key.namespace);
+        match objects.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(written) => {
+                if let Some(version) = version {
+                    self.remember(key, &version, written.resource_version());
+                }
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create(&self, object: Created) -> Result<(), kube::Error> {
+        let created = match &object {
+            Created::Repository(object) => create(&self.client, object).await,
+            Created::BackupSession(object) => create(&self.client, object).await,
+            Created::Snapshot(object) => create(&self.client, object).await,
+        };
+        match created {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn delete(&self, key: &Key, uid: String) -> Result<(), kube::Error> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
+            ..DeleteParams::background()
+        };
+        match api::of_kind(&self.client, key.kind, &key.namespace).delete(&key.name, &params).await {
+            Ok(_) => Ok(()),
+            // Gone, or another of that name: what was to be deleted is.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn want(&self, subject: &Subject, wanted: Vec<Wanted>) {
+        if !self.dispatcher.want(&subject.owner(), wanted) {
+            tracing::warn!(object = %subject.key, "too many tasks wait; this object's are taken later");
+            self.queue.add_after(subject.key.clone(), Duration::from_secs(5));
+        }
+    }
+
+    fn note(&self, subject: &Subject, note: Note) {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.insert(subject.key.clone(), note.clone()).as_ref() != Some(&note) {
+            self.events.publish(subject.reference.clone(), note);
+        }
+    }
+
+    /// The object is gone: nothing of it stays.
+    pub fn forget(&self, key: &Key) {
+        self.dispatcher.want(&Owner { key: key.clone(), uid: String::new() }, Vec::new());
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Notes that an object waits for pods or claims, or no longer; says for how long it has waited.
+    pub fn waits(&self, key: &Key, waits: bool) -> Duration {
+        let now_ms = self.clock.boottime_ms();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waits {
+            waiting.remove(key);
+            return Duration::ZERO;
+        }
+        let since_ms = *waiting.entry(key.clone()).or_insert(now_ms);
+        Duration::from_millis(now_ms.saturating_sub(since_ms))
+    }
+
+    /// Objects of a namespace that wait for pods or claims.
+    pub fn waiting_in(&self, namespace: &str) -> Vec<Key> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.keys().filter(|key| key.namespace == namespace).cloned().collect()
+    }
+
+    /// Whether a Secret exists, as of a moment ago. Its contents are not kept.
+    pub async fn secret_exists(&self, name: &Named) -> Result<bool, kube::Error> {
+        let now_ms = self.clock.boottime_ms();
+        let known = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        if let Some((found, at_ms)) = known
+            && now_ms < at_ms + if found { FOUND_FOR_MS } else { MISSING_FOR_MS }
+        {
+            return Ok(found);
+        }
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
+        let found = secrets.get_opt(&name.name).await?.is_some();
+        let mut known = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= SECRETS_MAX {
+            known.clear();
+        }
+        known.insert(name.clone(), (found, now_ms));
+        Ok(found)
+    }
+
+    /// Labels of a namespace; none if it is gone.
+    pub async fn namespace_labels(&self, name: &str) -> Result<BTreeMap<String, String>, kube::Error> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        Ok(namespaces.get_opt(name).await?.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
+    }
+}
+
+async fn create<K>(client: &kube::Client, object: &K) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + serde::Serialize
+        + serde::de::DeserializeOwned
+        + Clone
+        + std::fmt::Debug,
+{
+    let objects: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    objects.create(&PostParams::default(), object).await.map(|_| ())
+}

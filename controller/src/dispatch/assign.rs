@@ -1,0 +1,321 @@
+//! Makes an assignment of a task: the attempt is persisted, and the secrets are read at this moment and kept nowhere.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use holdfast_api::backup_storage::{Backend, LocalBackend, Provider, S3Backend};
+use holdfast_api::{ObjectReference, Repository};
+use holdfast_proto::v1;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::Api;
+
+use super::attempts;
+use super::table::Start;
+use super::task::{Class, NotStarted, Work};
+use crate::caches::Caches;
+use crate::object::{Kind, Named};
+
+const PASSWORD_KEY: &str = "RESTIC_PASSWORD";
+const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
+const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+const SESSION_TOKEN_KEY: &str = "AWS_SESSION_TOKEN";
+const CA_KEY: &str = "CA_CERT_DATA";
+
+/// Completes tasks.
+pub struct Preparer {
+    client: kube::Client,
+    caches: Arc<Caches>,
+    stall_timeout_ms: u64,
+}
+
+impl Preparer {
+    /// A preparer. A task without a byte of progress for `stall_timeout_ms` is to be given up by its agent.
+    pub fn new(client: kube::Client, caches: Arc<Caches>, stall_timeout_ms: u64) -> Self {
+        Self { client, caches, stall_timeout_ms }
+    }
+
+    /// The assignment of a task that has been given to an agent.
+    pub async fn prepare(&self, start: &Start, epoch: u64) -> Result<v1::Assign, NotStarted> {
+        let spec = self.spec(&start.request.work).await?;
+        if start.request.class != Class::Service {
+            attempts::persist(&self.client, start, self.known_metadata(start)).await?;
+        }
+        Ok(v1::Assign {
+            task: Some(start.reference()),
+            epoch,
+            stall_timeout_ms: self.stall_timeout_ms,
+            memory_bytes: 0,
+            bandwidth_bytes_per_second: 0,
+            spec: Some(spec),
+        })
+    }
+
+    fn known_metadata(&self, start: &Start) -> Option<ObjectMeta> {
+        let key = &start.owner.key;
+        match key.kind {
+            Kind::Snapshot => self.caches.snapshots.get(&key.namespace, &key.name).map(|object| object.metadata.clone()),
+            Kind::RestoreSession => {
+                self.caches.restores.get(&key.namespace, &key.name).map(|object| object.metadata.clone())
+            }
+            _ => None,
+        }
+    }
+
+    async fn spec(&self, work: &Work) -> Result<v1::assign::Spec, NotStarted> {
+        use v1::assign::Spec;
+        Ok(match work {
+            Work::Probe { storage } => Spec::ProbeStorage(v1::ProbeStorage { backend: Some(self.backend(storage).await?) }),
+            Work::Initialise { repository } => {
+                Spec::InitRepository(v1::InitRepository { repository: Some(self.access(repository, None).await?) })
+            }
+            Work::Views { storage, put, remove } => Spec::WriteViews(v1::WriteViews {
+                backend: Some(self.backend(storage).await?),
+                put: put.clone(),
+                remove: remove.clone(),
+            }),
+            Work::Backup { repository, task } => {
+                Spec::Backup(v1::BackupTask { repository: Some(self.access(repository, None).await?), ..(**task).clone() })
+            }
+            Work::Restore { repository, encryption_secret, task } => Spec::Restore(v1::RestoreTask {
+                repository: Some(self.access(repository, encryption_secret.as_ref()).await?),
+                ..(**task).clone()
+            }),
+        })
+    }
+
+    /// A storage with its credentials.
+    pub async fn backend(&self, name: &Named) -> Result<v1::Backend, NotStarted> {
+        let storage = self
+            .caches
+            .storages
+            .get(&name.namespace, &name.name)
+            .ok_or_else(|| NotStarted::Storage(format!("BackupStorage {name} does not exist")))?;
+        let backend = storage.spec.storage.as_ref();
+        let kind = match provider(name, backend)? {
+            Reachable::S3(s3) => v1::backend::Kind::S3(self.s3(name, s3).await?),
+            Reachable::Local(path) => v1::backend::Kind::Local(v1::LocalDirectory { path }),
+        };
+        Ok(v1::Backend { kind: Some(kind) })
+    }
+
+    async fn s3(&self, storage: &Named, s3: &S3Backend) -> Result<v1::S3, NotStarted> {
+        let secret_name = s3.secret_name.as_deref().filter(|name| !name.is_empty()).ok_or_else(|| {
+            NotStarted::Storage(format!(
+                "BackupStorage {storage} names no Secret in spec.storage.s3.secretName; S3 without keys is not supported yet"
+            ))
+        })?;
+        let secret = SecretData::read(&self.client, &Named::new(&storage.namespace, secret_name)).await?;
+        Ok(v1::S3 {
+            endpoint: s3.endpoint.clone().unwrap_or_default().trim_end_matches('/').to_owned(),
+            bucket: s3.bucket.clone().unwrap_or_default().trim_matches('/').to_owned(),
+            region: s3.region.clone().unwrap_or_default(),
+            prefix: s3.prefix.clone().unwrap_or_default().trim_matches('/').to_owned(),
+            access_key_id: secret.text(ACCESS_KEY)?,
+            secret_access_key: secret.text(SECRET_KEY)?,
+            session_token: secret.optional_text(SESSION_TOKEN_KEY)?,
+            ca_pem: secret.optional(CA_KEY),
+            insecure_tls: s3.insecure_tls.unwrap_or(false),
+            max_connections: s3.max_connections.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+        })
+    }
+
+    async fn access(&self, name: &Named, other_secret: Option<&Named>) -> Result<v1::RepositoryAccess, NotStarted> {
+        let repository = self
+            .caches
+            .repositories
+            .get(&name.namespace, &name.name)
+            .ok_or_else(|| NotStarted::Storage(format!("Repository {name} does not exist")))?;
+        let storage = storage_of(&repository, name)?;
+        let secret_name = match other_secret {
+            Some(secret) => secret.clone(),
+            None => encryption_secret(&repository, name)?,
+        };
+        let secret = SecretData::read(&self.client, &secret_name).await?;
+        Ok(v1::RepositoryAccess {
+            backend: Some(self.backend(&storage).await?),
+            directory: repository.spec.path.clone().unwrap_or_default().trim_matches('/').to_owned(),
+            password: without_newline(secret.required(PASSWORD_KEY)?),
+        })
+    }
+}
+
+/// The storage of a Repository.
+pub fn storage_of(repository: &Repository, name: &Named) -> Result<Named, NotStarted> {
+    let reference = repository
+        .spec
+        .storage_ref
+        .as_ref()
+        .ok_or_else(|| NotStarted::Storage(format!("Repository {name} names no storage in spec.storageRef")))?;
+    Ok(Named::new(reference.namespace_or(&name.namespace), &reference.name))
+}
+
+/// The Secret of a Repository. One of another namespace would let whoever may create a Repository use it.
+fn encryption_secret(repository: &Repository, name: &Named) -> Result<Named, NotStarted> {
+    let reference: &ObjectReference = repository
+        .spec
+        .encryption_secret
+        .as_ref()
+        .ok_or_else(|| NotStarted::Secret(format!("Repository {name} names no Secret in spec.encryptionSecret")))?;
+    let namespace = reference.namespace_or(&name.namespace);
+    if namespace != name.namespace {
+        return Err(NotStarted::Secret(format!(
+            "Repository {name} may only use a Secret of its own namespace, not {namespace}/{}",
+            reference.name
+        )));
+    }
+    Ok(Named::new(namespace, &reference.name))
+}
+
+/// A backend that agents can reach.
+#[derive(Debug)]
+pub enum Reachable<'a> {
+    /// An S3 bucket.
+    S3(&'a S3Backend),
+    /// A directory of the node, which the agent itself must allow.
+    Local(String),
+}
+
+/// What kind of backend a storage is, or why agents cannot reach it.
+pub fn provider<'a>(name: &Named, backend: Option<&'a Backend>) -> Result<Reachable<'a>, NotStarted> {
+    let missing = |field: &str| NotStarted::Storage(format!("BackupStorage {name} has no {field}"));
+    let backend = backend.ok_or_else(|| missing("spec.storage"))?;
+    let provider = backend.provider.as_deref().ok_or_else(|| missing("spec.storage.provider"))?;
+    match Provider::parse(provider) {
+        Some(Provider::S3) => {
+            let s3 = backend.s3.as_ref().ok_or_else(|| missing("spec.storage.s3"))?;
+            if s3.bucket.as_deref().is_none_or(str::is_empty) {
+                return Err(missing("spec.storage.s3.bucket"));
+            }
+            Ok(Reachable::S3(s3))
+        }
+        Some(Provider::Local) => {
+            local(name, backend.local.as_ref().ok_or_else(|| missing("spec.storage.local"))?).map(Reachable::Local)
+        }
+        Some(Provider::Gcs | Provider::Azure) => {
+            Err(NotStarted::Storage(format!("BackupStorage {name}: provider {provider} is not supported yet; s3 and local are")))
+        }
+        None => Err(NotStarted::Storage(format!(
+            "BackupStorage {name}: provider {provider:?} is not known; allowed are s3, gcs, azure and local"
+        ))),
+    }
+}
+
+fn local(name: &Named, local: &LocalBackend) -> Result<String, NotStarted> {
+    let Some(host_path) = &local.source.host_path else {
+        return Err(NotStarted::Storage(format!(
+            "BackupStorage {name}: agents cannot reach this local volume: only hostPath below a directory that every agent \
+             was started to allow can be used; an object store can be reached from everywhere"
+        )));
+    };
+    let sub_path = local.sub_path.as_deref().unwrap_or_default().trim_matches('/');
+    let plain = |path: &str| !Path::new(path).components().any(|part| part == Component::ParentDir);
+    if !plain(&host_path.path) || !plain(sub_path) || !host_path.path.starts_with('/') {
+        return Err(NotStarted::Storage(format!("BackupStorage {name}: the path must be absolute, and without `..`")));
+    }
+    let base = host_path.path.trim_end_matches('/');
+    Ok(if sub_path.is_empty() { base.to_owned() } else { format!("{base}/{sub_path}") })
+}
+
+/// One trailing newline is what an editor leaves, never a part of a password.
+fn without_newline(mut password: Vec<u8>) -> Vec<u8> {
+    if password.last() == Some(&b'\n') {
+        password.pop();
+        if password.last() == Some(&b'\r') {
+            password.pop();
+        }
+    }
+    password
+}
+
+/// A Secret's data, wiped when it is dropped.
+struct SecretData {
+    name: Named,
+    data: BTreeMap<String, ByteString>,
+}
+
+impl Drop for SecretData {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.data.values_mut().for_each(|value| value.0.zeroize());
+    }
+}
+
+impl SecretData {
+    async fn read(client: &kube::Client, name: &Named) -> Result<Self, NotStarted> {
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), &name.namespace);
+        match secrets.get_opt(&name.name).await {
+            Ok(Some(secret)) => Ok(Self { name: name.clone(), data: secret.data.unwrap_or_default() }),
+            Ok(None) => Err(NotStarted::Secret(format!("Secret {name} does not exist"))),
+            Err(error) => Err(NotStarted::Api(format!("Secret {name} could not be read: {error}"))),
+        }
+    }
+
+    fn optional(&self, key: &str) -> Vec<u8> {
+        self.data.get(key).map(|value| value.0.clone()).unwrap_or_default()
+    }
+
+    fn required(&self, key: &str) -> Result<Vec<u8>, NotStarted> {
+        match self.data.get(key) {
+            Some(value) if !value.0.is_empty() => Ok(value.0.clone()),
+            _ => Err(NotStarted::Secret(format!("Secret {} has no key {key}", self.name))),
+        }
+    }
+
+    fn optional_text(&self, key: &str) -> Result<String, NotStarted> {
+        let text = String::from_utf8(without_newline(self.optional(key)));
+        text.map_err(|_| NotStarted::Secret(format!("Secret {}: the value of {key} is not text", self.name)))
+    }
+
+    fn text(&self, key: &str) -> Result<String, NotStarted> {
+        self.required(key)?;
+        self.optional_text(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_api::offshoot::volume::VolumeSource;
+    use k8s_openapi::api::core::v1::{HostPathVolumeSource, NFSVolumeSource};
+
+    use super::*;
+
+    fn local_backend(local: LocalBackend) -> Backend {
+        Backend { provider: Some("local".into()), local: Some(local), ..Backend::default() }
+    }
+
+    fn reached(backend: &Backend) -> Result<String, String> {
+        match provider(&Named::new("demo", "store"), Some(backend)) {
+            Ok(Reachable::Local(path)) => Ok(path),
+            Ok(Reachable::S3(_)) => Ok("s3".into()),
+            Err(reason) => Err(reason.to_string()),
+        }
+    }
+
+    #[test]
+    fn only_what_agents_reach_is_a_backend() {
+        let host_path = |path: &str, sub_path: &str| {
+            let source = VolumeSource {
+                host_path: Some(HostPathVolumeSource { path: path.into(), type_: None }),
+                ..VolumeSource::default()
+            };
+            local_backend(LocalBackend { source, sub_path: Some(sub_path.into()), ..LocalBackend::default() })
+        };
+        assert_eq!(reached(&host_path("/srv/backup/", "/team/")), Ok("/srv/backup/team".into()));
+        assert!(reached(&host_path("/srv/backup", "../../etc")).is_err());
+        let nfs = VolumeSource { nfs: Some(NFSVolumeSource::default()), ..VolumeSource::default() };
+        let error = reached(&local_backend(LocalBackend { source: nfs, ..LocalBackend::default() })).unwrap_err();
+        assert!(error.contains("agents cannot reach"), "{error}");
+        let gcs = Backend { provider: Some("gcs".into()), ..Backend::default() };
+        assert!(reached(&gcs).unwrap_err().contains("not supported yet"));
+    }
+
+    #[test]
+    fn one_newline_is_not_a_part_of_a_password() {
+        assert_eq!(without_newline(b"secret\n".to_vec()), b"secret");
+        assert_eq!(without_newline(b"secret\r\n".to_vec()), b"secret");
+        assert_eq!(without_newline(b"secret\n\n".to_vec()), b"secret\n");
+    }
+}

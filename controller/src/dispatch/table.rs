@@ -1,0 +1,410 @@
+//! The table of tasks: who wants what, which attempt runs where, what waits for what.
+//!
+//! Pure state, no IO: callers pass the time, and take the messages to send and the objects to reconcile out of
+//! [`Table::drain`]. The invariants, each held by a property test:
+//! - of one task at most one attempt is starting or running here, and attempts only ever grow;
+//! - no more tasks than slots on a node, per storage and in all;
+//! - a restore is assigned again only when the last grant that anybody may have given has lapsed, with a margin;
+//! - a result stays until its owner has taken it, so nothing that an agent reports is lost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use holdfast_proto::v1;
+
+use super::agents::{AgentId, Agents, Announced};
+use super::task::{Class, Outcome, Owner, TaskKey, TaskRequest, TaskView, Wanted};
+use crate::object::{Key, Kind};
+
+mod admission;
+mod arrival;
+mod report;
+#[cfg(test)]
+mod tests;
+
+pub use admission::Start;
+
+/// Bounds of admission and of waiting.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Tasks in the table; more are taken when there is room.
+    pub tasks: usize,
+    /// Tasks running at once.
+    pub running: usize,
+    /// Tasks running at once on one storage.
+    pub running_per_storage: usize,
+    /// How long a restore may write after it asked for leave.
+    pub grant_ttl_ms: u64,
+    /// What is waited beyond that: clock rates differ.
+    pub grant_margin_ms: u64,
+    /// How long an agent that went away may take to come back with its tasks.
+    pub agent_return_ms: u64,
+    /// Pause before another attempt, doubled each time.
+    pub retry_pause_ms: u64,
+    /// Status writes for progress in all, per second.
+    pub progress_writes_per_second: u64,
+    /// Progress of one object is shown no more often than this.
+    pub progress_interval_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tasks: 50_000,
+            running: 1_000,
+            running_per_storage: 256,
+            grant_ttl_ms: 20_000,
+            grant_margin_ms: 5_000,
+            agent_return_ms: 30_000,
+            retry_pause_ms: 2_000,
+            progress_writes_per_second: 5,
+            progress_interval_ms: 5_000,
+        }
+    }
+}
+
+/// All tasks under one leadership.
+#[derive(Debug)]
+pub struct Table {
+    limits: Limits,
+    epoch: u64,
+    since_ms: u64,
+    agents: Agents,
+    tasks: HashMap<TaskKey, Task>,
+    /// When the last grant for a restore was answered, until the attempt it was for has ended.
+    granted_ms: HashMap<TaskKey, u64>,
+    /// Attempts that ended under this leadership: what their node says of them no longer matters.
+    ended: HashMap<TaskKey, u32>,
+    order: u64,
+    service_attempt: u32,
+    outbox: Vec<(AgentId, v1::ControllerMessage)>,
+    touched: Vec<Key>,
+}
+
+#[derive(Debug)]
+struct Task {
+    owner: Owner,
+    request: TaskRequest,
+    order: u64,
+    /// The newest attempt that was started by anybody.
+    attempt: u32,
+    state: State,
+    /// Cancel was sent: whatever comes back is not a result.
+    withdrawn: bool,
+    /// The owner no longer wants it; the entry stays until its agent has let go.
+    unwanted: bool,
+    /// How often it was begun again after a failure.
+    retries: u32,
+    progress: Progress,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    Queued { not_before_ms: u64 },
+    /// Assigned once, and its agent is away.
+    Missing { node: String, since_ms: u64 },
+    /// Its attempt is being persisted and its secrets read.
+    Starting { agent: AgentId },
+    Running { agent: AgentId },
+    Finished { agent: Option<AgentId>, elapsed_ms: u64, outcome: Arc<Outcome> },
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    shown: Option<Arc<v1::TaskProgress>>,
+    shown_ms: u64,
+}
+
+/// What came out of a change: to be sent, and to be looked at again.
+#[derive(Debug, Default)]
+pub struct Drained {
+    /// Messages, in order.
+    pub messages: Vec<(AgentId, v1::ControllerMessage)>,
+    /// Objects whose tasks moved.
+    pub touched: Vec<Key>,
+}
+
+impl Table {
+    /// An empty table for the leadership that began at `now_ms` as `epoch`.
+    pub fn new(limits: Limits, epoch: u64, now_ms: u64) -> Self {
+        Self {
+            limits,
+            epoch,
+            since_ms: now_ms,
+            agents: Agents::default(),
+            tasks: HashMap::new(),
+            granted_ms: HashMap::new(),
+            ended: HashMap::new(),
+            order: 0,
+            service_attempt: 0,
+            outbox: Vec::new(),
+            touched: Vec::new(),
+        }
+    }
+
+    /// The leadership's epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Takes what there is to send and to look at.
+    pub fn drain(&mut self) -> Drained {
+        Drained { messages: std::mem::take(&mut self.outbox), touched: std::mem::take(&mut self.touched) }
+    }
+
+    /// `owner` wants exactly this. Says whether all fitted; what did not must be asked for again.
+    pub fn want(&mut self, owner: &Owner, wanted: Vec<Wanted>, now_ms: u64) -> bool {
+        let unwanted: Vec<TaskKey> = self
+            .tasks
+            .iter()
+            .filter(|(key, task)| {
+                // Another life of the same name is not this owner: its tasks go.
+                task.owner.key == owner.key
+                    && (key.owner_uid != owner.uid
+                        || !wanted.iter().any(|wanted| wanted.component() == key.component))
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in unwanted {
+            self.withdraw(&key);
+        }
+        for (agent, announced) in self.agents.announced_for(&owner.key) {
+            if !is_wanted(owner, &wanted, &announced) {
+                self.agents.forget_announced(agent, &announced.task);
+                self.dismiss(agent, &owner.key, &announced);
+            }
+        }
+        let mut all_fitted = true;
+        for wanted in wanted {
+            if let Wanted::Task(request) = wanted {
+                all_fitted &= self.want_one(owner, *request, now_ms);
+            }
+        }
+        all_fitted
+    }
+
+    fn want_one(&mut self, owner: &Owner, request: TaskRequest, now_ms: u64) -> bool {
+        let key = TaskKey { owner_uid: owner.uid.clone(), component: request.component.clone() };
+        if self.tasks.contains_key(&key) {
+            self.restate(&key, request, now_ms);
+            return true;
+        }
+        if self.tasks.len() >= self.limits.tasks {
+            return false;
+        }
+        let attempt = request.persisted.as_ref().map_or(0, |attempt| attempt.number);
+        let state = self.first_state(&key, &request, now_ms);
+        self.order += 1;
+        let task = Task {
+            owner: owner.clone(),
+            request,
+            order: self.order,
+            attempt,
+            state,
+            withdrawn: false,
+            unwanted: false,
+            retries: 0,
+            progress: Progress { shown: None, shown_ms: now_ms },
+        };
+        self.tasks.insert(key, task);
+        true
+    }
+
+    /// Where a task begins that this leadership has not seen: an earlier attempt may still run somewhere.
+    fn first_state(&mut self, key: &TaskKey, request: &TaskRequest, now_ms: u64) -> State {
+        let Some(persisted) = &request.persisted else { return State::Queued { not_before_ms: now_ms } };
+        if self.ended.remove(key).is_some_and(|ended| ended >= persisted.number) {
+            return State::Queued { not_before_ms: now_ms };
+        }
+        if let Some((agent, announced)) = self.agents.take_announced(key, persisted.number) {
+            return match announced.result {
+                None => State::Running { agent },
+                Some(result) => State::Finished {
+                    agent: Some(agent),
+                    elapsed_ms: result.elapsed_ms,
+                    outcome: Arc::new(Outcome::from_message(result.outcome)),
+                },
+            };
+        }
+        if self.agents.on_node(&persisted.node).is_some() {
+            return State::Queued { not_before_ms: self.safe_ms(key, request.class, now_ms) };
+        }
+        State::Missing { node: persisted.node.clone(), since_ms: now_ms }
+    }
+
+    /// A task that is wanted again: as it stands now, and perhaps for another attempt.
+    fn restate(&mut self, key: &TaskKey, request: TaskRequest, now_ms: u64) {
+        let pause = self.limits.retry_pause_ms;
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        task.unwanted = false;
+        let again_after = request.again_after;
+        task.request = request;
+        let State::Finished { agent, .. } = &task.state else { return };
+        if again_after.is_some_and(|after| after >= task.attempt) {
+            let agent = *agent;
+            let reference = reference(&task.owner, key, task.attempt);
+            let doubled = pause << task.retries.min(4);
+            task.retries += 1;
+            task.state = State::Queued { not_before_ms: now_ms + doubled };
+            if let Some(agent) = agent {
+                self.acknowledge(agent, reference);
+            }
+        }
+    }
+
+    /// The earliest moment at which nobody can be writing under a grant for this task.
+    fn safe_ms(&self, key: &TaskKey, class: Class, now_ms: u64) -> u64 {
+        if class != Class::Restore {
+            return now_ms;
+        }
+        // Grants of the leadership before this one are not known: the last could have been answered just before it ended.
+        let answered = self.granted_ms.get(key).copied().unwrap_or(0).max(self.since_ms);
+        now_ms.max(answered + self.limits.grant_ttl_ms + self.limits.grant_margin_ms)
+    }
+
+    /// The owner no longer wants this task: its agent is told to stop, and the entry stays until it has.
+    fn withdraw(&mut self, key: &TaskKey) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        match &task.state {
+            State::Queued { .. } | State::Missing { .. } => {
+                self.tasks.remove(key);
+            }
+            State::Starting { .. } => {
+                task.withdrawn = true;
+                task.unwanted = true;
+            }
+            State::Running { agent } => {
+                let (agent, sent) = (*agent, task.withdrawn);
+                task.withdrawn = true;
+                task.unwanted = true;
+                if !sent {
+                    let cancel = v1::Cancel {
+                        task: Some(reference(&task.owner, key, task.attempt)),
+                        reason: "no longer wanted".into(),
+                    };
+                    self.send(agent, v1::controller_message::Kind::Cancel(cancel));
+                }
+            }
+            State::Finished { agent, .. } => {
+                let (agent, reference) = (*agent, reference(&task.owner, key, task.attempt));
+                self.tasks.remove(key);
+                if let Some(agent) = agent {
+                    self.acknowledge(agent, reference);
+                }
+            }
+        }
+    }
+
+    /// What an owner's tasks look like.
+    pub fn views(&self, owner_uid: &str, now_ms: u64) -> BTreeMap<String, TaskView> {
+        self.tasks
+            .iter()
+            .filter(|(key, task)| key.owner_uid == owner_uid && !task.unwanted)
+            .map(|(key, task)| (key.component.clone(), self.view(task, now_ms)))
+            .collect()
+    }
+
+    fn view(&self, task: &Task, now_ms: u64) -> TaskView {
+        match &task.state {
+            State::Queued { not_before_ms } => TaskView::Waiting(self.waits_for(task, *not_before_ms, now_ms)),
+            State::Missing { node, .. } => TaskView::Waiting(format!("waiting for the agent on node {node} to come back")),
+            State::Starting { agent } | State::Running { agent } => TaskView::Running {
+                node: self.agents.get(*agent).map(|agent| agent.node.clone()).unwrap_or_default(),
+                attempt: task.attempt,
+                progress: task.progress.shown.clone(),
+            },
+            State::Finished { elapsed_ms, outcome, .. } => TaskView::Finished {
+                attempt: task.attempt,
+                retries: task.retries,
+                elapsed_ms: *elapsed_ms,
+                outcome: Arc::clone(outcome),
+            },
+        }
+    }
+
+    fn waits_for(&self, task: &Task, not_before_ms: u64, now_ms: u64) -> String {
+        match &task.request.node {
+            _ if not_before_ms > now_ms => "waiting before the next attempt".into(),
+            Some(node) if self.agents.on_node(node).is_none() => format!("no agent is connected from node {node}"),
+            None if self.agents.is_empty() => "no agent is connected".into(),
+            _ => "waiting for a free slot".into(),
+        }
+    }
+
+    /// A pod is being deleted: whoever uses its volumes lets go at once.
+    pub fn pod_terminating(&mut self, pod_uid: &str) {
+        let users: Vec<(AgentId, Key)> = self
+            .tasks
+            .values()
+            .filter(|task| task.request.pod_uids.iter().any(|uid| uid == pod_uid))
+            .filter_map(|task| match task.state {
+                State::Running { agent } => Some((agent, task.owner.key.clone())),
+                _ => None,
+            })
+            .collect();
+        let mut told: Vec<AgentId> = Vec::new();
+        for (agent, owner) in users {
+            if !told.contains(&agent) {
+                let release = v1::Release { pod_uid: pod_uid.to_owned(), reason: "the pod is being deleted".into() };
+                self.send(agent, v1::controller_message::Kind::Release(release));
+                told.push(agent);
+            }
+            self.touched.push(owner);
+        }
+    }
+
+    /// Objects that have tasks here, by kind: after a relist their absence from the cache must be noticed.
+    pub fn owners(&self, kind: Kind) -> Vec<Key> {
+        let tasks = self.tasks.values().map(|task| &task.owner.key);
+        let mut owners: Vec<Key> =
+            tasks.chain(self.agents.announced_owners()).filter(|key| key.kind == kind).cloned().collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    /// Number of tasks that wait and that run.
+    pub fn counts(&self) -> (usize, usize) {
+        let running = self.tasks.values().filter(|task| occupied_by(&task.state).is_some()).count();
+        (self.tasks.len() - running, running)
+    }
+
+    fn send(&mut self, agent: AgentId, kind: v1::controller_message::Kind) {
+        self.outbox.push((agent, v1::ControllerMessage { kind: Some(kind) }));
+    }
+
+    fn acknowledge(&mut self, agent: AgentId, task: v1::TaskRef) {
+        self.send(agent, v1::controller_message::Kind::FinishedAck(v1::FinishedAck { task: Some(task) }));
+    }
+}
+
+/// Whether an announced attempt is the newest of a task that its owner wants.
+fn is_wanted(owner: &Owner, wanted: &[Wanted], announced: &Announced) -> bool {
+    announced.task.owner_uid == owner.uid
+        && wanted.iter().any(|wanted| match wanted {
+            Wanted::Keep(component) => *component == announced.task.component,
+            Wanted::Task(request) => {
+                request.component == announced.task.component
+                    && request.persisted.as_ref().is_some_and(|attempt| attempt.number == announced.attempt)
+            }
+        })
+}
+
+/// The agent whose slot a task takes.
+fn occupied_by(state: &State) -> Option<AgentId> {
+    match state {
+        State::Starting { agent } | State::Running { agent } => Some(*agent),
+        _ => None,
+    }
+}
+
+fn reference(owner: &Owner, key: &TaskKey, attempt: u32) -> v1::TaskRef {
+    v1::TaskRef {
+        session_uid: key.owner_uid.clone(),
+        component: key.component.clone(),
+        attempt,
+        namespace: owner.key.namespace.clone(),
+        kind: owner.key.kind.as_str().to_owned(),
+        name: owner.key.name.clone(),
+    }
+}

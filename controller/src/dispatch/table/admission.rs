@@ -1,0 +1,178 @@
+//! Which task is next, and on which agent: restores first, then small service work, then backups; within a class the
+//! group with the fewest running tasks, then the oldest.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use holdfast_proto::v1;
+
+use super::{State, Table, occupied_by, reference};
+use crate::dispatch::agents::AgentId;
+use crate::dispatch::task::{Class, NotStarted, Outcome, Owner, TaskKey, TaskRequest, Work};
+
+/// A task that has been given to an agent and is to be prepared: attempt persisted, secrets read.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Which task.
+    pub key: TaskKey,
+    /// For whom.
+    pub owner: Owner,
+    /// The agent.
+    pub agent: AgentId,
+    /// The agent's node.
+    pub node: String,
+    /// The attempt to persist and to assign.
+    pub attempt: u32,
+    /// The attempt that must still be the newest when it is persisted; 0 if there is none.
+    pub previous_attempt: u32,
+    /// What to do.
+    pub request: TaskRequest,
+}
+
+impl Start {
+    /// The task's name in messages.
+    pub fn reference(&self) -> v1::TaskRef {
+        reference(&self.owner, &self.key, self.attempt)
+    }
+}
+
+/// Slots that are taken.
+#[derive(Default)]
+struct Load {
+    in_all: usize,
+    per_storage: HashMap<String, usize>,
+    per_group: HashMap<String, usize>,
+    per_agent: HashMap<AgentId, usize>,
+}
+
+impl Load {
+    fn add(&mut self, agent: AgentId, request: &TaskRequest) {
+        *self.per_agent.entry(agent).or_default() += 1;
+        // Service work is small: it takes an agent's slot, but no part of what bounds the data in flight.
+        if request.class != Class::Service {
+            self.in_all += 1;
+            *self.per_storage.entry(request.storage.to_string()).or_default() += 1;
+            *self.per_group.entry(request.group.clone()).or_default() += 1;
+        }
+    }
+
+    fn of_group(&self, group: &str) -> usize {
+        self.per_group.get(group).copied().unwrap_or(0)
+    }
+}
+
+impl Table {
+    /// Gives what can run now to agents, and returns it to be prepared.
+    pub fn starts(&mut self, now_ms: u64) -> Vec<Start> {
+        let mut load = self.load();
+        let mut ready: Vec<TaskKey> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.state, State::Queued { not_before_ms } if not_before_ms <= now_ms))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let mut starts = Vec::new();
+        while let Some((at, agent)) = self.choose(&ready, &load) {
+            let key = ready.swap_remove(at);
+            if let Some(start) = self.start(key, agent) {
+                load.add(agent, &start.request);
+                starts.push(start);
+            }
+        }
+        starts
+    }
+
+    fn load(&self) -> Load {
+        let mut load = Load::default();
+        for task in self.tasks.values() {
+            if let Some(agent) = occupied_by(&task.state) {
+                load.add(agent, &task.request);
+            }
+        }
+        load
+    }
+
+    fn choose(&self, ready: &[TaskKey], load: &Load) -> Option<(usize, AgentId)> {
+        let candidates = ready.iter().enumerate().filter_map(|(at, key)| {
+            let task = self.tasks.get(key)?;
+            let agent = self.agent_for(&task.request, load)?;
+            Some(((task.request.class, load.of_group(&task.request.group), task.order), at, agent))
+        });
+        candidates.min_by_key(|(rank, ..)| *rank).map(|(_, at, agent)| (at, agent))
+    }
+
+    fn agent_for(&self, request: &TaskRequest, load: &Load) -> Option<AgentId> {
+        if request.class != Class::Service {
+            let on_storage = load.per_storage.get(&request.storage.to_string()).copied().unwrap_or(0);
+            if load.in_all >= self.limits.running || on_storage >= self.limits.running_per_storage {
+                return None;
+            }
+        }
+        let taken = |id: AgentId| load.per_agent.get(&id).copied().unwrap_or(0);
+        let fits = self.agents.iter().filter(|(id, agent)| {
+            taken(*id) < agent.slots
+                && agent.can(capability(&request.work))
+                && request.node.as_ref().is_none_or(|node| *node == agent.node)
+        });
+        fits.map(|(id, _)| id).min_by_key(|id| (taken(*id), *id))
+    }
+
+    fn start(&mut self, key: TaskKey, agent: AgentId) -> Option<Start> {
+        let node = self.agents.get(agent)?.node.clone();
+        let service_attempt = self.next_service_attempt();
+        let task = self.tasks.get_mut(&key)?;
+        let previous_attempt = task.attempt;
+        // Service work is repeatable and persists nothing: the leadership's epoch, which is persisted, makes its
+        // attempts grow.
+        task.attempt = if task.request.class == Class::Service { service_attempt } else { previous_attempt + 1 };
+        task.state = State::Starting { agent };
+        task.withdrawn = false;
+        let (owner, request, attempt) = (task.owner.clone(), task.request.clone(), task.attempt);
+        Some(Start { key, owner, agent, node, attempt, previous_attempt, request })
+    }
+
+    fn next_service_attempt(&mut self) -> u32 {
+        self.service_attempt = (self.service_attempt + 1) & 0xf_ffff;
+        (u32::try_from(self.epoch & 0xfff).unwrap_or(0) << 20) | self.service_attempt
+    }
+
+    /// A start has been prepared, or could not be.
+    pub fn started(&mut self, start: &Start, prepared: Result<v1::Assign, NotStarted>, now_ms: u64) {
+        let agent_is_here = self.agents.get(start.agent).is_some();
+        let Some(task) = self.tasks.get_mut(&start.key) else { return };
+        if task.attempt != start.attempt || task.state != (State::Starting { agent: start.agent }) {
+            return;
+        }
+        self.touched.push(task.owner.key.clone());
+        if task.unwanted {
+            self.tasks.remove(&start.key);
+            return;
+        }
+        // What was wanted meanwhile may be somewhere else: this assignment is out of date and nobody has it.
+        let moved = task.request.node.as_ref().is_some_and(|node| *node != start.node);
+        match prepared {
+            Ok(assign) if agent_is_here && !moved => {
+                task.state = State::Running { agent: start.agent };
+                task.withdrawn = false;
+                task.progress.shown_ms = now_ms;
+                self.send(start.agent, v1::controller_message::Kind::Assign(assign));
+            }
+            Ok(_) => task.state = State::Queued { not_before_ms: now_ms },
+            Err(reason) => {
+                task.state =
+                    State::Finished { agent: None, elapsed_ms: 0, outcome: Arc::new(Outcome::NotStarted(reason)) };
+            }
+        }
+    }
+}
+
+/// The word in Hello for a kind of work.
+fn capability(work: &Work) -> &'static str {
+    match work {
+        Work::Probe { .. } => "probe-storage",
+        Work::Initialise { .. } => "init-repository",
+        Work::Views { .. } => "write-views",
+        Work::Backup { .. } => "backup",
+        Work::Restore { .. } => "restore",
+    }
+}

@@ -1,0 +1,224 @@
+//! A task: a piece of work that an agent does for one object, named by (owner, component, attempt).
+
+use std::sync::Arc;
+
+use holdfast_proto::v1;
+
+use crate::object::{Key, Named};
+
+/// Who wants a task: an object and which life of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The object.
+    pub key: Key,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// Names a task over all its attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskKey {
+    /// UID of the object that wants it.
+    pub owner_uid: String,
+    /// Component, or "" for work that belongs to none.
+    pub component: String,
+}
+
+/// The order of classes is the order of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Somebody waits for it.
+    Restore,
+    /// Probe, initialisation, views: small, on any node, repeatable.
+    Service,
+    /// Everything else.
+    Backup,
+}
+
+/// An attempt as the owner's annotation has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Counts from 1.
+    pub number: u32,
+    /// Node it was assigned to.
+    pub node: String,
+}
+
+/// What an object wants done. Stated again at every reconcile: what is no longer wanted is cancelled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskRequest {
+    /// Component, or "".
+    pub component: String,
+    /// Class of service.
+    pub class: Class,
+    /// Node whose agent must do it; `None`: any.
+    pub node: Option<String>,
+    /// The storage it loads, for admission.
+    pub storage: Named,
+    /// Whose turn it is counted as: tasks of one group wait for each other before those of another.
+    pub group: String,
+    /// The newest attempt that the owner's annotation names.
+    pub persisted: Option<Attempt>,
+    /// This attempt has ended without success and the task is to run again.
+    pub again_after: Option<u32>,
+    /// UIDs of the pods whose volumes it uses.
+    pub pod_uids: Vec<String>,
+    /// The work, without secrets.
+    pub work: Work,
+}
+
+/// What an object says about one of its tasks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    /// This is to be done.
+    Task(Box<TaskRequest>),
+    /// What is under way, or has ended, under this component stays as it is.
+    Keep(String),
+}
+
+impl Wanted {
+    /// The component.
+    pub fn component(&self) -> &str {
+        match self {
+            Self::Task(request) => &request.component,
+            Self::Keep(component) => component,
+        }
+    }
+}
+
+/// Work without secrets: what `assign` completes when the task has an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// Try out a storage.
+    Probe {
+        /// The BackupStorage.
+        storage: Named,
+    },
+    /// Make or open a repository.
+    Initialise {
+        /// The Repository.
+        repository: Named,
+    },
+    /// Put and remove YAML views in a storage.
+    Views {
+        /// The BackupStorage.
+        storage: Named,
+        /// Views to write, by path below the storage's prefix.
+        put: Vec<v1::View>,
+        /// Views to remove.
+        remove: Vec<String>,
+    },
+    /// Back up; `access` is filled at assignment.
+    Backup {
+        /// The Repository to write to.
+        repository: Named,
+        /// The task.
+        task: Box<v1::BackupTask>,
+    },
+    /// Restore; `access` is filled at assignment.
+    Restore {
+        /// The Repository to read from.
+        repository: Named,
+        /// The Secret with the repository's password, if not the Repository's own.
+        encryption_secret: Option<Named>,
+        /// The task.
+        task: Box<v1::RestoreTask>,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Backed up.
+    Backup(v1::BackupResult),
+    /// Restored (entries may have failed: see the result).
+    Restore(v1::RestoreResult),
+    /// Probed or initialised.
+    Initialised(v1::InitResult),
+    /// Views written.
+    Views(v1::ViewsResult),
+    /// The agent failed, and says why.
+    Failed(v1::TaskFailure),
+    /// It never reached an agent: something that the assignment needs is not there.
+    NotStarted(NotStarted),
+}
+
+/// Why a task could not be assigned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotStarted {
+    /// A Secret, or a key in it, is missing.
+    #[error("{0}")]
+    Secret(String),
+    /// The storage, or what it refers to, cannot serve.
+    #[error("{0}")]
+    Storage(String),
+    /// The object changed meanwhile.
+    #[error("{0}")]
+    Superseded(String),
+    /// The API server did not answer.
+    #[error("{0}")]
+    Api(String),
+}
+
+/// What the owner sees of its task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TaskView {
+    /// In line; says for what.
+    Waiting(String),
+    /// With an agent.
+    Running {
+        /// The agent's node.
+        node: String,
+        /// Which attempt.
+        attempt: u32,
+        /// Progress, as of the last time that it was this object's turn to show it.
+        progress: Option<Arc<v1::TaskProgress>>,
+    },
+    /// Ended; stays until the owner no longer wants it, so no result is lost on the way to its status.
+    Finished {
+        /// Which attempt.
+        attempt: u32,
+        /// How often it was begun again after a failure.
+        retries: u32,
+        /// Its duration on the agent.
+        elapsed_ms: u64,
+        /// How.
+        outcome: Arc<Outcome>,
+    },
+}
+
+impl Outcome {
+    /// From an agent's message; an empty one is a failure.
+    pub fn from_message(outcome: Option<v1::task_finished::Outcome>) -> Self {
+        use v1::task_finished::Outcome as Message;
+        match outcome {
+            Some(Message::Backup(result)) => Self::Backup(result),
+            Some(Message::Restore(result)) => Self::Restore(result),
+            Some(Message::Init(result)) => Self::Initialised(result),
+            Some(Message::Views(result)) => Self::Views(result),
+            Some(Message::Failure(failure)) => Self::Failed(failure),
+            Some(Message::Check(_)) | None => Self::Failed(v1::TaskFailure {
+                reason: v1::task_failure::Reason::Internal.into(),
+                message: "the agent reported an outcome that this controller did not ask for".into(),
+                retry_may_help: false,
+            }),
+        }
+    }
+
+    /// It was stopped on purpose (cancelled, or let go for the application): not a failure, to be run again if wanted.
+    pub fn was_stopped(&self) -> bool {
+        use v1::task_failure::Reason;
+        matches!(self, Self::Failed(failure) if matches!(failure.reason(), Reason::Released | Reason::Cancelled))
+    }
+
+    /// Why it failed and whether another attempt may help; `None` if it did not fail.
+    pub fn failure(&self) -> Option<(String, bool)> {
+        match self {
+            Self::Failed(failure) => Some((failure.message.clone(), failure.retry_may_help)),
+            Self::NotStarted(reason) => {
+                Some((reason.to_string(), matches!(reason, NotStarted::Api(_) | NotStarted::Superseded(_))))
+            }
+            _ => None,
+        }
+    }
+}

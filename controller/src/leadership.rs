@@ -1,0 +1,216 @@
+//! Leadership: one replica assigns work. A Lease object elects, by compare-and-swap on its resourceVersion.
+//!
+//! Leadership holds until a time counted from when its renewal was *asked* for; a successor waits the whole duration
+//! from when it *saw* the last renewal. So the two never overlap, however long a message takes. The epoch is the
+//! Lease's `leaseTransitions`, which every acquisition raises: also that of a restarted replica by its own name.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, PostParams};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SharedClock;
+
+/// Name of the Lease.
+const LEASE: &str = "holdfast";
+/// How long a leadership lasts without renewal.
+const DURATION_MS: u64 = 15_000;
+/// What the leader gives up of that itself: clock rates differ.
+const MARGIN_MS: u64 = 3_000;
+const RENEW_MS: u64 = 4_000;
+const RETRY_MS: u64 = 1_000;
+
+/// Whether this replica leads, and how long that is sure.
+#[derive(Clone, Debug)]
+pub struct Leadership {
+    epoch: watch::Receiver<u64>,
+    holds_until_ms: Arc<AtomicU64>,
+}
+
+impl Leadership {
+    /// The epoch of this replica's leadership; 0 if it does not lead.
+    pub fn epoch(&self) -> u64 {
+        *self.epoch.borrow()
+    }
+
+    /// Told of every change of the epoch.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.epoch.clone()
+    }
+
+    /// Whether this replica leads as `epoch` at the boot-clock time `now_ms`.
+    pub fn holds(&self, epoch: u64, now_ms: u64) -> bool {
+        epoch != 0 && self.epoch() == epoch && now_ms < self.holds_until_ms.load(Ordering::SeqCst)
+    }
+}
+
+/// Stands for election until it is told to stop.
+pub struct Candidate {
+    leases: Api<Lease>,
+    identity: String,
+    clock: SharedClock,
+    epoch: watch::Sender<u64>,
+    holds_until_ms: Arc<AtomicU64>,
+    /// The version of another's Lease, and when it was first seen.
+    seen: Option<(String, u64)>,
+    /// A replica of the same name that ran before: its Lease may be taken at once, since it is this process's past.
+    fresh: bool,
+}
+
+/// What to do with the Lease as it stands.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Create,
+    Take { epoch: u64 },
+    Renew { epoch: u64 },
+    Wait,
+}
+
+impl Candidate {
+    /// A candidate and the view that everybody else has of it.
+    pub fn new(client: kube::Client, namespace: &str, identity: String, clock: SharedClock) -> (Self, Leadership) {
+        let (epoch, receiver) = watch::channel(0);
+        let holds_until_ms = Arc::new(AtomicU64::new(0));
+        let leadership = Leadership { epoch: receiver, holds_until_ms: Arc::clone(&holds_until_ms) };
+        let leases = Api::namespaced(client, namespace);
+        (Self { leases, identity, clock, epoch, holds_until_ms, seen: None, fresh: true }, leadership)
+    }
+
+    /// Runs until `shutdown`; then gives the Lease back, so that a successor need not wait.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let pause_ms = match self.round().await {
+                Ok(()) if self.leads() => RENEW_MS,
+                Ok(()) => RETRY_MS,
+                Err(error) => {
+                    tracing::warn!(%error, "the election's Lease could not be read or written");
+                    RETRY_MS
+                }
+            };
+            if self.leads() && self.clock.boottime_ms() >= self.holds_until_ms.load(Ordering::SeqCst) {
+                self.step_down("its Lease could not be renewed in time");
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
+            }
+        }
+        if self.leads() {
+            self.step_down("it is shutting down");
+            self.release().await;
+        }
+    }
+
+    fn leads(&self) -> bool {
+        *self.epoch.borrow() != 0
+    }
+
+    fn step_down(&mut self, why: &str) {
+        tracing::info!(why, "this replica no longer leads");
+        self.holds_until_ms.store(0, Ordering::SeqCst);
+        self.epoch.send_replace(0);
+    }
+
+    async fn round(&mut self) -> Result<(), kube::Error> {
+        let asked_ms = self.clock.boottime_ms();
+        let lease = self.leases.get_opt(LEASE).await?;
+        let step = self.step(lease.as_ref(), asked_ms);
+        let epoch = match step {
+            Step::Wait => {
+                if self.leads() {
+                    self.step_down("another replica holds the Lease");
+                }
+                return Ok(());
+            }
+            Step::Create => 1,
+            Step::Take { epoch } | Step::Renew { epoch } => epoch,
+        };
+        let wanted = self.lease(lease, epoch);
+        let written = match step {
+            Step::Create => self.leases.create(&PostParams::default(), &wanted).await,
+            _ => self.leases.replace(LEASE, &PostParams::default(), &wanted).await,
+        };
+        match written {
+            Ok(_) => {
+                self.fresh = false;
+                self.holds_until_ms.store(asked_ms + DURATION_MS - MARGIN_MS, Ordering::SeqCst);
+                if *self.epoch.borrow() != epoch {
+                    tracing::info!(epoch, identity = %self.identity, "this replica leads");
+                    self.epoch.send_replace(epoch);
+                }
+                Ok(())
+            }
+            // Somebody was faster: the next round sees who.
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn step(&mut self, lease: Option<&Lease>, now_ms: u64) -> Step {
+        let Some(lease) = lease else { return Step::Create };
+        let spec = lease.spec.clone().unwrap_or_default();
+        let transitions = u64::try_from(spec.lease_transitions.unwrap_or(0)).unwrap_or(0);
+        let holder = spec.holder_identity.unwrap_or_default();
+        if holder == self.identity && self.leads() {
+            return Step::Renew { epoch: transitions };
+        }
+        if holder.is_empty() || (holder == self.identity && self.fresh) {
+            return Step::Take { epoch: transitions + 1 };
+        }
+        let version = lease.metadata.resource_version.clone().unwrap_or_default();
+        match &self.seen {
+            Some((seen, since_ms)) if *seen == version => {
+                let duration_ms = u64::try_from(spec.lease_duration_seconds.unwrap_or(15)).unwrap_or(15) * 1000;
+                if now_ms >= since_ms + duration_ms.max(DURATION_MS) {
+                    return Step::Take { epoch: transitions + 1 };
+                }
+            }
+            _ => self.seen = Some((version, now_ms)),
+        }
+        Step::Wait
+    }
+
+    fn lease(&self, old: Option<Lease>, epoch: u64) -> Lease {
+        let now = MicroTime(self.clock.now());
+        let mut lease = old.unwrap_or_else(|| Lease {
+            metadata: ObjectMeta { name: Some(LEASE.into()), ..ObjectMeta::default() },
+            spec: None,
+        });
+        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+        let transitions = i32::try_from(epoch).ok();
+        if spec.lease_transitions != transitions {
+            spec.acquire_time = Some(now.clone());
+        }
+        spec.lease_transitions = transitions;
+        spec.holder_identity = Some(self.identity.clone());
+        spec.lease_duration_seconds = Some(15);
+        spec.renew_time = Some(now);
+        lease
+    }
+
+    async fn release(&self) {
+        let result: Result<(), kube::Error> = async {
+            let Some(mut lease) = self.leases.get_opt(LEASE).await? else { return Ok(()) };
+            let Some(spec) = lease.spec.as_mut() else { return Ok(()) };
+            if spec.holder_identity.as_deref() == Some(&self.identity) {
+                spec.holder_identity = Some(String::new());
+                spec.renew_time = Some(MicroTime(Timestamp::UNIX_EPOCH));
+                self.leases.replace(LEASE, &PostParams::default(), &lease).await?;
+            }
+            Ok(())
+        }
+        .await;
+        if let Err(error) = result {
+            tracing::warn!(%error, "the election's Lease could not be given back; a successor waits for it to lapse");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Repository: an agent makes or opens it; its status sums up what its Snapshots say.
+
+use std::sync::Arc;
+
+use holdfast_api::{BackupStorage, Repository, Snapshot};
+
+use crate::context::{Context, Subject};
+use crate::dispatch::assign::storage_of;
+use crate::dispatch::task::TaskView;
+use crate::object::{Key, Kind, Named};
+
+pub mod plan;
+pub mod statistics;
+pub mod views;
+
+/// A repository and what concerns it.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The repository.
+    pub repository: Arc<Repository>,
+    /// Its storage, if there is one.
+    pub storage: Option<Arc<BackupStorage>>,
+    /// Whether the storage lets this namespace use it.
+    pub allowed: bool,
+    /// All repositories of that storage, for its `metadata.yaml`.
+    pub neighbours: Vec<Arc<Repository>>,
+    /// Its snapshots.
+    pub snapshots: Vec<Arc<Snapshot>>,
+    /// Making or opening it.
+    pub initialisation: Option<TaskView>,
+    /// Writing its views.
+    pub views: Option<TaskView>,
+}
+
+/// Component of the task that writes the repository's views.
+pub const VIEWS: &str = "views";
+
+/// Looks at one repository and does what is to be done.
+pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
+    let Some(repository) = context.caches.repositories.get(&key.namespace, &key.name) else {
+        context.forget(key);
+        return Ok(());
+    };
+    let subject = Subject::of(Kind::Repository, repository.as_ref());
+    if context.is_behind(&subject) {
+        return Ok(());
+    }
+    let observed = observe(context, repository, &subject).await?;
+    context.apply(&subject, plan::plan(&observed, context.clock.now())).await
+}
+
+async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subject) -> Result<Observed, kube::Error> {
+    let key = &subject.key;
+    let name = storage_of(&repository, &Named::new(&key.namespace, &key.name)).ok();
+    let storage = name.as_ref().and_then(|name| context.caches.storages.get(&name.namespace, &name.name));
+    let allowed = match &storage {
+        Some(storage) => allows(context, storage, &key.namespace).await?,
+        None => false,
+    };
+    let neighbours = name
+        .map(|name| context.caches.repositories.select(|other| crate::backup_storage::is_in(other, &name)))
+        .unwrap_or_default();
+    let snapshots = context.caches.snapshots.select(|snapshot| {
+        snapshot.spec.repository.as_deref() == Some(&key.name) && snapshot.metadata.namespace.as_deref() == Some(&key.namespace)
+    });
+    let mut tasks = context.dispatcher.views(&subject.uid);
+    Ok(Observed {
+        repository,
+        storage,
+        allowed,
+        neighbours,
+        snapshots,
+        initialisation: tasks.remove(""),
+        views: tasks.remove(VIEWS),
+    })
+}
+
+/// Whether a storage's usage policy lets objects of a namespace refer to it.
+pub async fn allows(context: &Context, storage: &BackupStorage, namespace: &str) -> Result<bool, kube::Error> {
+    let owner = storage.metadata.namespace.as_deref().unwrap_or_default();
+    if owner == namespace {
+        return Ok(true);
+    }
+    let Some(policy) = &storage.spec.usage_policy else { return Ok(false) };
+    let labels = context.namespace_labels(namespace).await?;
+    Ok(policy.allows(owner, holdfast_api::usage_policy::Namespace { name: namespace, labels: &labels }))
+}

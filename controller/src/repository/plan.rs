@@ -1,0 +1,153 @@
+//! What a repository needs.
+
+use holdfast_api::backup_storage::BackupStoragePhase;
+use holdfast_api::condition::kinds::repository as kinds;
+use holdfast_api::condition::{self, Condition};
+use holdfast_api::deletion::DeletionPolicy;
+use holdfast_api::phase;
+use holdfast_api::repository::{RepositoryPhase, RepositoryStatus};
+use jiff::Timestamp;
+
+use super::{Observed, VIEWS, statistics, views};
+use crate::action::Action;
+use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::object::Named;
+
+/// What is to be done about a repository.
+pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
+    let repository = &observed.repository;
+    if repository.metadata.deletion_timestamp.is_some() {
+        return vec![Action::Tasks(Vec::new())];
+    }
+    let mut status = repository.status.clone().unwrap_or_default();
+    let mut events = Vec::new();
+    let wanted = initialise(observed, &mut status, &mut events, now);
+    statistics::sum_up(&mut status, &observed.snapshots);
+    let before = status.phase;
+    status.phase = Some(phase::repository(&status));
+    if before != status.phase && status.phase == Some(RepositoryPhase::Ready) {
+        events.push(Action::normal("Ready", "the repository is open for backups"));
+    }
+    if repository.status.is_none() && repository.spec.deletion_policy == Some(DeletionPolicy::WipeOut) {
+        events.push(Action::warning("WipeOutNotSupported", "deletionPolicy WipeOut is not supported yet: data stays in the backend when this object goes"));
+    }
+    let mut actions: Vec<Action> = Action::status(repository.status.as_ref(), &status).into_iter().collect();
+    actions.append(&mut events);
+    actions.push(Action::Tasks(wanted));
+    actions
+}
+
+/// Making or opening it, then its views: it is initialised when both are done.
+fn initialise(observed: &Observed, status: &mut RepositoryStatus, events: &mut Vec<Action>, now: Timestamp) -> Vec<Wanted> {
+    let known = condition::get(&status.conditions, kinds::REPOSITORY_INITIALIZED);
+    let generation = observed.repository.metadata.generation;
+    let done = known.is_some_and(|known| known.status == "True" && known.observed_generation == generation);
+    if done && observed.initialisation.is_none() && observed.views.is_none() {
+        return Vec::new();
+    }
+    let Some((name, storage)) = usable_storage(observed, status, events, now) else { return Vec::new() };
+    let mut again_after = None;
+    match &observed.initialisation {
+        Some(TaskView::Finished { outcome, .. }) if matches!(outcome.as_ref(), Outcome::Initialised(_)) => {
+            return write_views(observed, name, storage, status, events, now);
+        }
+        Some(TaskView::Finished { attempt, outcome, .. }) => {
+            fail(observed, status, failure_of(outcome), events, now);
+            again_after = Some(*attempt);
+        }
+        Some(TaskView::Waiting(_) | TaskView::Running { .. }) | None => {}
+    }
+    let work = Work::Initialise { repository: name.clone() };
+    vec![task("", &storage, &name, again_after, work)]
+}
+
+fn write_views(
+    observed: &Observed,
+    name: Named,
+    storage: Named,
+    status: &mut RepositoryStatus,
+    events: &mut Vec<Action>,
+    now: Timestamp,
+) -> Vec<Wanted> {
+    let mut again_after = None;
+    match &observed.views {
+        Some(TaskView::Finished { outcome, .. }) if matches!(outcome.as_ref(), Outcome::Views(_)) => {
+            let condition = Condition::new(kinds::REPOSITORY_INITIALIZED, true, kinds::REPOSITORY_INITIALIZATION_SUCCEEDED, "", now);
+            condition::set(&mut status.conditions, condition.observed(observed.repository.metadata.generation));
+            return Vec::new();
+        }
+        Some(TaskView::Finished { attempt, outcome, .. }) => {
+            fail(observed, status, failure_of(outcome), events, now);
+            again_after = Some(*attempt);
+        }
+        _ => {}
+    }
+    let put = [views::metadata(&observed.neighbours, now), views::repository(&observed.repository)];
+    let work = Work::Views { storage: storage.clone(), put: put.into_iter().flatten().collect(), remove: Vec::new() };
+    vec![Wanted::Keep(String::new()), task(VIEWS, &storage, &name, again_after, work)]
+}
+
+/// The storage, if it can be used; what is in the way becomes the condition.
+fn usable_storage(
+    observed: &Observed,
+    status: &mut RepositoryStatus,
+    events: &mut Vec<Action>,
+    now: Timestamp,
+) -> Option<(Named, Named)> {
+    let metadata = &observed.repository.metadata;
+    let name = Named::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+    let reference = match crate::dispatch::assign::storage_of(&observed.repository, &name) {
+        Ok(reference) => reference,
+        Err(reason) => {
+            fail(observed, status, reason.to_string(), events, now);
+            return None;
+        }
+    };
+    let Some(storage) = &observed.storage else {
+        fail(observed, status, format!("BackupStorage {reference} does not exist"), events, now);
+        return None;
+    };
+    if !observed.allowed {
+        let message = format!("the usagePolicy of BackupStorage {reference} does not allow namespace {}", name.namespace);
+        fail(observed, status, message, events, now);
+        return None;
+    }
+    match storage.status.as_ref().and_then(|status| status.phase) {
+        Some(BackupStoragePhase::Ready) => Some((name, reference)),
+        Some(BackupStoragePhase::NotReady) => {
+            fail(observed, status, format!("BackupStorage {reference} is not ready"), events, now);
+            None
+        }
+        // Not looked at yet: nothing to say.
+        None => None,
+    }
+}
+
+fn failure_of(outcome: &Outcome) -> String {
+    outcome.failure().map_or_else(|| "the agent reported another result".into(), |(message, _)| message)
+}
+
+fn fail(observed: &Observed, status: &mut RepositoryStatus, message: String, events: &mut Vec<Action>, now: Timestamp) {
+    // A repository that was opened stays one while its storage is away: backups say for themselves what fails.
+    if condition::is_true(&status.conditions, kinds::REPOSITORY_INITIALIZED) && observed.initialisation.is_none() {
+        return;
+    }
+    let condition = Condition::new(kinds::REPOSITORY_INITIALIZED, false, kinds::REPOSITORY_INITIALIZATION_FAILED, message.clone(), now);
+    if condition::set(&mut status.conditions, condition.observed(observed.repository.metadata.generation)) {
+        events.push(Action::warning("NotReady", message));
+    }
+}
+
+fn task(component: &str, storage: &Named, repository: &Named, again_after: Option<u32>, work: Work) -> Wanted {
+    Wanted::Task(Box::new(TaskRequest {
+        component: component.to_owned(),
+        class: Class::Service,
+        node: None,
+        storage: storage.clone(),
+        group: repository.namespace.clone(),
+        persisted: None,
+        again_after,
+        pod_uids: Vec::new(),
+        work,
+    }))
+}

@@ -1,0 +1,162 @@
+//! RestoreSession: a snapshot's components written back into volumes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_api::snapshot::SnapshotPhase;
+use holdfast_api::usage_policy::Namespace;
+use holdfast_api::validation::restore_session::{LATEST, validate};
+use holdfast_api::{BackupConfiguration, Repository, RestoreSession, Snapshot};
+use kube::api::Api;
+
+use crate::context::{Context, Subject};
+use crate::dispatch::attempts;
+use crate::dispatch::task::{Attempt, TaskView};
+use crate::object::{Key, Kind};
+use crate::target::{self, Reach, Target};
+use crate::work::{self, Job};
+
+pub mod components;
+pub mod plan;
+
+/// On a RestoreSession: the Snapshot that it restores. `latest` is decided once, so that all components, attempts and
+/// controllers mean the same one.
+pub const CHOSEN: &str = "holdfast.dev/snapshot";
+
+/// A restore and what concerns it.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The restore.
+    pub restore: Arc<RestoreSession>,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+    /// The name of the snapshot to restore, or why there is none yet.
+    pub chosen: Result<String, String>,
+    /// That snapshot, whole.
+    pub snapshot: Option<Snapshot>,
+    /// Its repository.
+    pub repository: Option<Arc<Repository>>,
+    /// What is to be restored, or why that is not known yet.
+    pub job: Result<Job, String>,
+    /// Where to.
+    pub target: Target,
+    /// How each component is reached.
+    pub reaches: BTreeMap<String, Reach>,
+    /// Configurations of the same target.
+    pub configurations: Vec<Arc<BackupConfiguration>>,
+    /// Its tasks.
+    pub tasks: BTreeMap<String, TaskView>,
+    /// Attempts that its annotation names.
+    pub attempts: BTreeMap<String, Attempt>,
+    /// How long it has waited for pods or claims.
+    pub waited: Duration,
+}
+
+/// Looks at one restore and does what is to be done.
+pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
+    let Some(restore) = context.caches.restores.get(&key.namespace, &key.name) else {
+        context.forget(key);
+        return Ok(());
+    };
+    let subject = Subject::of(Kind::RestoreSession, restore.as_ref());
+    if context.is_behind(&subject) {
+        return Ok(());
+    }
+    if plan::is_settled(&restore) {
+        context.waits(key, false);
+        return context.apply(&subject, vec![crate::action::Action::Tasks(Vec::new())]).await;
+    }
+    let observed = observe(context, restore, &subject).await?;
+    context.apply(&subject, plan::plan(&observed, context.clock.now())).await
+}
+
+async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subject) -> Result<Observed, kube::Error> {
+    let key = &subject.key;
+    let caches = &context.caches;
+    let none = BTreeMap::new();
+    let own = Namespace { name: &key.namespace, labels: &none };
+    let chosen = choose(context, &restore, &key.namespace);
+    let snapshots: Api<Snapshot> = Api::namespaced(context.client.clone(), &key.namespace);
+    let snapshot = match &chosen {
+        Ok(name) => snapshots.get_opt(name).await?,
+        Err(_) => None,
+    };
+    let repository_name = snapshot.as_ref().and_then(|snapshot| snapshot.spec.repository.clone());
+    let target = target::observe::target(&context.client, caches, &key.namespace, restore.spec.target.as_ref()).await?;
+    let addons = caches
+        .addons
+        .select(|_| true)
+        .into_iter()
+        .filter_map(|addon| Some((addon.metadata.name.clone()?, addon)))
+        .collect();
+    let configurations = caches.configurations.select(|configuration| {
+        let own_namespace = configuration.metadata.namespace.as_deref().unwrap_or_default();
+        match (&configuration.spec.target, &restore.spec.target) {
+            (Some(theirs), Some(ours)) => target::same(theirs, own_namespace, ours, &key.namespace),
+            _ => false,
+        }
+    });
+    let mut observed = Observed {
+        problem: validate(&restore, own, &[]).err().map(|errors| errors.to_string()),
+        job: work::restore(restore.spec.addon.as_ref(), &addons),
+        repository: repository_name.and_then(|name| caches.repositories.get(&key.namespace, &name)),
+        tasks: context.dispatcher.views(&subject.uid),
+        attempts: attempts::persisted(&restore.metadata),
+        reaches: BTreeMap::new(),
+        waited: Duration::ZERO,
+        chosen,
+        snapshot,
+        target,
+        configurations,
+        restore,
+    };
+    observed.reaches = components::reaches(&observed);
+    let waits = !observed.target.exists()
+        || observed.snapshot.is_none()
+        || observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_)));
+    observed.waited = context.waits(key, waits);
+    Ok(observed)
+}
+
+/// The snapshot that is meant: as decided before, by its name, or the newest good one (at a time, if one is given).
+fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Result<String, String> {
+    if let Some(chosen) = restore.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CHOSEN)) {
+        return Ok(chosen.clone());
+    }
+    let source = restore.spec.data_source.as_ref().ok_or("spec.dataSource is missing")?;
+    if source.namespace.as_deref().is_some_and(|other| !other.is_empty() && other != namespace) {
+        return Err("snapshots of other namespaces are not supported yet".into());
+    }
+    let named = source.snapshot.as_deref().filter(|name| !name.is_empty() && *name != LATEST);
+    if let (Some(name), None) = (named, &source.pitr) {
+        return match context.caches.snapshots.get(namespace, name) {
+            Some(_) => Ok(name.to_owned()),
+            None => Err(format!("Snapshot {namespace}/{name} does not exist")),
+        };
+    }
+    let repository = source.repository.as_deref().unwrap_or_default();
+    let at = |snapshot: &Snapshot| snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map(|time| time.0);
+    let in_time = |snapshot: &Snapshot| {
+        let Some(pitr) = &source.pitr else { return true };
+        let (Some(at), Some(limit)) = (at(snapshot), pitr.target_time.as_ref().map(|time| time.0)) else { return false };
+        if pitr.exclusive == Some(true) { at < limit } else { at <= limit }
+    };
+    let good = context.caches.snapshots.select(|snapshot| {
+        snapshot.metadata.namespace.as_deref() == Some(namespace)
+            && snapshot.spec.repository.as_deref() == Some(repository)
+            && snapshot.metadata.deletion_timestamp.is_none()
+            && snapshot.status.as_ref().and_then(|status| status.phase) == Some(SnapshotPhase::Succeeded)
+            && in_time(snapshot)
+    });
+    let newest = good.into_iter().max_by_key(|snapshot| (at(snapshot), snapshot.metadata.name.clone()));
+    newest
+        .and_then(|snapshot| snapshot.metadata.name.clone())
+        .ok_or_else(|| format!("Repository {namespace}/{repository} has no Snapshot that succeeded"))
+}
+
+/// A restore's key.
+pub fn key_of(restore: &RestoreSession) -> Key {
+    let metadata = &restore.metadata;
+    Key::new(Kind::RestoreSession, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}

@@ -1,0 +1,75 @@
+//! Which components of the snapshot are restored, and how each is reached.
+
+use std::collections::BTreeMap;
+
+use holdfast_api::driver::Driver;
+use holdfast_api::names::component;
+use holdfast_api::snapshot::{Component, ComponentPhase};
+
+use super::Observed;
+use crate::target::{Reach, Shape};
+
+/// The components that are to be restored; or what is wrong with the choice.
+pub fn chosen(observed: &Observed) -> Result<BTreeMap<&str, &Component>, String> {
+    let Some(snapshot) = &observed.snapshot else { return Ok(BTreeMap::new()) };
+    let Some(status) = &snapshot.status else { return Ok(BTreeMap::new()) };
+    let wanted = observed.restore.spec.data_source.as_ref().map(|source| source.components.as_slice()).unwrap_or_default();
+    let known: Vec<&str> = status.components.keys().map(String::as_str).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !status.components.contains_key(*name)) {
+        return Err(format!("the Snapshot has no component {unknown:?}; it has {}", known.join(", ")));
+    }
+    let all = status.components.iter().map(|(name, component)| (name.as_str(), component));
+    let chosen: BTreeMap<&str, &Component> =
+        all.filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name)).collect();
+    for (name, component) in &chosen {
+        if component.phase != Some(ComponentPhase::Succeeded) {
+            return Err(format!("component {name:?} of the Snapshot did not succeed"));
+        }
+        if component.driver != Some(Driver::Holdfast) {
+            return Err(format!("component {name:?} was written by another tool; restoring it is not supported yet"));
+        }
+        if engine_snapshot(component).is_none() {
+            return Err(format!("component {name:?} does not say which stored snapshot it is"));
+        }
+    }
+    if chosen.is_empty() {
+        return Err("the Snapshot has no components".into());
+    }
+    Ok(chosen)
+}
+
+/// The engine's snapshot that holds a component.
+pub fn engine_snapshot(component: &Component) -> Option<&str> {
+    component.restic_stats.iter().find_map(|stats| stats.summary.as_ref()?.id.as_deref())
+}
+
+/// The paths that a component holds, as the application's container saw them.
+pub fn paths(component: &Component) -> Vec<String> {
+    component.restic_stats.iter().filter_map(|stats| stats.summary.as_ref()?.host_path.clone()).collect()
+}
+
+/// How each chosen component is reached; empty if the choice is wrong.
+pub fn reaches(observed: &Observed) -> BTreeMap<String, Reach> {
+    let Ok(chosen) = chosen(observed) else { return BTreeMap::new() };
+    let several = chosen.len() > 1;
+    let reach = |name: &str, stored: &Component| {
+        let ordinal = component::stateful_set_ordinal(name);
+        match &observed.target.shape {
+            Shape::Claim { .. } | Shape::Deployment { .. } if several => {
+                Reach::Impossible("the Snapshot has several components and the target takes one: name it in spec.dataSource.components".into())
+            }
+            _ => only(&paths(stored), observed.target.reach(ordinal, &paths(stored))),
+        }
+    };
+    chosen.into_iter().map(|(name, stored)| (name.to_owned(), reach(name, stored))).collect()
+}
+
+/// Each stored path has one place; claims that are mounted below it and that the snapshot does not hold are left alone.
+fn only(stored: &[String], reach: Reach) -> Reach {
+    let Reach::Ready(mut access) = reach else { return reach };
+    access.volumes.retain(|located| stored.contains(&located.container_path));
+    match stored.iter().find(|path| !access.volumes.iter().any(|located| located.container_path == **path)) {
+        Some(missing) => Reach::Impossible(format!("the target has no volume at {missing:?}, which the Snapshot holds")),
+        None => Reach::Ready(access),
+    }
+}

@@ -1,0 +1,390 @@
+//! What a restore needs: checked, its snapshot decided, backups of the target paused, components restored, summed up.
+
+use std::time::Duration;
+
+use holdfast_api::condition::kinds::{restore_session as kinds, shared};
+use holdfast_api::condition::{self, Condition, ConditionStatus};
+use holdfast_api::phase;
+use holdfast_api::reference::{ResourceFoundStatus, TypedObjectReference};
+use holdfast_api::restore_session::{ComponentRestoreStatus, RestorePhase, RestoreProgress, RestoreSession, RestoreSessionStatus};
+use holdfast_api::{duration, size};
+use holdfast_proto::v1;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use super::{CHOSEN, Observed, components, key_of};
+use crate::action::Action;
+use crate::backup_configuration::PAUSED_BY;
+use crate::dispatch::assign::storage_of;
+use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::object::{Key, Kind, Named};
+use crate::snapshot::result::percent;
+use crate::target::{Access, Reach, Shape};
+
+/// Attempts after failures that another attempt may mend.
+const RETRIES_MAX: u32 = 2;
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Whether a restore has ended or is going.
+pub fn is_settled(restore: &RestoreSession) -> bool {
+    restore.metadata.deletion_timestamp.is_some()
+        || restore.status.as_ref().and_then(|status| status.phase).is_some_and(RestorePhase::is_terminal)
+}
+
+/// What is to be done about a restore that has not ended.
+pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
+    let mut status = observed.restore.status.clone().unwrap_or_default();
+    if let Some(problem) = problem(observed) {
+        return refuse(observed, status, &problem, now);
+    }
+    let valid = Condition::new(shared::VALIDATION_PASSED, true, shared::RESOURCE_VALIDATION_PASSED, "", now);
+    condition::set(&mut status.conditions, valid);
+    if let Some(waiting) = missing(observed, &mut status, now) {
+        status.phase = Some(RestorePhase::Pending);
+        let mut actions = write(observed, &status);
+        actions.push(Action::Tasks(Vec::new()));
+        actions.push(Action::normal("Waiting", waiting));
+        actions.push(Action::Later(LOOK_AGAIN));
+        return actions;
+    }
+    if let Some(decide) = decide(observed) {
+        return vec![decide];
+    }
+    if let Err(problem) = components::chosen(observed) {
+        return refuse(observed, status, &problem, now);
+    }
+    pause(observed, &mut status);
+    let mut run = Run { observed, now, events: Vec::new(), wanted: Vec::new(), later: None };
+    run.components(&mut status);
+    run.finish(status)
+}
+
+/// What makes it impossible as it stands.
+fn problem(observed: &Observed) -> Option<String> {
+    if let Some(problem) = &observed.problem {
+        return Some(problem.clone());
+    }
+    if let Shape::Unsupported(what) = &observed.target.shape {
+        return Some(format!("spec.target: {what}"));
+    }
+    let source = observed.restore.spec.data_source.as_ref();
+    let namespace = observed.restore.metadata.namespace.as_deref();
+    if source.and_then(|source| source.namespace.as_deref()).is_some_and(|other| !other.is_empty() && Some(other) != namespace) {
+        return Some("spec.dataSource.namespace: snapshots of other namespaces are not supported yet".into());
+    }
+    let secret = source.and_then(|source| source.encryption_secret.as_ref());
+    if secret.is_some_and(|secret| Some(secret.namespace_or(namespace.unwrap_or_default())) != namespace) {
+        return Some("spec.dataSource.encryptionSecret: only a Secret of the same namespace may be used".into());
+    }
+    // A missing Addon may come; anything else about the job is the writer's to mend.
+    observed.job.as_ref().err().filter(|problem| !problem.ends_with("does not exist")).map(|problem| format!("spec.addon: {problem}"))
+}
+
+fn refuse(observed: &Observed, mut status: RestoreSessionStatus, problem: &str, now: Timestamp) -> Vec<Action> {
+    let invalid = Condition::new(shared::VALIDATION_PASSED, false, shared::RESOURCE_VALIDATION_FAILED, problem, now);
+    condition::set(&mut status.conditions, invalid);
+    status.phase = Some(phase::restore_session(&status));
+    let mut actions = write(observed, &status);
+    actions.push(Action::Tasks(Vec::new()));
+    actions.push(Action::warning("Invalid", problem));
+    actions
+}
+
+fn write(observed: &Observed, status: &RestoreSessionStatus) -> Vec<Action> {
+    Action::status(observed.restore.status.as_ref(), status).into_iter().collect()
+}
+
+/// What is not there yet. Everything may come later: nothing fails for it.
+fn missing(observed: &Observed, status: &mut RestoreSessionStatus, now: Timestamp) -> Option<String> {
+    status.target_found = Some(observed.target.exists());
+    if let Shape::Missing(what) = &observed.target.shape {
+        let condition = Condition::new(kinds::RESTORE_TARGET_FOUND, ConditionStatus::False, kinds::UNABLE_TO_CHECK_TARGET_AVAILABILITY, what, now);
+        condition::set(&mut status.conditions, condition);
+        return Some(what.clone());
+    }
+    let found = Condition::new(kinds::RESTORE_TARGET_FOUND, true, kinds::RESTORE_TARGET_FOUND, "", now);
+    condition::set(&mut status.conditions, found);
+    let namespace = observed.restore.metadata.namespace.clone();
+    let dependency = |kind: &str, name: &str, found: bool| ResourceFoundStatus {
+        api_group: Some("storage.kubestash.com".into()),
+        kind: Some(kind.into()),
+        name: name.to_owned(),
+        namespace: namespace.clone(),
+        found: Some(found),
+    };
+    let source = observed.restore.spec.data_source.as_ref();
+    let asked = source.and_then(|source| source.snapshot.as_deref()).unwrap_or("latest");
+    let name = observed.chosen.as_deref().unwrap_or(asked);
+    status.dependencies = vec![dependency("Snapshot", name, observed.snapshot.is_some())];
+    if let Err(why) = &observed.chosen {
+        return Some(why.clone());
+    }
+    if observed.snapshot.is_none() {
+        return Some(format!("Snapshot {name} does not exist"));
+    }
+    if let Err(why) = &observed.job {
+        return Some(why.clone());
+    }
+    let repository = observed.snapshot.as_ref().and_then(|snapshot| snapshot.spec.repository.clone()).unwrap_or_default();
+    status.dependencies.push(dependency("Repository", &repository, observed.repository.is_some()));
+    observed.repository.is_none().then(|| format!("Repository {repository} does not exist"))
+}
+
+/// Decides which snapshot is meant, once.
+fn decide(observed: &Observed) -> Option<Action> {
+    let metadata = &observed.restore.metadata;
+    let decided = metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(CHOSEN));
+    let chosen = observed.chosen.as_ref().ok()?;
+    (!decided).then(|| Action::Patch {
+        key: key_of(&observed.restore),
+        resource_version: metadata.resource_version.clone(),
+        patch: json!({"metadata": {"annotations": {CHOSEN: chosen}}}),
+    })
+}
+
+/// Lists the configurations that are paused for this restore; `Run::finish` pauses them when that has been written.
+fn pause(observed: &Observed, status: &mut RestoreSessionStatus) {
+    for configuration in observed.configurations.iter().filter(|configuration| configuration.spec.paused != Some(true)) {
+        let reference = TypedObjectReference {
+            api_group: Some("core.kubestash.com".into()),
+            kind: Some(holdfast_api::BackupConfiguration::KIND.into()),
+            name: configuration.metadata.name.clone().unwrap_or_default(),
+            namespace: configuration.metadata.namespace.clone(),
+        };
+        if !status.paused_backups.contains(&reference) {
+            status.paused_backups.push(reference);
+        }
+    }
+}
+
+struct Run<'a> {
+    observed: &'a Observed,
+    now: Timestamp,
+    events: Vec<Action>,
+    wanted: Vec<Wanted>,
+    later: Option<Duration>,
+}
+
+impl Run<'_> {
+    fn components(&mut self, status: &mut RestoreSessionStatus) {
+        for name in self.observed.reaches.keys() {
+            let pending = || ComponentRestoreStatus { phase: Some(RestorePhase::Pending), ..ComponentRestoreStatus::default() };
+            status.components.entry(name.clone()).or_insert_with(pending);
+        }
+        status.total_components = i32::try_from(status.components.len()).ok();
+        let ensured = Condition::new(kinds::RESTORE_EXECUTOR_ENSURED, true, kinds::SUCCESSFULLY_ENSURED_RESTORE_EXECUTOR, "", self.now);
+        condition::set(&mut status.conditions, ensured);
+        let deadline = status.restore_deadline.as_ref().map(|time| time.0);
+        for (name, component) in &mut status.components {
+            self.advance(name, component, deadline);
+        }
+        self.set_deadline(status);
+        let phase = phase::restored_components(status);
+        if matches!(phase, RestorePhase::Succeeded | RestorePhase::Failed) {
+            self.end(status);
+        } else {
+            status.phase = Some(phase::restore_session(status));
+        }
+    }
+
+    fn advance(&mut self, name: &str, component: &mut ComponentRestoreStatus, deadline: Option<Timestamp>) {
+        if component.phase.is_some_and(RestorePhase::is_terminal) {
+            return;
+        }
+        let mut again_after = None;
+        match self.observed.tasks.get(name) {
+            Some(TaskView::Finished { attempt, retries, elapsed_ms, outcome }) => {
+                component.duration = Some(duration::format(Duration::from_millis(*elapsed_ms)));
+                match ended(outcome) {
+                    Ok(remark) => {
+                        component.phase = Some(RestorePhase::Succeeded);
+                        component.error = None;
+                        let remark = remark.map(|remark| Action::warning("RestoredWithRemarks", format!("component {name}: {remark}")));
+                        self.events.extend(remark);
+                        return;
+                    }
+                    Err((message, may_help)) if !may_help || *retries >= RETRIES_MAX => {
+                        fail(component, message);
+                        return;
+                    }
+                    Err((message, _)) => {
+                        self.events.push(Action::warning("Retrying", format!("component {name}: {message}")));
+                        again_after = Some(*attempt);
+                    }
+                }
+            }
+            Some(TaskView::Running { progress, .. }) => {
+                component.phase = Some(RestorePhase::Running);
+                component.progress = progress.as_ref().map(|progress| shown(progress)).or(component.progress.take());
+            }
+            Some(TaskView::Waiting(why)) => self.events.push(Action::normal("Waiting", format!("component {name}: {why}"))),
+            None => {}
+        }
+        if let Some(deadline) = deadline {
+            let left = deadline.duration_since(self.now);
+            if left <= SignedDuration::ZERO {
+                fail(component, "restoreTimeout has passed since the first component was assigned".into());
+                return;
+            }
+            self.look_again(left.unsigned_abs());
+        }
+        self.ask_for(name, component, again_after);
+    }
+
+    fn ask_for(&mut self, name: &str, component: &mut ComponentRestoreStatus, again_after: Option<u32>) {
+        let running = matches!(self.observed.tasks.get(name), Some(TaskView::Running { .. }));
+        match self.observed.reaches.get(name) {
+            Some(Reach::Ready(access)) => match self.request(name, access, again_after) {
+                Ok(request) => self.wanted.push(Wanted::Task(Box::new(request))),
+                Err(reason) => fail(component, reason),
+            },
+            _ if running => self.wanted.push(Wanted::Keep(name.to_owned())),
+            // A restore waits for its pod for as long as it takes, or for its restoreTimeout.
+            Some(Reach::Waiting(why)) => {
+                self.events.push(Action::normal("Waiting", format!("component {name}: {why}")));
+                self.look_again(LOOK_AGAIN);
+            }
+            Some(Reach::Impossible(why)) => fail(component, why.clone()),
+            None => fail(component, "the Snapshot no longer has this component".into()),
+        }
+    }
+
+    fn look_again(&mut self, after: Duration) {
+        self.later = Some(self.later.map_or(after, |later| later.min(after)));
+    }
+
+    fn request(&self, name: &str, access: &Access, again_after: Option<u32>) -> Result<TaskRequest, String> {
+        let observed = self.observed;
+        let chosen = components::chosen(observed)?;
+        let stored = chosen.get(name).ok_or("the Snapshot no longer has this component")?;
+        let job = observed.job.clone()?;
+        let repository = observed.repository.as_ref().ok_or("its Repository is gone")?;
+        let namespace = observed.restore.metadata.namespace.clone().unwrap_or_default();
+        let repository_name = Named::new(&namespace, repository.metadata.name.clone().unwrap_or_default());
+        let storage = storage_of(repository, &repository_name).map_err(|reason| reason.to_string())?;
+        let source = observed.restore.spec.data_source.as_ref();
+        let secret = source.and_then(|source| source.encryption_secret.as_ref());
+        let app = observed.snapshot.as_ref().and_then(|snapshot| snapshot.spec.app_ref.as_ref());
+        let task = v1::RestoreTask {
+            repository: None,
+            snapshot_id: components::engine_snapshot(stored).unwrap_or_default().to_owned(),
+            targets: access.volumes.iter().map(|located| v1::RestoreTarget {
+                snapshot_path: located.container_path.clone(),
+                volume: Some(located.volume.clone()),
+                path_in_volume: located.path_in_volume.clone(),
+            }).collect(),
+            include: job.include,
+            exclude: job.exclude,
+            grant_ttl_ms: crate::dispatch::table::Limits::default().grant_ttl_ms,
+            same_namespace: app.and_then(|app| app.namespace.as_deref()).is_none_or(|from| from == namespace),
+            run_as_user: -1,
+            run_as_group: -1,
+        };
+        Ok(TaskRequest {
+            component: name.to_owned(),
+            class: Class::Restore,
+            node: Some(access.node.clone()),
+            storage,
+            group: namespace.clone(),
+            persisted: observed.attempts.get(name).cloned(),
+            again_after,
+            pod_uids: vec![access.pod_uid.clone()],
+            work: Work::Restore {
+                repository: repository_name,
+                encryption_secret: secret.map(|secret| Named::new(&namespace, &secret.name)),
+                task: Box::new(task),
+            },
+        })
+    }
+
+    /// The deadline counts from the first assignment.
+    fn set_deadline(&self, status: &mut RestoreSessionStatus) {
+        let timeout = self.observed.restore.spec.restore_timeout.as_deref().and_then(|text| duration::parse(text).ok());
+        let begun = status.components.values().any(|component| component.phase != Some(RestorePhase::Pending));
+        if let (Some(timeout), true, None) = (timeout, begun, &status.restore_deadline) {
+            status.restore_deadline = self.now.checked_add(timeout).ok().map(Time);
+        }
+    }
+
+    fn end(&mut self, status: &mut RestoreSessionStatus) {
+        let pushed = Condition::new(shared::METRICS_PUSHED, true, shared::SUCCESSFULLY_PUSHED_METRICS, "the last step is done", self.now);
+        condition::set(&mut status.conditions, pushed);
+        status.phase = Some(phase::restore_session(status));
+        let created = self.observed.restore.metadata.creation_timestamp.as_ref().map_or(self.now, |time| time.0);
+        let taken = duration::format(self.now.duration_since(created).max(SignedDuration::ZERO).unsigned_abs());
+        // One failed component fails the restore at once: the others stop.
+        self.wanted.clear();
+        let errors: Vec<String> = status
+            .components
+            .iter()
+            .filter_map(|(name, component)| Some(format!("component {name}: {}", component.error.as_ref()?)))
+            .collect();
+        self.events.push(if errors.is_empty() {
+            Action::normal("Succeeded", format!("the restore took {taken}"))
+        } else {
+            Action::warning("Failed", errors.join("; "))
+        });
+        status.duration = Some(taken);
+    }
+
+    fn finish(self, status: RestoreSessionStatus) -> Vec<Action> {
+        let mut actions = write(self.observed, &status);
+        // After the status names them: a crash in between pauses nobody whom it does not name.
+        if !status.phase.is_some_and(RestorePhase::is_terminal) {
+            actions.extend(self.pauses());
+        }
+        actions.push(Action::Tasks(self.wanted));
+        actions.extend(self.events);
+        actions.extend(self.later.map(Action::Later));
+        actions
+    }
+
+    fn pauses(&self) -> Vec<Action> {
+        let metadata = &self.observed.restore.metadata;
+        let mark = format!("{}/{}", metadata.name.as_deref().unwrap_or_default(), metadata.uid.as_deref().unwrap_or_default());
+        let to_pause = self.observed.configurations.iter().filter(|configuration| configuration.spec.paused != Some(true));
+        to_pause
+            .map(|configuration| Action::Patch {
+                key: Key::new(
+                    Kind::BackupConfiguration,
+                    configuration.metadata.namespace.clone().unwrap_or_default(),
+                    configuration.metadata.name.clone().unwrap_or_default(),
+                ),
+                resource_version: configuration.metadata.resource_version.clone(),
+                patch: json!({"metadata": {"annotations": {PAUSED_BY: mark}}, "spec": {"paused": true}}),
+            })
+            .collect()
+    }
+}
+
+/// How an attempt ended: well, perhaps with a remark; or not, and whether another may help.
+fn ended(outcome: &Outcome) -> Result<Option<String>, (String, bool)> {
+    match outcome {
+        Outcome::Restore(result) if result.failed_count > 0 => {
+            Err((format!("{} entries could not be restored: {}", result.failed_count, result.failed_first.join("; ")), false))
+        }
+        Outcome::Restore(result) if result.warnings_count > 0 => {
+            Ok(Some(format!("{} attributes cannot be held by this volume: {}", result.warnings_count, result.warnings_first.join("; "))))
+        }
+        Outcome::Restore(_) => Ok(None),
+        other => Err(other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false))),
+    }
+}
+
+fn fail(component: &mut ComponentRestoreStatus, message: String) {
+    component.phase = Some(RestorePhase::Failed);
+    component.error = Some(message);
+}
+
+fn shown(progress: &v1::TaskProgress) -> RestoreProgress {
+    RestoreProgress {
+        seconds_elapsed: i64::try_from(progress.elapsed_ms / 1000).ok(),
+        percent_done: percent(progress.bytes_done, progress.bytes_total),
+        files_done: i64::try_from(progress.files_done).ok(),
+        total_files: i64::try_from(progress.files_total).ok().filter(|total| *total > 0),
+        restore_done: Some(size::format(progress.bytes_done)),
+        total: (progress.bytes_total > 0).then(|| size::format(progress.bytes_total)),
+        speed: Some(format!("{}/s", size::format(progress.bytes_per_second))),
+    }
+}

@@ -1,0 +1,104 @@
+//! Snapshot: what one session puts into one repository. Its components are the tasks of agents.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_api::{BackupSession, Repository, Snapshot};
+
+use crate::context::{Context, Subject};
+use crate::dispatch::attempts;
+use crate::dispatch::task::{Attempt, TaskView};
+use crate::object::{Key, Kind};
+use crate::target::{self, Reach, Target};
+use crate::work::{self, Job};
+
+pub mod plan;
+pub mod result;
+
+/// A snapshot and what concerns it.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// Its session.
+    pub session: Option<Arc<BackupSession>>,
+    /// Its repository.
+    pub repository: Option<Arc<Repository>>,
+    /// What is to be backed up, or why that is not known.
+    pub job: Result<Job, String>,
+    /// How each component is reached. Empty when that is no longer of interest.
+    pub reaches: BTreeMap<String, Reach>,
+    /// Whether the target exists and is of a supported kind: only then are the components' names final.
+    pub target_found: bool,
+    /// Its tasks.
+    pub tasks: BTreeMap<String, TaskView>,
+    /// Attempts that its annotation names.
+    pub attempts: BTreeMap<String, Attempt>,
+    /// How long it has waited for pods or claims.
+    pub waited: Duration,
+}
+
+/// Component of the task that writes the snapshot's views.
+pub const VIEWS: &str = "";
+
+/// Looks at one snapshot and does what is to be done.
+pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
+    let Some(snapshot) = context.caches.snapshots.get(&key.namespace, &key.name) else {
+        context.forget(key);
+        return Ok(());
+    };
+    let subject = Subject::of(Kind::Snapshot, snapshot.as_ref());
+    if context.is_behind(&subject) {
+        return Ok(());
+    }
+    let observed = observe(context, snapshot, &subject).await?;
+    context.apply(&subject, plan::plan(&observed, context.clock.now())).await
+}
+
+async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) -> Result<Observed, kube::Error> {
+    let key = &subject.key;
+    let caches = &context.caches;
+    let named = |name: &Option<String>| name.clone().unwrap_or_default();
+    let session = caches.sessions.get(&key.namespace, &named(&snapshot.spec.backup_session));
+    let repository = caches.repositories.get(&key.namespace, &named(&snapshot.spec.repository));
+    let mut observed = Observed {
+        attempts: attempts::persisted(&snapshot.metadata),
+        tasks: context.dispatcher.views(&subject.uid),
+        job: Err("not looked at".into()),
+        reaches: BTreeMap::new(),
+        target_found: false,
+        waited: Duration::ZERO,
+        snapshot,
+        session,
+        repository,
+    };
+    if plan::is_settled(&observed.snapshot) {
+        context.waits(key, false);
+        return Ok(observed);
+    }
+    let invoker = observed.session.as_ref().and_then(|session| session.spec.invoker.clone());
+    let configuration = invoker.and_then(|invoker| caches.configurations.get(&key.namespace, &invoker.name));
+    let spec = configuration.as_ref().and_then(|configuration| {
+        configuration.spec.sessions.iter().find(|session| session.name == observed.snapshot.spec.session)
+    });
+    let addons = caches
+        .addons
+        .select(|_| true)
+        .into_iter()
+        .filter_map(|addon| Some((addon.metadata.name.clone()?, addon)))
+        .collect();
+    observed.job = match spec {
+        Some(spec) => work::backup(spec.addon.as_ref(), &addons),
+        None => Err("the session is no longer in its BackupConfiguration".into()),
+    };
+    if let Ok(job) = &observed.job {
+        let reference = configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref());
+        let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference).await?;
+        observed.target_found = target.exists();
+        observed.reaches = target.components(&job.paths);
+    }
+    let waits = observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_)));
+    observed.waited = context.waits(key, waits);
+    Ok(observed)
+}

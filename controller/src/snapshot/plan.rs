@@ -1,0 +1,382 @@
+//! What a snapshot needs: components found, backed up, summed up, its views written; or all of it stopped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use holdfast_api::condition::kinds::{repository as repository_kinds, snapshot as kinds};
+use holdfast_api::condition::{self, Condition};
+use holdfast_api::names::component;
+use holdfast_api::phase;
+use holdfast_api::repository::{Repository, RepositoryPhase};
+use holdfast_api::snapshot::{Component, ComponentPhase, Snapshot, SnapshotPhase, SnapshotStatus};
+use holdfast_proto::v1;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Observed, VIEWS, result};
+use crate::action::Action;
+use crate::backup_session::claims;
+use crate::dispatch::assign::storage_of;
+use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::object::{Key, Kind, Named};
+use crate::repository::{statistics, views};
+use crate::target::{Access, Reach};
+
+/// How long a backup waits for a pod that mounts its volume: a node may be drained meanwhile.
+const VOLUME_PATIENCE: Duration = Duration::from_secs(300);
+/// How long it waits for its repository to be opened.
+const REPOSITORY_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+/// Attempts after failures that another attempt may mend.
+const RETRIES_MAX: u32 = 2;
+/// Attempts to write the views.
+const VIEW_RETRIES_MAX: u32 = 4;
+
+/// Whether nothing is left to do but the list of recent snapshots.
+pub fn is_settled(snapshot: &Snapshot) -> bool {
+    let phase = snapshot.status.as_ref().and_then(|status| status.phase);
+    snapshot.metadata.deletion_timestamp.is_some()
+        || phase.is_some_and(SnapshotPhase::is_terminal)
+        || snapshot.spec.backup_session.is_none()
+}
+
+/// What is to be done about a snapshot.
+pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
+    let snapshot = &observed.snapshot;
+    if is_settled(snapshot) {
+        let mut actions = list_as_recent(observed, now);
+        actions.push(Action::Tasks(Vec::new()));
+        return actions;
+    }
+    // Deleted, or ended without this snapshot: cancelled. Nothing of it stays.
+    let cancelled = observed.session.as_ref().is_none_or(|session| {
+        session.metadata.deletion_timestamp.is_some() || claims::has_ended(session)
+    });
+    if cancelled {
+        return vec![Action::Tasks(Vec::new()), delete(snapshot)];
+    }
+    let mut status = snapshot.status.clone().unwrap_or_default();
+    let mut run = Run { observed, now, events: Vec::new(), wanted: Vec::new(), later: None };
+    if status.total_components.is_none() && !run.find_components(&mut status) {
+        return run.finish(None);
+    }
+    let names: Vec<String> = status.components.keys().cloned().collect();
+    for name in names {
+        if let Some(component) = status.components.get_mut(&name) {
+            run.advance(&name, component);
+        }
+    }
+    status.last_update_time = snapshot.status.as_ref().and_then(|status| status.last_update_time.clone());
+    if status.components.values().all(|component| component.phase.is_some_and(ComponentPhase::is_terminal)) {
+        if !run.write_views(&mut status) {
+            // The results stay with the dispatcher until one write says it all.
+            return run.finish(None);
+        }
+    } else {
+        status.phase = Some(phase::snapshot(&status));
+    }
+    run.finish(Some(status))
+}
+
+fn delete(snapshot: &Snapshot) -> Action {
+    let metadata = &snapshot.metadata;
+    Action::Delete {
+        key: Key::new(Kind::Snapshot, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default()),
+        uid: metadata.uid.clone().unwrap_or_default(),
+    }
+}
+
+/// A snapshot that has ended, once its repository lists it so.
+fn list_as_recent(observed: &Observed, now: Timestamp) -> Vec<Action> {
+    let Some(status) = &observed.snapshot.status else { return Vec::new() };
+    let ended = status.phase.is_some_and(SnapshotPhase::is_terminal);
+    if !ended || condition::has(&status.conditions, kinds::RECENT_SNAPSHOT_LIST_UPDATED) {
+        return Vec::new();
+    }
+    let recent = observed.repository.as_ref().and_then(|repository| repository.status.as_ref());
+    let listed = recent.is_some_and(|recent| {
+        recent.recent_snapshots.iter().any(|info| info.name == observed.snapshot.metadata.name && info.phase == status.phase)
+    });
+    if !listed {
+        return Vec::new();
+    }
+    let mut conditions = status.conditions.clone();
+    let updated = Condition::new(kinds::RECENT_SNAPSHOT_LIST_UPDATED, true, kinds::SUCCESSFULLY_UPDATED_RECENT_SNAPSHOT_LIST, "", now);
+    condition::set(&mut conditions, updated);
+    // Only the conditions: the cache keeps less of an ended snapshot than the API server has.
+    let old = SnapshotStatus { conditions: status.conditions.clone(), ..SnapshotStatus::default() };
+    let new = SnapshotStatus { conditions, ..SnapshotStatus::default() };
+    Action::status(Some(&old), &new).into_iter().collect()
+}
+
+/// One pass over a snapshot that goes on.
+struct Run<'a> {
+    observed: &'a Observed,
+    now: Timestamp,
+    events: Vec<Action>,
+    wanted: Vec<Wanted>,
+    later: Option<Duration>,
+}
+
+impl Run<'_> {
+    /// Names the components; false while the target is not there to say which they are.
+    fn find_components(&mut self, status: &mut SnapshotStatus) -> bool {
+        let session = self.observed.snapshot.spec.session.clone().unwrap_or_default();
+        let mut found: BTreeMap<String, Component> = BTreeMap::new();
+        match &self.observed.job {
+            Err(problem) => {
+                let mut failed = result::pending(&session, component::DUMP);
+                result::fail(&mut failed, problem.clone());
+                found.insert(component::DUMP.into(), failed);
+            }
+            Ok(_) if !self.observed.target_found && self.observed.waited < VOLUME_PATIENCE => {
+                if let Some(Reach::Waiting(why)) = self.observed.reaches.values().next() {
+                    self.wait_for(why.clone());
+                }
+                return false;
+            }
+            Ok(_) => {
+                let names = self.observed.reaches.keys();
+                found.extend(names.map(|name| (name.clone(), result::pending(&session, name))));
+            }
+        }
+        status.total_components = i32::try_from(found.len()).ok();
+        status.components = found;
+        true
+    }
+
+    fn wait_for(&mut self, what: String) {
+        self.events.push(Action::normal("Waiting", what));
+        self.look_again(Duration::from_secs(5));
+    }
+
+    fn look_again(&mut self, after: Duration) {
+        self.later = Some(self.later.map_or(after, |later| later.min(after)));
+    }
+
+    /// Brings one component on.
+    fn advance(&mut self, name: &str, component: &mut Component) {
+        if component.phase.is_some_and(ComponentPhase::is_terminal) {
+            return;
+        }
+        let mut again_after = None;
+        match self.observed.tasks.get(name) {
+            Some(TaskView::Finished { attempt, retries, elapsed_ms, outcome }) => match outcome.as_ref() {
+                Outcome::Backup(done) => {
+                    result::succeed(component, done, *elapsed_ms);
+                    let remarks = result::remarks(name, done);
+                    self.events.extend(remarks.into_iter().map(|(reason, message)| Action::warning(reason, message)));
+                    self.wanted.push(Wanted::Keep(name.to_owned()));
+                    return;
+                }
+                other => {
+                    let (message, may_help) = other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false));
+                    if !may_help || *retries >= RETRIES_MAX {
+                        result::fail(component, message);
+                        self.wanted.push(Wanted::Keep(name.to_owned()));
+                        return;
+                    }
+                    self.events.push(Action::warning("Retrying", format!("component {name}: {message}")));
+                    again_after = Some(*attempt);
+                }
+            },
+            Some(TaskView::Running { progress, .. }) => {
+                component.phase = Some(ComponentPhase::Running);
+                result::show_progress(component, progress.as_ref());
+            }
+            Some(TaskView::Waiting(why)) => self.events.push(Action::normal("Waiting", format!("component {name}: {why}"))),
+            None => {}
+        }
+        if let Some(reason) = self.timed_out() {
+            result::fail(component, reason);
+            return;
+        }
+        self.ask_for(name, component, again_after);
+    }
+
+    fn timed_out(&mut self) -> Option<String> {
+        let deadline = self.observed.session.as_ref()?.status.as_ref()?.backup_deadline.as_ref()?.0;
+        let left = deadline.duration_since(self.now);
+        if left > SignedDuration::ZERO {
+            self.look_again(left.unsigned_abs());
+            return None;
+        }
+        Some("backupTimeout has passed since the first component was assigned".into())
+    }
+
+    fn ask_for(&mut self, name: &str, component: &mut Component, again_after: Option<u32>) {
+        let running = matches!(self.observed.tasks.get(name), Some(TaskView::Running { .. }));
+        match self.observed.reaches.get(name) {
+            Some(Reach::Ready(access)) => match self.open_repository() {
+                Ok(Some(storage)) => {
+                    let request = self.request(name, access, storage, again_after);
+                    self.wanted.push(Wanted::Task(Box::new(request)));
+                }
+                Ok(None) => self.look_again(Duration::from_secs(2)),
+                Err(reason) => result::fail(component, reason),
+            },
+            // Its agent has been told to let go: what comes of that decides.
+            Some(Reach::Waiting(_)) if running => self.wanted.push(Wanted::Keep(name.to_owned())),
+            Some(Reach::Waiting(why)) if self.observed.waited < VOLUME_PATIENCE => self.wait_for(format!("component {name}: {why}")),
+            Some(Reach::Waiting(why) | Reach::Impossible(why)) => result::fail(component, why.clone()),
+            None if running => self.wanted.push(Wanted::Keep(name.to_owned())),
+            None => result::fail(component, self.observed.job.as_ref().err().cloned().unwrap_or_else(|| {
+                "the target no longer has this component".into()
+            })),
+        }
+    }
+
+    /// The repository's storage once the repository is open; none while that is still to be hoped for.
+    fn open_repository(&self) -> Result<Option<Named>, String> {
+        let name = self.repository_name();
+        let created = self.observed.snapshot.metadata.creation_timestamp.as_ref().map_or(self.now, |time| time.0);
+        let patient = self.now.duration_since(created) < REPOSITORY_PATIENCE;
+        let Some(repository) = &self.observed.repository else {
+            return if patient { Ok(None) } else { Err(format!("Repository {name} does not exist")) };
+        };
+        let status = repository.status.as_ref();
+        if status.and_then(|status| status.phase) == Some(RepositoryPhase::Ready) {
+            return storage_of(repository, &name).map(Some).map_err(|reason| reason.to_string());
+        }
+        if patient {
+            return Ok(None);
+        }
+        let condition = status.and_then(|status| condition::get(&status.conditions, repository_kinds::REPOSITORY_INITIALIZED));
+        let why = condition.and_then(|condition| condition.message.clone()).unwrap_or_else(|| "it is not initialised yet".into());
+        Err(format!("Repository {name} is not ready: {why}"))
+    }
+
+    fn repository_name(&self) -> Named {
+        let snapshot = &self.observed.snapshot;
+        Named::new(snapshot.metadata.namespace.clone().unwrap_or_default(), snapshot.spec.repository.clone().unwrap_or_default())
+    }
+
+    fn request(&self, name: &str, access: &Access, storage: Named, again_after: Option<u32>) -> TaskRequest {
+        let snapshot = &self.observed.snapshot;
+        let exclude = self.observed.job.as_ref().map(|job| job.exclude.clone()).unwrap_or_default();
+        let task = v1::BackupTask {
+            repository: None,
+            sources: access.volumes.iter().map(|located| v1::VolumeSource {
+                volume: Some(located.volume.clone()),
+                path_in_volume: located.path_in_volume.clone(),
+                container_path: located.container_path.clone(),
+            }).collect(),
+            host: host(snapshot),
+            session: snapshot.spec.session.clone().unwrap_or_default(),
+            excludes: exclude,
+            labels: [("snapshot".to_owned(), snapshot.metadata.name.clone().unwrap_or_default()), ("component".to_owned(), name.to_owned())].into(),
+            run_as_user: -1,
+            run_as_group: -1,
+        };
+        TaskRequest {
+            component: name.to_owned(),
+            class: Class::Backup,
+            node: Some(access.node.clone()),
+            storage,
+            group: snapshot.metadata.namespace.clone().unwrap_or_default(),
+            persisted: self.observed.attempts.get(name).cloned(),
+            again_after,
+            pod_uids: vec![access.pod_uid.clone()],
+            work: Work::Backup { repository: self.repository_name(), task: Box::new(task) },
+        }
+    }
+
+    /// All components have ended: the views are written with the status as it will be, then the status says so.
+    fn write_views(&mut self, status: &mut SnapshotStatus) -> bool {
+        status.snapshot_time = status.snapshot_time.clone().or(Some(Time(self.now)));
+        status.last_update_time = Some(Time(self.now));
+        // The components are in one repository and share what is stored: its size is that of the last of them.
+        status.size = status.components.values().filter_map(|component| component.size.clone()).max_by_key(|size| holdfast_api::size::parse(size));
+        let mut again_after = None;
+        let uploaded = match self.observed.tasks.get(VIEWS) {
+            Some(TaskView::Finished { attempt, retries, outcome, .. }) => match outcome.as_ref() {
+                Outcome::Views(_) => Some(Ok(())),
+                other => {
+                    let (message, _) = other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false));
+                    again_after = Some(*attempt);
+                    (*retries >= VIEW_RETRIES_MAX).then_some(Err(message))
+                }
+            },
+            _ => None,
+        };
+        if let Some(uploaded) = uploaded {
+            self.conclude(status, uploaded);
+            return true;
+        }
+        let Some(storage) = self.observed.repository.as_ref().and_then(|repository| storage_of(repository, &self.repository_name()).ok()) else {
+            let name = self.repository_name();
+            self.conclude(status, Err(format!("Repository {name} does not exist")));
+            return true;
+        };
+        let put = self.views(status.clone());
+        self.wanted = status.components.keys().map(|name| Wanted::Keep(name.clone())).collect();
+        self.wanted.push(Wanted::Task(Box::new(TaskRequest {
+            component: VIEWS.into(),
+            class: Class::Service,
+            node: None,
+            storage: storage.clone(),
+            group: self.repository_name().namespace,
+            persisted: None,
+            again_after,
+            pod_uids: Vec::new(),
+            work: Work::Views { storage, put, remove: Vec::new() },
+        })));
+        false
+    }
+
+    fn conclude(&mut self, status: &mut SnapshotStatus, uploaded: Result<(), String>) {
+        let condition = match uploaded {
+            Ok(()) => Condition::new(kinds::SNAPSHOT_METADATA_UPLOADED, true, kinds::SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA, "", self.now),
+            Err(message) => {
+                self.events.push(Action::warning("ViewsNotWritten", message.clone()));
+                Condition::new(kinds::SNAPSHOT_METADATA_UPLOADED, false, kinds::FAILED_TO_UPLOAD_SNAPSHOT_METADATA, message, self.now)
+            }
+        };
+        condition::set(&mut status.conditions, condition);
+        status.phase = Some(phase::snapshot(status));
+        self.wanted.clear();
+    }
+
+    fn views(&self, status: SnapshotStatus) -> Vec<v1::View> {
+        let Some(repository) = &self.observed.repository else { return Vec::new() };
+        let mut shown = self.observed.snapshot.as_ref().clone();
+        let mut status = status;
+        let uploaded = Condition::new(kinds::SNAPSHOT_METADATA_UPLOADED, true, kinds::SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA, "", self.now);
+        condition::set(&mut status.conditions, uploaded);
+        status.phase = Some(phase::snapshot(&status));
+        shown.status = Some(status);
+        let repository = with_this(repository, &shown);
+        [views::snapshot(&repository, &shown), views::repository(&repository)].into_iter().flatten().collect()
+    }
+
+    fn finish(self, status: Option<SnapshotStatus>) -> Vec<Action> {
+        let old = self.observed.snapshot.status.as_ref();
+        let mut actions: Vec<Action> = status.and_then(|status| Action::status(old, &status)).into_iter().collect();
+        actions.push(Action::Tasks(self.wanted));
+        actions.extend(self.events);
+        actions.extend(self.later.map(Action::Later));
+        actions
+    }
+}
+
+/// The repository as its status will be when this snapshot has ended: what its view says.
+fn with_this(repository: &Repository, snapshot: &Snapshot) -> Repository {
+    let mut shown = repository.clone();
+    let status = shown.status.get_or_insert_default();
+    let mut own = holdfast_api::repository::RepositoryStatus::default();
+    statistics::sum_up(&mut own, &[std::sync::Arc::new(snapshot.clone())]);
+    status.last_backup_time = own.last_backup_time.or(status.last_backup_time.take());
+    status.size = own.size.or(status.size.take());
+    for path in own.component_paths {
+        if !status.component_paths.contains(&path) {
+            status.component_paths.push(path);
+        }
+    }
+    shown
+}
+
+/// `<namespace>/<kind>/<name>` of the application: what the engine finds earlier snapshots by, beside the volume's UID.
+fn host(snapshot: &Snapshot) -> String {
+    let app = snapshot.spec.app_ref.clone().unwrap_or_default();
+    let namespace = app.namespace.unwrap_or_else(|| snapshot.metadata.namespace.clone().unwrap_or_default());
+    format!("{namespace}/{}/{}", app.kind.unwrap_or_default(), app.name)
+}

@@ -1,0 +1,124 @@
+//! Looks at a target: workloads by a read, pods and claims in the caches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use holdfast_api::TypedObjectReference;
+use holdfast_api::usage_policy::selector_matches;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::Api;
+
+use super::{Shape, Target, paths};
+use crate::caches::Caches;
+
+/// The target that an object in `namespace` names.
+pub async fn target(
+    client: &kube::Client,
+    caches: &Caches,
+    namespace: &str,
+    reference: Option<&TypedObjectReference>,
+) -> Result<Target, kube::Error> {
+    let Some(reference) = reference else {
+        return Ok(without_claims(Shape::Unsupported("a backup without a target is not supported yet: set spec.target".into())));
+    };
+    if reference.namespace_or(namespace) != namespace {
+        // Whoever may write this object may not therefore read volumes elsewhere.
+        return Ok(without_claims(Shape::Unsupported(format!(
+            "the target is in namespace {}; targets of other namespaces are not supported yet",
+            reference.namespace_or(namespace)
+        ))));
+    }
+    let group = reference.api_group.as_deref().unwrap_or_default().split('/').next().unwrap_or_default();
+    let shape = match (group, reference.kind.as_deref().unwrap_or_default()) {
+        ("" | "v1", "PersistentVolumeClaim") => claim(caches, namespace, &reference.name),
+        ("apps", "Deployment") => deployment(client, caches, namespace, &reference.name).await?,
+        ("apps", "StatefulSet") => stateful_set(client, caches, namespace, &reference.name).await?,
+        (group, kind) => Shape::Unsupported(format!(
+            "targets of kind {kind} ({group}) are not supported yet; PersistentVolumeClaim, Deployment and StatefulSet are"
+        )),
+    };
+    let claims = claims_of(caches, namespace, &shape);
+    Ok(Target { shape, claims })
+}
+
+fn without_claims(shape: Shape) -> Target {
+    Target { shape, claims: BTreeMap::new() }
+}
+
+fn claim(caches: &Caches, namespace: &str, name: &str) -> Shape {
+    if caches.claims.get(namespace, name).is_none() {
+        return Shape::Missing(format!("PersistentVolumeClaim {namespace}/{name} does not exist"));
+    }
+    let pods = caches.pods.select(|pod| in_namespace(pod, namespace) && claims_in(pod).iter().any(|claim| claim == name));
+    Shape::Claim { name: name.to_owned(), pods }
+}
+
+async fn deployment(client: &kube::Client, caches: &Caches, namespace: &str, name: &str) -> Result<Shape, kube::Error> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let Some(deployment) = deployments.get_opt(name).await? else {
+        return Ok(Shape::Missing(format!("Deployment {namespace}/{name} does not exist")));
+    };
+    let selector = deployment.spec.map(|spec| spec.selector).unwrap_or_default();
+    let prefix = format!("{name}-");
+    let pods = selected(caches, namespace, &selector)
+        .into_iter()
+        // Two Deployments whose selectors overlap: the ReplicaSet's name tells whose pod it is.
+        .filter(|pod| owner(pod, "ReplicaSet").is_none_or(|owner| owner.starts_with(&prefix)))
+        .collect();
+    Ok(Shape::Deployment { pods })
+}
+
+async fn stateful_set(client: &kube::Client, caches: &Caches, namespace: &str, name: &str) -> Result<Shape, kube::Error> {
+    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
+    let Some(set) = sets.get_opt(name).await? else {
+        return Ok(Shape::Missing(format!("StatefulSet {namespace}/{name} does not exist")));
+    };
+    let spec = set.spec.unwrap_or_default();
+    let pods = selected(caches, namespace, &spec.selector)
+        .into_iter()
+        .filter(|pod| owner(pod, "StatefulSet").is_none_or(|owner| owner == name))
+        .collect();
+    let count = |number: Option<i32>, default| u32::try_from(number.unwrap_or(default)).unwrap_or(0);
+    Ok(Shape::StatefulSet {
+        name: name.to_owned(),
+        first: count(spec.ordinals.and_then(|ordinals| ordinals.start), 0),
+        replicas: count(spec.replicas, 1),
+        pods,
+    })
+}
+
+fn selected(caches: &Caches, namespace: &str, selector: &LabelSelector) -> Vec<Arc<Pod>> {
+    // An empty selector would mean every pod of the namespace.
+    let empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
+    let none = BTreeMap::new();
+    caches.pods.select(|pod| {
+        !empty
+            && in_namespace(pod, namespace)
+            && selector_matches(selector, pod.metadata.labels.as_ref().unwrap_or(&none))
+    })
+}
+
+fn in_namespace(pod: &Pod, namespace: &str) -> bool {
+    pod.metadata.namespace.as_deref() == Some(namespace)
+}
+
+fn owner<'a>(pod: &'a Pod, kind: &str) -> Option<&'a str> {
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.kind == kind && owner.controller == Some(true)).map(|owner| owner.name.as_str())
+}
+
+fn claims_in(pod: &Pod) -> Vec<String> {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+    volumes.iter().filter_map(|volume| paths::claim_of(pod, volume)).collect()
+}
+
+fn claims_of(caches: &Caches, namespace: &str, shape: &Shape) -> BTreeMap<String, Arc<PersistentVolumeClaim>> {
+    let (Shape::Claim { pods, .. } | Shape::Deployment { pods } | Shape::StatefulSet { pods, .. }) = shape else {
+        return BTreeMap::new();
+    };
+    let names = pods.iter().flat_map(|pod| claims_in(pod));
+    names.filter_map(|name| caches.claims.get(namespace, &name).map(|claim| (name, claim))).collect()
+}

@@ -1,0 +1,165 @@
+//! The cases of the table "Paths" in `docs/compat.md`, by their numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::paths::{PathProblem, Place, in_claim, in_pod};
+use super::{Reach, Shape, Target};
+
+fn pod() -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "web-0", "namespace": "demo", "uid": "pod-uid", "labels": {"tier": "front"}},
+        "spec": {
+            "nodeName": "node-a",
+            "volumes": [
+                {"name": "data", "persistentVolumeClaim": {"claimName": "data-claim"}},
+                {"name": "logs", "persistentVolumeClaim": {"claimName": "logs-claim"}},
+                {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+                {"name": "password", "secret": {"secretName": "s"}},
+                {"name": "host", "hostPath": {"path": "/etc"}},
+                {"name": "scratch", "emptyDir": {}},
+                {"name": "settings", "configMap": {"name": "c"}},
+            ],
+            "containers": [
+                {"name": "app",
+                 "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                         {"name": "DIR", "value": "x/$(POD)"},
+                         {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+                 "volumeMounts": [
+                    {"name": "data", "mountPath": "/data"},
+                    {"name": "logs", "mountPath": "/data/logs"},
+                    {"name": "data", "mountPath": "/part", "subPath": "some/part"},
+                    {"name": "data", "mountPath": "/expr", "subPathExpr": "$(DIR)/$$(POD)"},
+                    {"name": "data", "mountPath": "/broken", "subPathExpr": "$(NOPE)"},
+                    {"name": "data", "mountPath": "/keyed", "subPathExpr": "$(KEY)"},
+                    {"name": "own", "mountPath": "/own/"},
+                    {"name": "password", "mountPath": "/password"},
+                    {"name": "settings", "mountPath": "/data/settings"},
+                    {"name": "host", "mountPath": "/host"},
+                    {"name": "scratch", "mountPath": "/scratch"},
+                    {"name": "data", "mountPath": "/scratch/kept", "subPath": "kept"},
+                 ]},
+                {"name": "sidecar",
+                 "volumeDevices": [{"name": "raw", "devicePath": "/dev/raw"}],
+                 "volumeMounts": [{"name": "logs", "mountPath": "/shipped"}, {"name": "logs", "mountPath": "/part"}]},
+            ],
+        },
+        "status": {"phase": "Running"},
+    }))
+    .unwrap()
+}
+
+fn places(path: &str) -> Vec<(String, String, String)> {
+    let found = in_pod(&pod(), path).unwrap_or_else(|problem| panic!("{path}: {problem}"));
+    found.into_iter().map(|Place { claim, path_in_volume, container_path }| (claim, path_in_volume, container_path)).collect()
+}
+
+fn place(claim: &str, path_in_volume: &str, container_path: &str) -> (String, String, String) {
+    (claim.into(), path_in_volume.into(), container_path.into())
+}
+
+#[test]
+fn case_1_a_path_below_a_mount() {
+    assert_eq!(places("/data/photos/2026"), [place("data-claim", "photos/2026", "/data/photos/2026")]);
+}
+
+#[test]
+fn case_2_the_mount_itself_takes_the_claims_mounted_below_with_it_and_nothing_else_that_is() {
+    assert_eq!(places("/data"), [place("data-claim", "", "/data"), place("logs-claim", "", "/data/logs")]);
+}
+
+#[test]
+fn case_3_the_longest_mount_wins() {
+    assert_eq!(places("/data/logs/today"), [place("logs-claim", "today", "/data/logs/today")]);
+}
+
+#[test]
+fn case_4_a_name_that_only_begins_like_a_mount_is_not_below_it() {
+    assert!(matches!(in_pod(&pod(), "/database"), Err(PathProblem::NotInAVolume { .. })));
+}
+
+#[test]
+fn case_5_a_sub_path_is_a_part_of_the_path_in_the_volume() {
+    assert_eq!(places("/part/x"), [place("data-claim", "some/part/x", "/part/x")]);
+}
+
+#[test]
+fn case_6_a_sub_path_expression_reads_the_environment() {
+    assert_eq!(places("/expr"), [place("data-claim", "x/web-0/$(POD)", "/expr")]);
+    assert!(in_pod(&pod(), "/broken").unwrap_err().to_string().contains("NOPE"));
+    assert!(in_pod(&pod(), "/keyed").unwrap_err().to_string().contains("KEY"));
+}
+
+#[test]
+fn case_7_a_generic_ephemeral_volume_is_a_claim_named_after_pod_and_volume() {
+    assert_eq!(places("/own"), [place("web-0-own", "", "/own")]);
+}
+
+#[test]
+fn case_8_the_first_container_that_has_the_path_decides() {
+    assert_eq!(places("/shipped"), [place("logs-claim", "", "/shipped")]);
+    assert_eq!(places("/part"), [place("data-claim", "some/part", "/part")]);
+}
+
+#[test]
+fn case_9_only_claims_are_backed_up() {
+    for (path, kind) in [("/password", "secret"), ("/host/passwd", "hostPath"), ("/scratch", "emptyDir"), ("/data/settings", "configMap")] {
+        let problem = in_pod(&pod(), path).unwrap_err();
+        assert!(matches!(&problem, PathProblem::NotAClaim { kind: found, .. } if found == kind), "{path}: {problem}");
+    }
+}
+
+#[test]
+fn case_10_a_path_above_mounts_means_the_claims_below_it() {
+    assert_eq!(places("/scratch/kept"), [place("data-claim", "kept", "/scratch/kept")]);
+    let all = places("/");
+    assert!(all.contains(&place("data-claim", "", "/data")) && all.contains(&place("web-0-own", "", "/own")), "{all:?}");
+}
+
+#[test]
+fn case_11_what_is_no_path_of_a_container_is_refused() {
+    for path in ["", "data", "./data", "/data/../etc", "/da\0ta"] {
+        assert!(matches!(in_pod(&pod(), path), Err(PathProblem::NotAbsolute(_))), "{path:?}");
+    }
+    assert_eq!(places("//data//logs/./today/"), [place("logs-claim", "today", "/data/logs/today")]);
+    assert!(matches!(in_pod(&pod(), "/dev/raw"), Err(PathProblem::BlockDevice(_))));
+}
+
+#[test]
+fn case_12_a_claim_that_is_the_target_is_seen_at_kubestash_data() {
+    assert_eq!(in_claim("c", "/kubestash-data", "/kubestash-data").unwrap().path_in_volume, "");
+    assert_eq!(in_claim("c", "/kubestash-data", "/kubestash-data/a/b").unwrap().path_in_volume, "a/b");
+    assert!(matches!(in_claim("c", "/kubestash-data", "/data"), Err(PathProblem::OutsideClaim { .. })));
+    assert!(matches!(in_claim("c", "/kubestash-data", "/kubestash-database"), Err(PathProblem::OutsideClaim { .. })));
+}
+
+fn claim(name: &str) -> (String, Arc<k8s_openapi::api::core::v1::PersistentVolumeClaim>) {
+    let claim = serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "demo", "uid": format!("{name}-uid")},
+        "spec": {"volumeName": format!("pv-{name}")},
+    }));
+    (name.to_owned(), Arc::new(claim.unwrap()))
+}
+
+#[test]
+fn a_stateful_set_is_reached_ordinal_by_ordinal() {
+    let shape = Shape::StatefulSet { name: "web".into(), first: 0, replicas: 2, pods: vec![Arc::new(pod())] };
+    let target = Target { shape, claims: BTreeMap::from([claim("data-claim"), claim("logs-claim")]) };
+    let components = target.components(&["/data".into()]);
+    let Some(Reach::Ready(access)) = components.get("dump-pod-0") else { panic!("{components:?}") };
+    assert_eq!((access.node.as_str(), access.volumes.len()), ("node-a", 2));
+    assert_eq!(access.volumes[0].volume.pv_name, "pv-data-claim");
+    assert_eq!(components.get("dump-pod-1"), Some(&Reach::Waiting("pod web-1 is not running".into())));
+}
+
+#[test]
+fn a_pod_that_is_being_deleted_is_not_used() {
+    let mut going = pod();
+    going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
+    let shape = Shape::Claim { name: "data-claim".into(), pods: vec![Arc::new(going)] };
+    let target = Target { shape, claims: BTreeMap::from([claim("data-claim")]) };
+    assert!(matches!(target.reach(None, &["/kubestash-data".into()]), Reach::Waiting(_)));
+}

@@ -1,0 +1,82 @@
+//! From a session's addon to what is to be done: which paths, what is left out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use holdfast_api::Addon;
+use holdfast_api::addon::parameters::{comma_separated, name};
+use holdfast_api::addon::tasks::{TaskPurpose, canonical_name};
+use holdfast_api::addon_info::AddonInfo;
+use holdfast_api::backup_configuration::Session;
+
+use crate::target::CLAIM_PATH;
+
+const BACKUP_TASK: &str = "logical-backup";
+const RESTORE_TASK: &str = "logical-backup-restore";
+
+/// What one run does to its volumes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Job {
+    /// Paths in the application's container.
+    pub paths: Vec<String>,
+    /// Patterns of what is left out.
+    pub exclude: Vec<String>,
+    /// Patterns of what is brought back; all if there is none.
+    pub include: Vec<String>,
+}
+
+/// What an addon says is to be backed up.
+pub fn backup(addon: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>) -> Result<Job, String> {
+    job(TaskPurpose::Backup, addon, addons)
+}
+
+/// What an addon says is to be restored.
+pub fn restore(addon: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>) -> Result<Job, String> {
+    job(TaskPurpose::Restore, addon, addons)
+}
+
+/// What of a session this version cannot do, if anything. A missing Addon is not that: it may come.
+pub fn unsupported_session(session: &Session, addons: &BTreeMap<String, Arc<Addon>>) -> Option<String> {
+    let addon = session.addon.as_ref()?;
+    if let Some(task) = unsupported_task(TaskPurpose::Backup, addon) {
+        return Some(task);
+    }
+    let known = addon.name.as_ref().is_some_and(|name| addons.contains_key(name));
+    if known {
+        return backup(Some(addon), addons).err();
+    }
+    None
+}
+
+fn unsupported_task(purpose: TaskPurpose, addon: &AddonInfo) -> Option<String> {
+    let supported = match purpose {
+        TaskPurpose::Backup => BACKUP_TASK,
+        TaskPurpose::Restore => RESTORE_TASK,
+    };
+    let names = addon.tasks.iter().filter_map(|task| task.name.as_deref());
+    let mut others = names.filter(|name| canonical_name(name) != supported);
+    others.next().map(|name| format!("task {name} is not supported yet; {supported} is"))
+}
+
+fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>) -> Result<Job, String> {
+    let info = info.ok_or("no addon is named")?;
+    let addon_name = info.name.as_deref().ok_or("no addon is named")?;
+    let addon = addons.get(addon_name).ok_or_else(|| format!("Addon {addon_name} does not exist"))?;
+    if let Some(problem) = unsupported_task(purpose, info) {
+        return Err(problem);
+    }
+    let mut job = Job::default();
+    for reference in &info.tasks {
+        let task = addon.task(purpose, reference.name.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
+        let parameters = task.parameters(&reference.params).map_err(|error| error.to_string())?;
+        let list = |name: &str| parameters.get(name).map(|text| comma_separated(text)).unwrap_or_default();
+        job.paths.extend(list(name::PATHS));
+        job.exclude.extend(list(name::EXCLUDE));
+        job.include.extend(list(name::INCLUDE));
+    }
+    // The pvc-addon has this as its default; an older catalog may lack it.
+    if job.paths.is_empty() && addon_name == "pvc-addon" {
+        job.paths.push(CLAIM_PATH.to_owned());
+    }
+    Ok(job)
+}

@@ -1,0 +1,173 @@
+//! What is to be reconciled, and when: each object once at a time, at the earliest moment anybody asked for.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::object::Key;
+
+/// First pause after a failure; doubled with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A queue that any number of workers share.
+#[derive(Clone, Default)]
+pub struct WorkQueue(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    due: HashMap<Key, Instant>,
+    /// May hold entries that `due` no longer confirms; they are skipped.
+    order: BinaryHeap<Reverse<(Instant, Key)>>,
+    running: HashSet<Key>,
+    failures: HashMap<Key, u32>,
+}
+
+impl WorkQueue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Look at this object now.
+    pub fn add(&self, key: Key) {
+        self.add_at(key, Instant::now());
+    }
+
+    /// Look at it in a while, or earlier if somebody else asked for that.
+    pub fn add_after(&self, key: Key, delay: Duration) {
+        self.add_at(key, Instant::now() + delay);
+    }
+
+    fn add_at(&self, key: Key, at: Instant) {
+        let mut state = self.state();
+        if state.due.get(&key).is_some_and(|due| *due <= at) {
+            return;
+        }
+        state.due.insert(key.clone(), at);
+        state.order.push(Reverse((at, key)));
+        drop(state);
+        self.0.changed.notify_one();
+    }
+
+    /// The next object that is due and that nobody works on. Call [`Self::done`] afterwards.
+    pub async fn next(&self) -> Key {
+        loop {
+            let changed = self.0.changed.notified();
+            let (key, wait) = self.take(Instant::now());
+            if let Some(key) = key {
+                // Others may wait for the next entry.
+                self.0.changed.notify_one();
+                return key;
+            }
+            match wait {
+                Some(at) => {
+                    tokio::select! { () = changed => {}, () = tokio::time::sleep_until(at) => {} }
+                }
+                None => changed.await,
+            }
+        }
+    }
+
+    fn take(&self, now: Instant) -> (Option<Key>, Option<Instant>) {
+        let mut state = self.state();
+        while let Some(Reverse((at, key))) = state.order.peek().cloned() {
+            if state.due.get(&key) != Some(&at) || state.running.contains(&key) {
+                // Superseded, or being worked on: `done` puts the latter back.
+                state.order.pop();
+                continue;
+            }
+            if at > now {
+                return (None, Some(at));
+            }
+            state.order.pop();
+            state.due.remove(&key);
+            state.running.insert(key.clone());
+            return (Some(key), None);
+        }
+        (None, None)
+    }
+
+    /// Work on this object is over; whether it went well decides about the pause before it is tried again.
+    pub fn done(&self, key: &Key, succeeded: bool) {
+        let mut state = self.state();
+        state.running.remove(key);
+        if let Some(at) = state.due.get(key).copied() {
+            state.order.push(Reverse((at, key.clone())));
+        }
+        if succeeded {
+            state.failures.remove(key);
+            drop(state);
+            self.0.changed.notify_one();
+            return;
+        }
+        let failures = state.failures.entry(key.clone()).or_default();
+        *failures = failures.saturating_add(1);
+        let pause = FIRST_PAUSE.saturating_mul(1 << (*failures - 1).min(16)).min(LONGEST_PAUSE);
+        drop(state);
+        self.add_after(key.clone(), pause);
+        self.0.changed.notify_one();
+    }
+
+    /// Objects that wait.
+    pub fn len(&self) -> usize {
+        self.state().due.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Kind;
+
+    fn key(name: &str) -> Key {
+        Key::new(Kind::Snapshot, "demo", name)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_is_worked_on_once_at_a_time_and_no_wish_is_lost() {
+        let queue = WorkQueue::default();
+        queue.add(key("a"));
+        queue.add(key("a"));
+        assert_eq!(queue.next().await, key("a"));
+        queue.add(key("a"));
+        let second = tokio::time::timeout(Duration::from_millis(10), queue.next()).await;
+        assert!(second.is_err(), "worked on twice at once");
+        queue.done(&key("a"), true);
+        assert_eq!(queue.next().await, key("a"));
+        queue.done(&key("a"), true);
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earliest_wish_counts_and_failures_wait_longer_each_time() {
+        let queue = WorkQueue::default();
+        queue.add_after(key("a"), Duration::from_secs(60));
+        queue.add_after(key("a"), Duration::from_secs(5));
+        let start = Instant::now();
+        assert_eq!(queue.next().await, key("a"));
+        assert_eq!(start.elapsed().as_secs(), 5);
+        let mut pauses = Vec::new();
+        for _ in 0..3 {
+            queue.done(&key("a"), false);
+            let start = Instant::now();
+            queue.next().await;
+            pauses.push(start.elapsed());
+        }
+        assert!(pauses[0] >= FIRST_PAUSE && pauses[1] >= 2 * FIRST_PAUSE && pauses[2] >= 4 * FIRST_PAUSE, "{pauses:?}");
+    }
+}
