@@ -30,7 +30,7 @@ enum Subcommands {
 #[derive(Debug, clap::Args)]
 struct Serve {
     /// host:port of the controllers; every address behind the host is dialed.
-    #[arg(long, env = "HOLDFAST_CONTROLLER", default_value = "holdfast-controller-agents.holdfast.svc:9443")]
+    #[arg(long, env = "HOLDFAST_CONTROLLER", default_value = "holdfast-controller.holdfast.svc:8443")]
     controller: String,
     /// PEM file of the authorities that the controllers' certificates come from.
     #[arg(long, env = "HOLDFAST_CA_FILE", default_value = "/etc/holdfast/ca/ca.crt")]
