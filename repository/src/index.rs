@@ -31,6 +31,13 @@ impl RunName {
         encoder.u32(self.number);
     }
 
+    /// From an object's name.
+    pub(crate) fn parse(object_name: &str) -> Option<Self> {
+        let (lease, number) = object_name.strip_prefix("index/")?.split_once('/')?;
+        let name = Self { lease: lease.parse().ok()?, number: u32::from_str_radix(number, 16).ok()? };
+        (name.to_string() == object_name).then_some(name)
+    }
+
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, Malformed> {
         Ok(Self { lease: state::decode_lease(decoder)?, number: decoder.u32()? })
     }
@@ -162,7 +169,8 @@ impl Index {
         self.copies(id).iter().map(|entry| self.found(entry))
     }
 
-    /// A copy that a new snapshot may use.
+    /// A copy that a new snapshot may use: what `Blobs::usable` asks, for the tests here.
+    #[cfg(test)]
     pub(crate) fn usable(&self, id: &BlobId, state: &State) -> Option<BlobLocation> {
         // Usable ones stand first, so the first one decides.
         let entry = self.copies(id).first()?;

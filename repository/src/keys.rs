@@ -29,6 +29,9 @@ struct Wrapping {
     passes: u32,
     lanes: u32,
     salt: [u8; 32],
+    /// For people who list keys.
+    created_ms: i64,
+    label: String,
 }
 
 pub(crate) fn object_name(id: &KeyId) -> String {
@@ -37,7 +40,7 @@ pub(crate) fn object_name(id: &KeyId) -> String {
 
 /// Wraps the master key under a password.
 pub(crate) fn wrap(environment: &Environment, id: &KeyId, master: &Key, password: &SecretBytes) -> Result<Vec<u8>, WriteError> {
-    let wrapping = Wrapping { memory_kib: MEMORY_KIB, passes: PASSES, lanes: LANES, salt: environment.random() };
+    let wrapping = Wrapping { memory_kib: MEMORY_KIB, passes: PASSES, lanes: LANES, salt: environment.random(), created_ms: environment.clock.unix_ms(), label: String::new() };
     let header = header(&wrapping);
     let internal = |what: &str| WriteError::Internal { what: what.to_owned() };
     let key = stretch(&wrapping, password).map_err(internal)?;
@@ -75,6 +78,8 @@ fn header(wrapping: &Wrapping) -> Vec<u8> {
     encoder.u32(wrapping.passes);
     encoder.u32(wrapping.lanes);
     encoder.fixed(&wrapping.salt);
+    encoder.i64(wrapping.created_ms);
+    encoder.bytes(wrapping.label.as_bytes());
     encoder.finish()
 }
 
@@ -94,7 +99,8 @@ fn parse(name: &str, decoder: &mut Decoder<'_>) -> Result<Wrapping, ReadError> {
 }
 
 fn fields(decoder: &mut Decoder<'_>) -> Result<Wrapping, Malformed> {
-    Ok(Wrapping { memory_kib: decoder.u32()?, passes: decoder.u32()?, lanes: decoder.u32()?, salt: decoder.fixed()? })
+    let (memory_kib, passes, lanes) = (decoder.u32()?, decoder.u32()?, decoder.u32()?);
+    Ok(Wrapping { memory_kib, passes, lanes, salt: decoder.fixed()?, created_ms: decoder.i64()?, label: decoder.text()?.to_owned() })
 }
 
 fn stretch(wrapping: &Wrapping, password: &SecretBytes) -> Result<Key, &'static str> {

@@ -46,6 +46,8 @@ pub enum Activity {
     Mount = 4,
     /// Lists, or reads a little.
     Browse = 5,
+    /// Removes what nothing uses.
+    Prune = 6,
 }
 
 impl Purpose {
@@ -91,6 +93,7 @@ impl LeaseRecord {
             3 => Activity::Check,
             4 => Activity::Mount,
             5 => Activity::Browse,
+            6 => Activity::Prune,
             _ => return Err(Malformed("unknown activity")),
         };
         let (heartbeat, written_ms) = (decoder.u32()?, decoder.i64()?);

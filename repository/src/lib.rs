@@ -29,6 +29,8 @@ mod secret;
 mod snapshot;
 mod state;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod view;
 mod writer;
 

@@ -18,7 +18,7 @@ use crate::snapshot::listing::{self, Snapshots};
 use crate::snapshot::{Ending, EndingReason, SnapshotRecord};
 use crate::state;
 use crate::store::StoreError;
-use crate::view::View;
+use crate::view::{Looker, View};
 
 /// Reads under a lease, so that no prune takes away what it reads. Clones share it.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Reader {
             }
             Err(error) => return Err(as_read_error(error)),
         };
-        let view = View::load(&core, state).await?;
+        let view = View::load(&core, state, Looker::Reader).await?;
         let blobs = Blobs::new(Arc::clone(&core), view);
         Ok(Self { inner: Arc::new(Inner { core, purpose, lease, blobs, reloaded: tokio::sync::Mutex::new(false) }) })
     }
@@ -120,7 +120,7 @@ impl Reader {
             return Ok(false);
         }
         let state = state::newest(&self.inner.core).await?;
-        self.inner.blobs.replace_view(View::load(&self.inner.core, state).await?);
+        self.inner.blobs.replace_view(View::load(&self.inner.core, state, Looker::Reader).await?);
         *reloaded = true;
         Ok(true)
     }
@@ -162,7 +162,7 @@ pub(crate) async fn publish_bad(core: &Core, bad: &Bad) -> Result<(), WriteError
     .map(|_| ())
 }
 
-fn as_read_error(error: WriteError) -> ReadError {
+pub(crate) fn as_read_error(error: WriteError) -> ReadError {
     match error {
         WriteError::Read(error) => error,
         WriteError::Store { source } => source.into(),

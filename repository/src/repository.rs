@@ -32,7 +32,7 @@ const KEYS_MAX: usize = 64;
 /// An open repository; clones share it.
 #[derive(Clone, Debug)]
 pub struct Repository {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 /// What `init` did.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::blob::{PackClass, PackName};
 use crate::codec::{Decoder, Encoder, Malformed};
+use crate::config::{decode_extensions, encode_extensions};
 use crate::features::Features;
 use crate::id::{BlobId, LeaseId, PackId};
 use crate::index::RunName;
@@ -26,6 +27,8 @@ pub(crate) struct State {
     pub(crate) forgotten: BTreeSet<LeaseId>,
     /// Live index runs and their objects' lengths.
     pub(crate) runs: BTreeMap<RunName, u64>,
+    /// Packs that the last mark found unused, with the state it saw: the next mark that finds them unused may condemn them.
+    pub(crate) unused: BTreeMap<PackName, u64>,
     /// Packs that no mark used, with the state that condemned them: not for new use, not yet doomed.
     pub(crate) condemned: BTreeMap<PackName, u64>,
     /// Packs that may be gone at any moment.
@@ -34,6 +37,8 @@ pub(crate) struct State {
     pub(crate) bad_blobs: BTreeSet<(BlobId, PackName)>,
     /// Packs found missing or rotten as a whole.
     pub(crate) bad_packs: BTreeSet<PackName>,
+    /// For later; every publisher carries it on as it is.
+    pub(crate) extensions: BTreeMap<String, Vec<u8>>,
 }
 
 pub(crate) fn object_name(number: u64) -> String {
@@ -65,11 +70,8 @@ impl State {
             run.encode(&mut encoder);
             encoder.varint(*bytes);
         }
-        encoder.count(self.condemned.len());
-        for (pack, since) in &self.condemned {
-            encode_pack(pack, &mut encoder);
-            encoder.u64(*since);
-        }
+        encode_marked(&self.unused, &mut encoder);
+        encode_marked(&self.condemned, &mut encoder);
         encode_packs(&self.doomed, &mut encoder);
         encoder.count(self.bad_blobs.len());
         for (blob, pack) in &self.bad_blobs {
@@ -77,6 +79,7 @@ impl State {
             encode_pack(pack, &mut encoder);
         }
         encode_packs(&self.bad_packs, &mut encoder);
+        encode_extensions(&self.extensions, &mut encoder);
         encoder.finish()
     }
 
@@ -97,16 +100,16 @@ impl State {
         for _ in 0..decoder.count(RunName::BYTES + 1)? {
             state.runs.insert(RunName::decode(&mut decoder)?, decoder.varint()?);
         }
-        for _ in 0..decoder.count(PACK_BYTES + 8)? {
-            state.condemned.insert(decode_pack(&mut decoder)?, decoder.u64()?);
-        }
+        state.unused = decode_marked(&mut decoder)?;
+        state.condemned = decode_marked(&mut decoder)?;
         state.doomed = decode_packs(&mut decoder)?;
         for _ in 0..decoder.count(32 + PACK_BYTES)? {
             state.bad_blobs.insert((BlobId(decoder.fixed()?), decode_pack(&mut decoder)?));
         }
         state.bad_packs = decode_packs(&mut decoder)?;
+        state.extensions = decode_extensions(&mut decoder)?;
         decoder.end()?;
-        if state.floor > state.number || state.condemned.values().any(|&since| since > state.number) {
+        if state.floor > state.number || state.condemned.values().chain(state.unused.values()).any(|&since| since > state.number) {
             return Err(Malformed("a state that speaks of later ones"));
         }
         Ok(state)
@@ -146,6 +149,19 @@ pub(crate) fn decode_pack(decoder: &mut Decoder<'_>) -> Result<PackName, Malform
     Ok(PackName { class, id: PackId(decoder.fixed()?) })
 }
 
+/// Packs, each with the state that marked it.
+fn encode_marked(packs: &BTreeMap<PackName, u64>, encoder: &mut Encoder) {
+    encoder.count(packs.len());
+    for (pack, since) in packs {
+        encode_pack(pack, encoder);
+        encoder.u64(*since);
+    }
+}
+
+fn decode_marked(decoder: &mut Decoder<'_>) -> Result<BTreeMap<PackName, u64>, Malformed> {
+    (0..decoder.count(PACK_BYTES + 8)?).map(|_| Ok((decode_pack(decoder)?, decoder.u64()?))).collect()
+}
+
 fn encode_packs(packs: &BTreeSet<PackName>, encoder: &mut Encoder) {
     encoder.count(packs.len());
     for pack in packs {
@@ -180,10 +196,12 @@ mod tests {
             listed: [lease(1), lease(6)].into(),
             forgotten: [lease(7)].into(),
             runs: [(RunName { lease: lease(1), number: 3 }, 500)].into(),
+            unused: [(pack(5), 8)].into(),
             condemned: [(pack(1), 4)].into(),
             doomed: [pack(2)].into(),
             bad_blobs: [(BlobId([8; 32]), pack(3))].into(),
             bad_packs: [pack(4)].into(),
+            extensions: [("later".to_owned(), vec![1])].into(),
         }
     }
 

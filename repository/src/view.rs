@@ -1,7 +1,10 @@
 //! What one newest state makes visible: the index of its runs, and of accepted commits that it does not list yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use futures::stream::StreamExt;
+
+use crate::blob::PackName;
 use crate::core::Core;
 use crate::error::ReadError;
 use crate::id::LeaseId;
@@ -20,6 +23,20 @@ pub(crate) struct View {
     pub(crate) unreadable_runs: Vec<(RunName, ReadError)>,
     /// Unlisted commits that cannot be read: as above.
     pub(crate) unreadable_snapshots: Vec<(LeaseId, ReadError)>,
+    /// For a writer: runs of leases that have not committed, not yet below the floor, with these objects' lengths. What an
+    /// interrupted backup uploaded is used from there; the snapshot that uses it names the run, and so adopts it.
+    pub(crate) resumed: BTreeMap<RunName, u64>,
+    /// Packs that only such a run lists.
+    pub(crate) resumed_packs: HashMap<PackName, RunName>,
+}
+
+/// Who looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Looker {
+    /// Sees what is committed.
+    Reader,
+    /// Sees also what other writers uploaded and indexed without (yet) committing.
+    Writer,
 }
 
 /// A run that could be read, with its object's length.
@@ -27,7 +44,7 @@ type Loaded = (RunName, Result<(Run, u64), ReadError>);
 
 impl View {
     /// Damage hides what is damaged and nothing else; a store that does not answer is an error.
-    pub(crate) async fn load(core: &Core, state: State) -> Result<Self, ReadError> {
+    pub(crate) async fn load(core: &Core, state: State, looker: Looker) -> Result<Self, ReadError> {
         let unlisted = listing::unlisted(core, &state).await?;
         let mut wanted: Vec<RunName> = state.runs.keys().copied().collect();
         wanted.extend(unlisted.readable.iter().flat_map(|(_, record)| record.runs.iter().copied()));
@@ -60,9 +77,38 @@ impl View {
                 view.adopted.insert(id, runs);
             }
         }
+        if looker == Looker::Writer {
+            let known = lengths.keys().copied().collect();
+            view.resume(core, &state, known, &mut runs).await?;
+        }
         view.index = Index::build(&runs, &state);
         view.state = state;
         Ok(view)
+    }
+
+    /// A run of a lease below the floor is void unless the state lists it: its packs may be gone. At or above the floor, a pack that
+    /// is gone is still in the doomed list, because it was condemned by a state at or above that lease's number.
+    async fn resume(&mut self, core: &Core, state: &State, known: BTreeSet<RunName>, runs: &mut Vec<Run>) -> Result<(), ReadError> {
+        let mut wanted = Vec::new();
+        let mut names = core.store.list("index", None);
+        while let Some(entry) = names.next().await {
+            if let Some(name) = RunName::parse(&entry?.name).filter(|name| name.lease.state >= state.floor && !known.contains(name)) {
+                wanted.push(name);
+            }
+        }
+        drop(names);
+        wanted.sort_unstable();
+        let listed: BTreeSet<PackName> = runs.iter().flat_map(|run| run.packs.iter().map(|pack| pack.name)).collect();
+        for (name, run) in listing::read_each(wanted.into_iter().map(|name| load_run(core, name))).await? {
+            // Nobody's snapshot depends on it: damaged, it is as if it had never been.
+            let Ok((run, object_bytes)) = run else { continue };
+            for pack in run.packs.iter().filter(|pack| !listed.contains(&pack.name)) {
+                self.resumed_packs.entry(pack.name).or_insert(name);
+            }
+            self.resumed.insert(name, object_bytes);
+            runs.push(run);
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The order that keeps data safe: packs, then the runs that list them, then `snapshots/<lease>`; nothing names what is not stored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,11 +17,12 @@ use crate::core::Core;
 use crate::error::{ReadError, WriteError};
 use crate::fine::FineHashes;
 use crate::id::{BlobId, LeaseId, SnapshotId};
+use crate::index::RunName;
 use crate::lease::{Lease, Purpose};
 use crate::lock::locked;
 use crate::snapshot::listing::{self, Snapshots};
 use crate::snapshot::{Ending, EndingReason, SnapshotRecord};
-use crate::view::View;
+use crate::view::{Looker, View};
 
 mod commit;
 mod fine_places;
@@ -75,10 +76,20 @@ struct Inner {
     blobs: Blobs,
     /// Blobs that this writer added, with their raw lengths: on their way up or stored.
     added: Mutex<HashMap<BlobId, u32>>,
+    /// Runs of uncommitted leases that this writer's blobs are listed in: its snapshot adopts them.
+    resumed: Mutex<BTreeSet<RunName>>,
     fine: Mutex<FinePlaces>,
     uploads: Arc<Uploads>,
     runs: tokio::sync::Mutex<Runs>,
     closed: AtomicBool,
+    /// The task of the checkpoints by time.
+    keeper: Mutex<Option<tokio::task::AbortHandle>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl Writer {
@@ -91,7 +102,7 @@ impl Writer {
             crate::state::ensure_first(&core).await?;
         }
         let (lease, state) = Lease::take(&core, &purpose).await?;
-        let view = View::load(&core, state).await?;
+        let view = View::load(&core, state, Looker::Writer).await?;
         let inner = Arc::new(Inner {
             blobs: Blobs::new(Arc::clone(&core), view),
             uploads: Uploads::new(Arc::clone(&core), options.data_packs),
@@ -100,11 +111,13 @@ impl Writer {
             options,
             lease: Mutex::new(Some(lease)),
             added: Mutex::default(),
+            resumed: Mutex::default(),
             fine: Mutex::default(),
             runs: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
+            keeper: Mutex::default(),
         });
-        runs::keep(&inner);
+        *locked(&inner.keeper) = Some(runs::keep(&inner));
         Ok(Self { inner })
     }
 
@@ -185,8 +198,7 @@ impl Writer {
         self.inner.uploads.stored_bytes()
     }
 
-    /// Ends without a snapshot. What was checkpointed stays stored, and no later backup finds it unless it adopts it by sending the
-    /// same blobs: call `checkpoint` first only to bound what a *retry under the same writer* sends again.
+    /// Ends without a snapshot. What was checkpointed stays, and the next backup finds it, until two marks of a prune found it unused.
     pub async fn abandon(&self) -> Result<(), WriteError> {
         let lease = self.inner.lease_id()?;
         self.inner.closed.store(true, Ordering::Release);
@@ -212,14 +224,26 @@ impl Inner {
         locked(&self.lease).as_ref().map(|lease| lease.id).ok_or(WriteError::Closed)
     }
 
-    /// Drops the lease, and with it its heartbeats.
+    /// Drops the lease, and with it its heartbeats; ends the checkpoints by time.
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
         locked(&self.lease).take();
+        if let Some(keeper) = locked(&self.keeper).take() {
+            keeper.abort();
+        }
     }
 
     fn known(&self, id: &BlobId) -> Option<u32> {
         locked(&self.added).get(id).copied().or_else(|| self.blobs.usable(id).map(|location| location.raw_bytes))
+    }
+
+    /// Whether the blob is stored and usable; the snapshot will depend on where it is listed.
+    fn use_stored(&self, id: &BlobId) -> bool {
+        let Some(location) = self.blobs.usable(id) else { return false };
+        if let Some(run) = self.blobs.view().resumed_packs.get(&location.pack) {
+            locked(&self.resumed).insert(*run);
+        }
+        true
     }
 
     /// The blob's length if the caller is to store it: exactly one of the threads that meet a new blob is told so.
@@ -232,7 +256,7 @@ impl Inner {
         }
         self.uploads.check()?;
         debug_assert_eq!(self.core.keys.blob_id(kind, raw), *id, "an id of other bytes");
-        if self.blobs.usable(id).is_some() {
+        if self.use_stored(id) {
             return Ok(None);
         }
         let raw_bytes = raw.len() as u32;
@@ -306,3 +330,6 @@ impl Drop for ClaimGuard<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The whole way on a real directory: init, open, backup, snapshots, read.
 
+#![allow(clippy::expect_used)] // The whole file is a test.
+
 use std::sync::Arc;
 
 use holdfast_repository::{Activity, BlobKind, Environment, OpenError, Purpose, Repository, Scratch, SecretBytes, SnapshotDraft, SourceRecord, Store, store};

@@ -15,7 +15,7 @@ use crate::lease::Lease;
 use crate::sealed::ObjectKind;
 use crate::snapshot::{self, SnapshotDraft, SnapshotObject, SnapshotRecord};
 use crate::state::{self, State};
-use crate::view::{self, View};
+use crate::view::{self, Looker, View};
 
 /// How often one backup may be fenced: each costs a fence time, so this is hours of bad network.
 const FENCES_MAX: u32 = 8;
@@ -62,7 +62,7 @@ fn check_draft(draft: &SnapshotDraft) -> Result<(), WriteError> {
 impl Inner {
     /// True if the snapshot is committed: it stands under its name, and readers of the newest state accept it. False if fenced.
     async fn put_snapshot(&self, lease: LeaseId, draft: &SnapshotDraft, refs: BlobId) -> Result<bool, WriteError> {
-        let runs = self.runs.lock().await.written.iter().map(|(run, _)| *run).collect();
+        let runs = self.adopted_runs().await.into_iter().map(|(run, _)| run).collect();
         let record = self.record(draft, refs, runs);
         let content = SnapshotObject::Commit(Box::new(record)).encode();
         let written = self.core.write(ObjectKind::Snapshot, &snapshot::object_name(&lease), &content).await?;
@@ -92,11 +92,20 @@ impl Inner {
         }
     }
 
+    /// The runs that this snapshot brings into the repository: its own, and those of uncommitted leases that it uses.
+    async fn adopted_runs(&self) -> Vec<(RunName, u64)> {
+        let mut runs = self.runs.lock().await.written.clone();
+        let view = self.blobs.view();
+        let resumed = locked(&self.resumed);
+        runs.extend(resumed.iter().filter_map(|run| Some((*run, *view.resumed.get(run)?))));
+        runs
+    }
+
     /// Lists the snapshot and its runs in the next state, and those of other commits that no state lists. If this fails the
     /// snapshot stands all the same: whoever comes next takes its runs over.
     async fn publish(&self, lease: LeaseId) {
         let mut commits: BTreeMap<LeaseId, Vec<(RunName, u64)>> = self.blobs.view().adopted.clone();
-        commits.insert(lease, self.runs.lock().await.written.clone());
+        commits.insert(lease, self.adopted_runs().await);
         let bad = self.blobs.bad();
         let published = state::publish(&self.core, |state| {
             let mut next = state.clone();
@@ -118,7 +127,8 @@ impl Inner {
         let (lease, state) = Lease::take(&self.core, &self.purpose).await?;
         let id = lease.id;
         *locked(&self.lease) = Some(lease);
-        let view = View::load(&self.core, state).await?;
+        let view = View::load(&self.core, state, Looker::Writer).await?;
+        locked(&self.resumed).clear();
 
         let mut survivors = Vec::new();
         for (name, _) in std::mem::take(&mut *runs).written {

@@ -1,6 +1,6 @@
 //! What the snapshot needs, looked up before anything is committed, and stored as refs.
 
-use super::Inner;
+use super::{Inner, locked};
 use crate::blob::BlobKind;
 use crate::compress::Scratch;
 use crate::error::{CommitError, WriteError};
@@ -13,8 +13,10 @@ impl Inner {
         let mut missing = Vec::new();
         let mut more = false;
         let mut need = |id: BlobId| {
-            if self.known(&id).is_some() {
-            } else if missing.len() < CommitError::GONE_MAX {
+            if locked(&self.added).contains_key(&id) || self.use_stored(&id) {
+                return;
+            }
+            if missing.len() < CommitError::GONE_MAX {
                 missing.push(id);
             } else {
                 more = true;

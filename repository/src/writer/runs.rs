@@ -24,7 +24,6 @@ const RUN_ENTRIES_MAX: usize = 400_000;
 pub(super) struct Runs {
     /// With their objects' lengths, in order.
     pub(super) written: Vec<(RunName, u64)>,
-    stored_bytes_then: u64,
 }
 
 impl Inner {
@@ -47,7 +46,6 @@ impl Inner {
                 return Err(error);
             }
         }
-        runs.stored_bytes_then = self.uploads.stored_bytes();
         Ok(())
     }
 
@@ -109,10 +107,10 @@ impl Inner {
 }
 
 /// Checkpoints by time and by bytes, until the writer is dropped or closed.
-pub(super) fn keep(inner: &Arc<Inner>) {
+pub(super) fn keep(inner: &Arc<Inner>) -> tokio::task::AbortHandle {
     let weak = Arc::downgrade(inner);
     let (clock, uploads) = (Arc::clone(&inner.core.environment.clock), Arc::clone(&inner.uploads));
-    tokio::spawn(async move {
+    let keeper = tokio::spawn(async move {
         let mut then = 0;
         loop {
             let due = clock.sleep(CHECKPOINT_TIME);
@@ -133,6 +131,7 @@ pub(super) fn keep(inner: &Arc<Inner>) {
             }
         }
     });
+    keeper.abort_handle()
 }
 
 async fn checkpoint_if_alive(weak: &Weak<Inner>) -> bool {

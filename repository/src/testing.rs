@@ -1,0 +1,179 @@
+//! For tests of this crate and others: a store in memory, chance from a seed, a clock that stands, and the store conformance suite.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+
+use crate::environment::{Clock, Random};
+use crate::lock::locked;
+use crate::store::{ObjectEntry, Store, StoreError};
+
+mod conformance;
+mod scripted;
+pub use conformance::conformance;
+pub use scripted::{Fate, Operation, ScriptedStore};
+
+/// Objects in memory: strongly listing, conditional unless told otherwise.
+#[derive(Default)]
+pub struct MemoryStore {
+    objects: Mutex<BTreeMap<String, Bytes>>,
+    unconditional: AtomicBool,
+    overwrites: bool,
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MemoryStore({} objects)", locked(&self.objects).len())
+    }
+}
+
+impl MemoryStore {
+    /// Empty.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One that ignores the condition and overwrites, as some S3 servers do.
+    pub fn overwriting() -> Self {
+        Self { overwrites: true, ..Self::default() }
+    }
+
+    /// All of it.
+    pub fn objects(&self) -> BTreeMap<String, Bytes> {
+        locked(&self.objects).clone()
+    }
+
+    /// Puts an object there, whatever stands there: damage, a zombie, another's write.
+    pub fn put(&self, name: &str, content: impl Into<Bytes>) {
+        locked(&self.objects).insert(name.to_owned(), content.into());
+    }
+
+    /// Takes an object away.
+    pub fn take(&self, name: &str) -> Option<Bytes> {
+        locked(&self.objects).remove(name)
+    }
+}
+
+fn not_found(name: &str) -> StoreError {
+    StoreError::NotFound { object: name.to_owned() }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn create(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        let mut objects = locked(&self.objects);
+        if objects.contains_key(name) && !(self.overwrites && self.conditional()) {
+            return Err(StoreError::AlreadyExists { object: name.to_owned() });
+        }
+        objects.insert(name.to_owned(), parts.concat().into());
+        Ok(())
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
+        locked(&self.objects).get(name).cloned().ok_or_else(|| not_found(name))
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let object = self.get(name).await?;
+        if range.start >= range.end || range.end > object.len() as u64 {
+            return Err(StoreError::Corrupt { object: name.to_owned(), reason: format!("{range:?} of {} bytes", object.len()) });
+        }
+        Ok(object.slice(range.start as usize..range.end as usize))
+    }
+
+    async fn head(&self, name: &str) -> Result<u64, StoreError> {
+        Ok(self.get(name).await?.len() as u64)
+    }
+
+    fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
+        let folder = format!("{prefix}/");
+        let entries: Vec<_> = locked(&self.objects)
+            .iter()
+            .filter(|(name, _)| name.starts_with(&folder) && start_after.is_none_or(|after| name.as_str() > after))
+            .map(|(name, object)| Ok(ObjectEntry { name: name.clone(), bytes: object.len() as u64 }))
+            .collect();
+        stream::iter(entries).boxed()
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.take(name);
+        Ok(())
+    }
+
+    fn conditional(&self) -> bool {
+        !self.unconditional.load(Ordering::Relaxed)
+    }
+
+    fn set_unconditional(&self) {
+        self.unconditional.store(true, Ordering::Relaxed);
+    }
+
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+/// Chance from a seed: the same calls give the same bytes. Never for real keys.
+#[derive(Debug)]
+pub struct SeededRandom {
+    seed: u64,
+    calls: AtomicU64,
+}
+
+impl SeededRandom {
+    /// From `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, calls: AtomicU64::new(0) }
+    }
+}
+
+impl Random for SeededRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.seed.to_le_bytes());
+        hasher.update(&call.to_le_bytes());
+        hasher.finalize_xof().fill(bytes);
+    }
+}
+
+/// A clock that stands until it is moved; sleeping is tokio's, so that paused time works.
+#[derive(Debug, Default)]
+pub struct StandingClock {
+    unix_ms: AtomicI64,
+    boottime_ms: AtomicU64,
+}
+
+impl StandingClock {
+    /// At `unix_ms`.
+    pub fn at(unix_ms: i64) -> Self {
+        Self { unix_ms: AtomicI64::new(unix_ms), boottime_ms: AtomicU64::new(0) }
+    }
+
+    /// Moves both clocks forward.
+    pub fn advance(&self, ms: u32) {
+        self.unix_ms.fetch_add(ms.into(), Ordering::Relaxed);
+        self.boottime_ms.fetch_add(ms.into(), Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Clock for StandingClock {
+    fn unix_ms(&self) -> i64 {
+        self.unix_ms.load(Ordering::Relaxed)
+    }
+
+    fn boottime_ms(&self) -> u64 {
+        self.boottime_ms.load(Ordering::Relaxed)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
