@@ -145,6 +145,16 @@ pub enum WriteError {
     },
 }
 
+impl WriteError {
+    /// The failure that stopped the writer, if this only says that it was stopped.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Stopped { cause } => cause.cause(),
+            error => error,
+        }
+    }
+}
+
 impl From<StoreError> for WriteError {
     fn from(source: StoreError) -> Self {
         Self::Store { source }

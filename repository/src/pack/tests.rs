@@ -57,6 +57,19 @@ fn a_packs_length_does_not_tell_its_blobs_length() {
 }
 
 #[test]
+fn content_under_another_id_is_refused_though_its_tag_fits() {
+    let (keys, environment) = (keys(), Environment::system());
+    let mut builder = PackBuilder::new(&keys, &environment, PackClass::Data).expect("builder");
+    let claimed = keys.blob_id(BlobKind::Data, b"claimed");
+    let entry = builder.push(BlobKind::Data, claimed, Encoding::Raw, 6, b"actual").expect("push");
+    let pack = builder.finish().expect("finish");
+    let location = entry.location(pack.info.name);
+    let sealed = &pack.bytes[entry.offset as usize..][..entry.stored_bytes as usize];
+    let opened = open_blob(&keys, &pack.info.salt, &claimed, &location, sealed, &mut Scratch::new());
+    assert!(matches!(&opened, Err(ReadError::Damaged { reason, .. }) if reason.contains("another id")), "{opened:?}");
+}
+
+#[test]
 fn a_renamed_pack_is_refused() {
     let pack = packed(&[b"content".to_vec()]);
     let other = PackName { class: PackClass::Data, id: PackId([0; 16]) };

@@ -53,8 +53,12 @@ impl Store for ObjectStoreAdapter {
             }
         };
         let options = PutOptions { mode, ..PutOptions::default() };
-        self.inner.put_opts(&path, PutPayload::from_iter(parts), options).await.map_err(|error| typed(name, error))?;
-        Ok(())
+        match self.inner.put_opts(&path, PutPayload::from_iter(parts), options).await {
+            Ok(_) => Ok(()),
+            // An object that is to be created is never missing: what holds it is.
+            Err(error @ object_store::Error::NotFound { .. }) => Err(StoreError::Denied { object: name.to_owned(), source: Arc::new(error) }),
+            Err(error) => Err(typed(name, error)),
+        }
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
