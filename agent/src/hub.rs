@@ -327,3 +327,6 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! The agent against a controller over real gRPC with TLS, with real worker processes, on real mounts.
+//! Tests that mount need root; without it they say SKIPPED.
+#![allow(missing_docs)]
+
+mod backup;
+mod controller;
+mod dispatch;
+mod node;
+mod tasks;
