@@ -1,6 +1,10 @@
 //! The catalog in `deploy/catalog`: KubeStash's tasks and parameters, and nothing our types would lose.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expected")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expected"
+)]
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,10 @@
 //! Manifests as users of KubeStash write them: read without loss, and valid.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expected")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expected"
+)]
 
 use std::collections::BTreeMap;
 

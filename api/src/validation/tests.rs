@@ -264,6 +264,16 @@ fn an_existing_repository_stays_what_it_is() {
 }
 
 #[test]
+fn a_repository_that_exists_does_not_hide_a_stranger_in_its_directory() {
+    let storage_ref = json!({ "name": "s3-storage", "namespace": "demo" });
+    let place = json!({ "path": "demo/web", "storageRef": storage_ref });
+    let own: Repository = object("web-repo", place.clone());
+    let stranger: Repository = in_namespace("other", "web-repo", place);
+    let found = paths(check(configuration(), &[], &[&own, &stranger]));
+    assert_eq!(found, ["spec.sessions[0].repositories[0].directory"]);
+}
+
+#[test]
 fn one_name_is_one_repository_in_all_sessions() {
     let mut spec = configuration();
     let mut second = spec["sessions"][0].clone();

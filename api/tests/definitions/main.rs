@@ -1,6 +1,10 @@
 //! The generated definitions against KubeStash's: every field, name and column, and what an API server asks of them.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expected")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expected"
+)]
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
