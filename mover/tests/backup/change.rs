@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use holdfast_mover::backup::{ChangeRule, Parent};
 use holdfast_mover::stop::StopToken;
+use holdfast_repository::{CheckOptions, CheckProgress};
 
 use crate::fixture::{Fixture, noise};
 
@@ -142,5 +143,52 @@ fn damage(directory: &std::path::Path) {
             bytes[at] ^= 1;
         }
         std::fs::write(entry.path(), bytes).unwrap();
+    }
+}
+
+/// Unchanged files whose blobs turn out rotten are read again: the backup heals what a check has found.
+#[test]
+fn what_a_check_found_rotten_is_read_again() {
+    let fixture = filled();
+    let first = fixture.backup();
+    damage(&fixture.store_directory.path().join("holdfast/v1/packs/data"));
+    let options = CheckOptions { read_data_percent: 100, publish_bad: true, ..CheckOptions::default() };
+    let check = fixture.block_on(fixture.repository.check(options, &CheckProgress::default())).unwrap();
+    assert!(!check.findings.is_empty());
+    let second = fixture.backup();
+    assert_eq!(second.parent, Some(first.snapshot));
+    assert!(second.sources[0].statistics.files_read >= 300, "{:?}", second.sources[0].statistics);
+    fixture.assert_same_files(second.snapshot);
+}
+
+/// A claim's parent is found by its UID and the path in the volume, wherever and under whatever name it is mounted.
+#[test]
+fn a_claim_is_known_by_its_uid() {
+    let fixture = filled();
+    let run = |uid: &str, path: &str, in_volume: &str| {
+        let mut request = fixture.request();
+        let source = &mut request.sources[0];
+        (source.pvc_uid, source.path, source.path_in_volume) = (uid.into(), path.into(), in_volume.into());
+        fixture.try_run(request, StopToken::new()).unwrap()
+    };
+    let first = run("uid-1", "/data", "");
+    assert_eq!(run("uid-1", "/elsewhere", "").parent, Some(first.snapshot));
+    assert_eq!(run("uid-2", "/data", "").parent, None);
+    assert_eq!(run("uid-1", "/data", "sub").parent, None);
+    assert_eq!(run("", "/data", "").parent, None);
+}
+
+#[test]
+fn two_sources_make_one_snapshot() {
+    let fixture = filled();
+    let other = tempfile::TempDir::new().unwrap();
+    std::fs::write(other.path().join("other"), b"other").unwrap();
+    fixture.settle();
+    for files_read in [303, 0] {
+        let mut request = fixture.request();
+        request.sources.push(crate::fixture::source(other.path()));
+        let report = fixture.try_run(request, StopToken::new()).unwrap();
+        assert_eq!(report.sources.iter().map(|source| source.statistics.files_read).sum::<u64>(), files_read);
+        assert_eq!(fixture.snapshot(report.snapshot).paths().iter().filter(|path| *path == ".").count(), 2);
     }
 }

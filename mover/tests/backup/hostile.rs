@@ -60,6 +60,41 @@ fn a_directory_swapped_for_a_link() {
     assert!(swaps.load(Ordering::Relaxed) > 100 && links_seen > 0, "the swaps were never met: {links_seen}");
 }
 
+/// The same at the worst moment, each time: between the call that looks at a name and the one that opens it.
+#[test]
+fn a_name_swapped_for_a_link_between_two_calls() {
+    let fixture = Fixture::new();
+    let outside = tempfile::TempDir::new().unwrap();
+    std::fs::write(outside.path().join("file"), b"SECRET").unwrap();
+    for name in ["directory/file", "file", "large", "linked", "stays"] {
+        fixture.write(name, if name == "large" { &[7; 200_000] } else { b"public" });
+    }
+    std::fs::write(outside.path().join("large"), [9; 200_000]).unwrap();
+    std::fs::hard_link(fixture.path("linked"), fixture.path("zlinked")).unwrap();
+    let (inside, beyond) = (fixture.source.path().to_path_buf(), outside.path().to_path_buf());
+    let mut request = fixture.request();
+    request.is_excluded = Some(Arc::new(move |_, path, _| {
+        let target = match path.as_bytes() {
+            b"directory" => beyond.clone(),
+            b"file" | b"linked" | b"zlinked" => beyond.join("file"),
+            b"large" => beyond.join("large"),
+            _ => return false,
+        };
+        let name = inside.join(path.to_string());
+        std::fs::rename(&name, inside.join(format!("{path}.aside"))).unwrap();
+        symlink(target, name).unwrap();
+        false
+    }));
+    let report = fixture.try_run(request, StopToken::new()).unwrap();
+    let contents = fixture.snapshot(report.snapshot);
+    for entry in contents.entries.iter().filter(|entry| entry.kind.is_file() && entry.link_to.is_none()) {
+        let content = fixture.content(&contents, entry);
+        assert!(content == b"public" || content == [7; 200_000], "{} is from outside", entry.path);
+    }
+    assert!(!contents.paths().contains(&"directory/file".to_string()));
+    assert!(report.unreadable_count + report.changed_while_read_count >= 4, "{:?} {:?}", report.unreadable_first, report.changed_first);
+}
+
 /// Runs on a thread without privileges, and with all that it starts: false if this machine does not allow that.
 fn without_privileges(work: impl FnOnce() + Send) -> bool {
     if !rustix::process::geteuid().is_root() {

@@ -1,0 +1,8 @@
+//! Backups restored: into empty places and over old data, whole and in part, from honest and hostile snapshots.
+
+mod fixture;
+mod hostile;
+mod limits;
+mod over_existing;
+mod round_trip;
+mod selection;
