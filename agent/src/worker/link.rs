@@ -27,6 +27,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The last message must leave the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Takes renewed credentials.
+pub(crate) type Renew = dyn Fn(Backend) + Send + Sync;
+
 /// An answer to a question, by its number.
 enum Answer {
     Addresses(Result<Vec<String>, String>),
@@ -39,7 +42,7 @@ pub(crate) struct Link {
     queue: Mutex<Option<mpsc::Receiver<FromWorker>>>,
     questions: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     next_question: AtomicU64,
-    credentials: Mutex<Option<Arc<dyn Fn(Backend) + Send + Sync>>>,
+    credentials: Mutex<Option<Arc<Renew>>>,
     /// Set by the agent; obeyed by the mover.
     pub(crate) stop: StopToken,
     /// The right to write.
@@ -73,7 +76,7 @@ impl Link {
     }
 
     /// What to do with renewed credentials.
-    pub(crate) fn on_credentials(&self, renew: Arc<dyn Fn(Backend) + Send + Sync>) {
+    pub(crate) fn on_credentials(&self, renew: Arc<Renew>) {
         *lock(&self.credentials) = Some(renew);
     }
 

@@ -54,7 +54,7 @@ pub(super) async fn run(
         Some(stop) => failure::stopped(Some(stop)),
         None => failure::failure(Reason::GrantLapsed, reason, true),
     })?;
-    let ran = write(&repository, request, link).await;
+    let ran = Box::pin(write(&repository, request, link)).await;
     if link.stop.requested() == Some(Stop::Release) {
         // The restore ended with every handle of its targets closed.
         link.send(from_worker::Kind::Released(Empty {})).await;

@@ -112,8 +112,8 @@ pub(super) async fn run(plan: Plan, backend: Opened, roots: Vec<OwnedFd>, link: 
     let stop = link.stop.clone();
     let outcome = match plan.spec {
         // These two take a stop in their own way: they have volumes to let go of.
-        assign::Spec::Backup(task) => backup::run(task, &plan.assign, &backend, roots, &link).await.map(Outcome::Backup),
-        assign::Spec::Restore(task) => restore::run(task, &plan.assign, &backend, roots, &link).await.map(Outcome::Restore),
+        assign::Spec::Backup(task) => Box::pin(backup::run(task, &plan.assign, &backend, roots, &link)).await.map(Outcome::Backup),
+        assign::Spec::Restore(task) => Box::pin(restore::run(task, &plan.assign, &backend, roots, &link)).await.map(Outcome::Restore),
         spec => tokio::select! {
             outcome = run_on_backend(spec, &backend, &link) => outcome,
             () = stop.stopped() => Err(failure::cancelled()),

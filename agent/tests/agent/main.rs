@@ -1,6 +1,6 @@
 //! The agent against a controller over real gRPC with TLS, with real worker processes, on real mounts.
 //! Tests that mount need root; without it they say SKIPPED.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod backup;
 mod controller;

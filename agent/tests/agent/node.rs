@@ -89,7 +89,7 @@ impl Node {
 /// The runtime's threads are in the namespace of the thread that makes it.
 pub(crate) fn runtime() -> Runtime {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let _ = tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).with_ansi(false).try_init();
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
