@@ -120,7 +120,6 @@ fn the_workload_addon_has_kubestash_s_tasks() {
         [
             "logical-backup-restore workload-restore Holdfast each exclude include enableCache=true \
              scratchDir=/kubestash-tmp",
-            "volume-snapshot-restore volumesnapshot-restore VolumeSnapshotter one",
             "manifest-restore manifest-restore Holdfast one enableCache=true scratchDir=/kubestash-tmp \
              includeRBACResources=false overrideResources=false",
         ]
