@@ -268,8 +268,14 @@ impl Walker {
         if found.name.is_empty() {
             return super::attributes::xattrs_of_handle(&found.parent);
         }
-        if let Err(error) = self.working_directory.enter(&found.parent) {
-            return Xattrs { list: Vec::new(), missing: Some(format!("extended attributes: {error}")) };
+        match self.working_directory.enter(&found.parent) {
+            Ok(true) => {}
+            // Said once for all of them, at the first.
+            Ok(false) => return Xattrs::default(),
+            Err(error) => {
+                let missing = Some(format!("extended attributes (here and of all symbolic links and special files): {error}"));
+                return Xattrs { list: Vec::new(), missing };
+            }
         }
         let xattrs = xattrs_of_name(&found.name);
         match found.parent.with(|fd| Stat::of_name(fd, &found.name)) {
@@ -310,27 +316,30 @@ fn step_bytes(rest: &[u8]) -> usize {
 enum WorkingDirectory {
     Shared,
     Own(Inside),
-    Refused(Errno),
+    Refused,
 }
 
 impl WorkingDirectory {
-    fn enter(&mut self, directory: &Handle) -> Result<(), Errno> {
+    /// False if this thread may not have one; the reason was the error of the first call.
+    fn enter(&mut self, directory: &Handle) -> Result<bool, Errno> {
         if let Self::Shared = self {
-            *self = match unshare_working_directory() {
-                Ok(()) => Self::Own(Inside::of(directory)),
-                Err(error) => Self::Refused(error),
-            };
+            if let Err(error) = unshare_working_directory() {
+                *self = Self::Refused;
+                return Err(error);
+            }
+            *self = Self::Own(Inside::of(directory));
         }
         match self {
-            Self::Refused(error) => Err(*error),
-            _ => directory.with(|fd| rustix::process::fchdir(fd)),
+            Self::Refused => Ok(false),
+            _ => directory.with(|fd| rustix::process::fchdir(fd)).map(|()| true),
         }
     }
 
     fn leave(&mut self) {
-        if let Self::Own(_inside) = std::mem::replace(self, Self::Shared) {
+        if let Self::Own(_) = self {
             // Nothing that can be done would help if even this fails; the thread's end gives it up in any case.
             let _ = rustix::process::chdir(c"/");
+            *self = Self::Shared;
         }
     }
 }

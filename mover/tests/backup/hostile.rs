@@ -201,3 +201,38 @@ fn a_volume_that_was_replaced_is_refused() {
     std::fs::remove_dir_all(fixture.source.path()).unwrap();
     assert!(matches!(fixture.try_run(request, StopToken::new()), Err(BackupError::VolumeChanged { .. })), "an unlinked root");
 }
+
+/// In a mount namespace of its own, so that nothing is left over: a mount below the root is named and not entered.
+#[test]
+#[allow(unsafe_code)]
+fn another_mount_is_not_entered() {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // SAFETY: only this thread, and those that it starts, see the mounts that follow.
+            let unshared = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) };
+            if unshared.is_err() {
+                eprintln!("skipped: a mount namespace needs root");
+                return;
+            }
+            mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
+            let fixture = Fixture::new();
+            fixture.write("mine", b"mine");
+            fixture.write("bound-file", b"hidden below");
+            for name in ["tmpfs", "bound"] {
+                std::fs::create_dir(fixture.path(name)).unwrap();
+            }
+            mount("tmpfs", fixture.path("tmpfs"), "tmpfs", MountFlags::empty(), None).unwrap();
+            std::fs::write(fixture.path("tmpfs/other"), b"other").unwrap();
+            // A bind mount of the same file system has the same device: only the mount tells it apart.
+            rustix::mount::mount_bind(fixture.store_directory.path(), fixture.path("bound")).unwrap();
+            rustix::mount::mount_bind(fixture.path("mine"), fixture.path("bound-file")).unwrap();
+            let report = fixture.backup();
+            assert_eq!(fixture.snapshot(report.snapshot).paths(), [".", "mine"]);
+            assert_eq!((report.notes.len(), report.unreadable_count), (3, 0), "{:?}", report.notes);
+            for name in ["tmpfs", "bound", "bound-file"] {
+                rustix::mount::unmount(fixture.path(name), rustix::mount::UnmountFlags::DETACH).unwrap();
+            }
+        });
+    });
+}
