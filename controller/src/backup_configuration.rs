@@ -14,6 +14,8 @@ use crate::target::{self, Target};
 
 pub mod plan;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 
 /// On a configuration that a restore has paused: name and UID of the RestoreSession. When that has ended or is gone, the
 /// configuration resumes by itself, so that nothing is left paused whatever happens to the restore.

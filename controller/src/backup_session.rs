@@ -11,6 +11,8 @@ use crate::object::{Key, Kind, Named};
 
 pub mod claims;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 /// A session and what concerns it.
 #[derive(Clone, Debug)]

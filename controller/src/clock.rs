@@ -38,15 +38,9 @@ pub(crate) mod manual {
 
     use super::{Clock, Timestamp};
 
-    /// A clock that stands still until a test moves it.
+    /// A clock that stands still.
     #[derive(Debug, Default)]
     pub(crate) struct ManualClock(AtomicU64);
-
-    impl ManualClock {
-        pub(crate) fn advance_ms(&self, ms: u64) {
-            self.0.fetch_add(ms, Ordering::SeqCst);
-        }
-    }
 
     impl Clock for ManualClock {
         fn now(&self) -> Timestamp {

@@ -1,6 +1,6 @@
 //! What every reconciler shares, and what is done with a plan.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +26,10 @@ const FOUND_FOR_MS: u64 = 60_000;
 const MISSING_FOR_MS: u64 = 3_000;
 /// Answers about Secrets that are remembered.
 const SECRETS_MAX: usize = 100_000;
+/// Notes that are remembered for each object.
+const NOTES_MAX: usize = 8;
 /// How long a cache may lag behind our own write before its object is looked at anyway.
-const LAG: Duration = Duration::from_secs(5);
+const LAG_MS: u64 = 5_000;
 
 /// Shared by all reconcilers.
 pub struct Context {
@@ -48,12 +50,12 @@ pub struct Context {
     /// Which session of an invoker runs.
     pub claims: Claims,
     /// Objects whose version in the cache we have replaced ourselves.
-    replaced: Mutex<HashMap<Key, String>>,
+    replaced: Mutex<HashMap<Key, (String, u64)>>,
     /// Objects that wait for a pod or claim, and since when.
     waiting: Mutex<HashMap<Key, u64>>,
     secrets: Mutex<HashMap<Named, (bool, u64)>>,
-    /// Notes are made once for each object and text, until the object changes its mind.
-    noted: Mutex<HashMap<Key, Note>>,
+    /// Notes made lately about each object: none is made again while it is among them.
+    noted: Mutex<HashMap<Key, VecDeque<Note>>>,
 }
 
 /// The object that a plan is about.
@@ -117,13 +119,13 @@ impl Context {
     /// Whether the cache still shows a version that we have replaced ourselves: its successor is on the way, and a plan
     /// made from the old one would do things twice.
     pub fn is_behind(&self, subject: &Subject) -> bool {
+        let now_ms = self.clock.boottime_ms();
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         match replaced.get(&subject.key) {
-            Some(version) if *version == subject.resource_version => {
-                // Should the watch never deliver it, a later look must not be refused for ever.
-                replaced.remove(&subject.key);
+            // The event that brings the successor wakes the object; the pause is for a watch that never delivers it.
+            Some((version, at_ms)) if *version == subject.resource_version && now_ms < at_ms + LAG_MS => {
                 drop(replaced);
-                self.queue.add_after(subject.key.clone(), LAG);
+                self.queue.add_after(subject.key.clone(), Duration::from_millis(LAG_MS));
                 true
             }
             Some(_) => {
@@ -163,7 +165,7 @@ impl Context {
     fn remember(&self, key: &Key, before: &str, after: Option<String>) {
         if after.as_deref().is_some_and(|after| after != before) {
             let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-            replaced.insert(key.clone(), before.to_owned());
+            replaced.insert(key.clone(), (before.to_owned(), self.clock.boottime_ms()));
         }
     }
 
@@ -218,9 +220,15 @@ impl Context {
 
     fn note(&self, subject: &Subject, note: Note) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.insert(subject.key.clone(), note.clone()).as_ref() != Some(&note) {
-            self.events.publish(subject.reference.clone(), note);
+        let lately = noted.entry(subject.key.clone()).or_default();
+        if lately.contains(&note) {
+            return;
         }
+        if lately.len() >= NOTES_MAX {
+            lately.pop_front();
+        }
+        lately.push_back(note.clone());
+        self.events.publish(subject.reference.clone(), note);
     }
 
     /// The object is gone: nothing of it stays.

@@ -48,6 +48,7 @@ struct Inner {
     limits: Limits,
     queue: WorkQueue,
     pump: Notify,
+    shutdown: CancellationToken,
 }
 
 struct Stream {
@@ -57,8 +58,14 @@ struct Stream {
 }
 
 impl Dispatcher {
-    /// A dispatcher that does not lead yet. Objects whose tasks move are put into `queue`.
-    pub fn new(clock: SharedClock, leadership: Leadership, limits: Limits, queue: WorkQueue) -> Self {
+    /// A dispatcher that does not lead yet. Objects whose tasks move are put into `queue`; every stream ends with `shutdown`.
+    pub fn new(
+        clock: SharedClock,
+        leadership: Leadership,
+        limits: Limits,
+        queue: WorkQueue,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self(Arc::new(Inner {
             table: Mutex::new(None),
             streams: Mutex::default(),
@@ -68,6 +75,7 @@ impl Dispatcher {
             limits,
             queue,
             pump: Notify::new(),
+            shutdown,
         }))
     }
 
@@ -193,7 +201,7 @@ impl Dispatcher {
     /// A new stream: its number, and the token that ends it.
     fn open(&self, node: String, outgoing: Outgoing) -> (AgentId, CancellationToken) {
         let id = AgentId(self.0.next_stream.fetch_add(1, Ordering::Relaxed));
-        let closed = CancellationToken::new();
+        let closed = self.0.shutdown.child_token();
         let stream = Stream { node, outgoing, closed: closed.clone() };
         self.0.streams.lock().unwrap_or_else(PoisonError::into_inner).insert(id, stream);
         (id, closed)

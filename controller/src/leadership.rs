@@ -158,7 +158,8 @@ impl Candidate {
         let transitions = u64::try_from(spec.lease_transitions.unwrap_or(0)).unwrap_or(0);
         let holder = spec.holder_identity.unwrap_or_default();
         if holder == self.identity && self.leads() {
-            return Step::Renew { epoch: transitions };
+            // Another epoch under the same name is another process of that name: it leads now.
+            return if transitions == *self.epoch.borrow() { Step::Renew { epoch: transitions } } else { Step::Wait };
         }
         if holder.is_empty() || (holder == self.identity && self.fresh) {
             return Step::Take { epoch: transitions + 1 };

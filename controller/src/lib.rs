@@ -50,6 +50,8 @@ use workqueue::WorkQueue;
 
 /// Objects that are reconciled beside each other; each step waits for the API server most of its time.
 const WORKERS: usize = 16;
+/// Pause after a conflict.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(25);
 /// Certificates are looked at this often.
 const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
@@ -130,11 +132,20 @@ pub enum RunError {
 
 /// Runs a controller until `shutdown`.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    // Whatever ends this future, dropping it included, ends all that it has begun.
+    let shutdown = shutdown.child_token();
+    let _guard = shutdown.clone().drop_guard();
     let names = config.names();
     let (candidate, leadership) =
         Candidate::new(config.client.clone(), &config.namespace, config.identity.clone(), Arc::clone(&config.clock));
     let queue = WorkQueue::default();
-    let dispatcher = Dispatcher::new(Arc::clone(&config.clock), leadership.clone(), config.limits.clone(), queue.clone());
+    let dispatcher = Dispatcher::new(
+        Arc::clone(&config.clock),
+        leadership.clone(),
+        config.limits.clone(),
+        queue.clone(),
+        shutdown.clone(),
+    );
     let caches = Arc::new(caches::Caches::default());
     let stall_ms = u64::try_from(config.stall_timeout.as_millis()).unwrap_or(u64::MAX);
     let preparer = Arc::new(Preparer::new(config.client.clone(), Arc::clone(&caches), stall_ms));
@@ -292,9 +303,11 @@ impl Pass<'_> {
         let result = reconcile(self.context, &key).await;
         let succeeded = match result {
             Ok(()) => true,
+            // Ordinary: the cache is a moment behind. Its next event wakes the object, too.
             Err(kube::Error::Api(status)) if status.is_conflict() => {
                 tracing::debug!(object = %key, "changed by somebody else meanwhile; looked at again");
-                false
+                self.context.queue.add_after(key.clone(), CONFLICT_PAUSE);
+                true
             }
             Err(kube::Error::Api(status)) if status.is_not_found() => true,
             Err(error) => {

@@ -19,6 +19,8 @@ use crate::work::{self, Job};
 
 pub mod components;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 /// On a RestoreSession: the Snapshot that it restores. `latest` is decided once, so that all components, attempts and
 /// controllers mean the same one.

@@ -15,6 +15,8 @@ use crate::work::{self, Job};
 
 pub mod plan;
 pub mod result;
+#[cfg(test)]
+mod tests;
 
 /// A snapshot and what concerns it.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use holdfast_proto::v1;
 
 use super::agents::{AgentId, Agents, Announced};
-use super::task::{Class, Outcome, Owner, TaskKey, TaskRequest, TaskView, Wanted};
+use super::task::{FREE_SLOT, Class, Outcome, Owner, TaskKey, TaskRequest, TaskView, Wanted};
 use crate::object::{Key, Kind};
 
 mod admission;
@@ -327,7 +327,7 @@ impl Table {
             _ if not_before_ms > now_ms => "waiting before the next attempt".into(),
             Some(node) if self.agents.on_node(node).is_none() => format!("no agent is connected from node {node}"),
             None if self.agents.is_empty() => "no agent is connected".into(),
-            _ => "waiting for a free slot".into(),
+            _ => FREE_SLOT.into(),
         }
     }
 

@@ -160,6 +160,9 @@ pub enum NotStarted {
     Api(String),
 }
 
+/// What is waited for when nothing is wrong: nobody needs to be told.
+pub const FREE_SLOT: &str = "waiting for a free slot";
+
 /// What the owner sees of its task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskView {

@@ -48,4 +48,5 @@ async fn every_acquisition_raises_the_epoch_also_of_a_restarted_replica() {
     assert_eq!(candidate.step(Some(&lease("me", 7, "a")), 0), Step::Wait);
     candidate.epoch.send_replace(7);
     assert_eq!(candidate.step(Some(&lease("me", 7, "a")), 0), Step::Renew { epoch: 7 });
+    assert_eq!(candidate.step(Some(&lease("me", 8, "b")), 0), Step::Wait);
 }

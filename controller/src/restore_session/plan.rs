@@ -17,7 +17,7 @@ use super::{CHOSEN, Observed, components, key_of};
 use crate::action::Action;
 use crate::backup_configuration::PAUSED_BY;
 use crate::dispatch::assign::storage_of;
-use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::dispatch::task::{FREE_SLOT, Class, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind, Named};
 use crate::snapshot::result::percent;
 use crate::target::{Access, Reach, Shape};
@@ -67,6 +67,10 @@ fn problem(observed: &Observed) -> Option<String> {
     }
     if let Shape::Unsupported(what) = &observed.target.shape {
         return Some(format!("spec.target: {what}"));
+    }
+    let hooks = observed.restore.spec.hooks.as_ref();
+    if hooks.is_some_and(|hooks| !hooks.pre_restore.is_empty() || !hooks.post_restore.is_empty()) {
+        return Some("spec.hooks: hooks are not supported yet".into());
     }
     let source = observed.restore.spec.data_source.as_ref();
     let namespace = observed.restore.metadata.namespace.as_deref();
@@ -218,8 +222,8 @@ impl Run<'_> {
                 component.phase = Some(RestorePhase::Running);
                 component.progress = progress.as_ref().map(|progress| shown(progress)).or(component.progress.take());
             }
-            Some(TaskView::Waiting(why)) => self.events.push(Action::normal("Waiting", format!("component {name}: {why}"))),
-            None => {}
+            Some(TaskView::Waiting(why)) if why != FREE_SLOT => self.events.push(Action::normal("Waiting", format!("component {name}: {why}"))),
+            Some(TaskView::Waiting(_)) | None => {}
         }
         if let Some(deadline) = deadline {
             let left = deadline.duration_since(self.now);

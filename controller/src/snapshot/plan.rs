@@ -17,7 +17,7 @@ use super::{Observed, VIEWS, result};
 use crate::action::Action;
 use crate::backup_session::claims;
 use crate::dispatch::assign::storage_of;
-use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::dispatch::task::{FREE_SLOT, Class, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind, Named};
 use crate::repository::{statistics, views};
 use crate::target::{Access, Reach};
@@ -183,8 +183,8 @@ impl Run<'_> {
                 component.phase = Some(ComponentPhase::Running);
                 result::show_progress(component, progress.as_ref());
             }
-            Some(TaskView::Waiting(why)) => self.events.push(Action::normal("Waiting", format!("component {name}: {why}"))),
-            None => {}
+            Some(TaskView::Waiting(why)) if why != FREE_SLOT => self.events.push(Action::normal("Waiting", format!("component {name}: {why}"))),
+            Some(TaskView::Waiting(_)) | None => {}
         }
         if let Some(reason) = self.timed_out() {
             result::fail(component, reason);
@@ -308,7 +308,9 @@ impl Run<'_> {
             return true;
         };
         let put = self.views(status.clone());
-        self.wanted = status.components.keys().map(|name| Wanted::Keep(name.clone())).collect();
+        // Results stay until they are written down; what still runs (its time is over) stops now.
+        let ended = |name: &&String| matches!(self.observed.tasks.get(*name), Some(TaskView::Finished { .. }));
+        self.wanted = status.components.keys().filter(ended).map(|name| Wanted::Keep(name.clone())).collect();
         self.wanted.push(Wanted::Task(Box::new(TaskRequest {
             component: VIEWS.into(),
             class: Class::Service,

@@ -1,0 +1,224 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use holdfast_api::{BackupConfiguration, RestoreSession};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::plan::plan;
+use super::{Observed, PAUSED_BY};
+use crate::action::{Action, Created};
+use crate::object::Named;
+use crate::target::{Shape, Target};
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn configuration(scheduler: Value, status: Value) -> BackupConfiguration {
+    let mut scheduler = scheduler;
+    scheduler["jobTemplate"] = json!({});
+    serde_json::from_value(json!({
+        "metadata": {"name": "web", "namespace": "demo", "uid": "web-uid", "resourceVersion": "5", "creationTimestamp": "2026-11-22T21:59:00Z"},
+        "spec": {
+            "target": {"kind": "PersistentVolumeClaim", "name": "data"},
+            "backends": [{"name": "s3", "storageRef": {"name": "store"}, "retentionPolicy": {"name": "keep"}}],
+            "sessions": [{"name": "daily", "scheduler": scheduler, "retryConfig": {"maxRetry": 3},
+                "addon": {"name": "pvc-addon", "tasks": [{"name": "logical-backup"}]},
+                "repositories": [{"name": "repo", "backend": "s3", "directory": "/web", "encryptionSecret": {"name": "password"}}]}],
+        },
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn observed(configuration: BackupConfiguration) -> Observed {
+    let storage = serde_json::from_value(json!({"metadata": {"name": "store", "namespace": "demo"}, "spec": {}, "status": {"phase": "Ready"}}));
+    let repository = serde_json::from_value(json!({"metadata": {"name": "repo", "namespace": "demo"}, "spec": {}, "status": {"phase": "Ready"}}));
+    Observed {
+        effective: configuration.clone(),
+        configuration: Arc::new(configuration),
+        problem: None,
+        storages: BTreeMap::from([(Named::new("demo", "store"), Arc::new(storage.unwrap()))]),
+        policies: BTreeMap::new(),
+        addons: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        repositories: BTreeMap::from([("repo".into(), Arc::new(repository.unwrap()))]),
+        target: Target { shape: Shape::Claim { name: "data".into(), pods: vec![] }, claims: BTreeMap::new() },
+        sessions: Vec::new(),
+        paused_by: None,
+        time_zone: TimeZone::UTC,
+    }
+}
+
+fn hourly(status: Value) -> Observed {
+    observed(configuration(json!({"schedule": "0 * * * *"}), status))
+}
+
+/// A status in which the first backup was taken and the next slot is this.
+fn scheduled(next: &str) -> Value {
+    let condition = |type_: &str| json!({"type": type_, "status": "True", "lastTransitionTime": "2026-11-22T21:59:00Z"});
+    json!({"sessions": [{"name": "daily", "nextSchedule": next, "conditions": [condition("SchedulerEnsured"), condition("InitialBackupTriggered")]}]})
+}
+
+fn sessions(actions: &[Action]) -> Vec<String> {
+    let created = actions.iter().filter_map(|action| match action {
+        Action::Create(object) => match object.as_ref() {
+            Created::BackupSession(session) => session.metadata.name.clone(),
+            _ => None,
+        },
+        _ => None,
+    });
+    created.collect()
+}
+
+fn status(actions: &[Action]) -> Value {
+    let mut patches = actions.iter().filter_map(|action| match action {
+        Action::Status(patch) => Some(patch.clone()),
+        _ => None,
+    });
+    patches.next().unwrap_or(Value::Null)
+}
+
+#[test]
+fn the_first_backup_is_at_once_and_only_once() {
+    let mut observed = hourly(Value::Null);
+    let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
+    assert_eq!(sessions(&actions), ["web-daily-1795384740"]);
+    let status = status(&actions);
+    assert_eq!((&status["phase"], &status["sessions"][0]["nextSchedule"]), (&json!("Ready"), &json!("2026-11-22T23:00:00Z")));
+    assert!(matches!(actions.first(), Some(Action::Create(_))), "a crash after the status would lose the first backup");
+    // The same name if it is made again; none once the status says so.
+    assert_eq!(sessions(&plan(&observed, at("2026-11-22T22:00:11Z"))), ["web-daily-1795384740"]);
+    let mut taken = observed.configuration.as_ref().clone();
+    taken.status = serde_json::from_value(status).unwrap();
+    observed.configuration = Arc::new(taken);
+    assert!(sessions(&plan(&observed, at("2026-11-22T22:00:12Z"))).is_empty());
+}
+
+#[test]
+fn it_waits_for_its_repositories() {
+    let mut observed = hourly(Value::Null);
+    observed.repositories.clear();
+    let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
+    assert!(sessions(&actions).is_empty());
+    let created = actions.iter().find_map(|action| match action {
+        Action::Create(object) => match object.as_ref() {
+            Created::Repository(repository) => Some(repository.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let repository = created.unwrap();
+    assert_eq!(repository.spec.path.as_deref(), Some("/web"));
+    assert!(repository.metadata.owner_references.is_none(), "deleting the configuration would lose sight of its backups");
+}
+
+#[test]
+fn a_slot_runs_once_and_missed_ones_are_one() {
+    let due = hourly(scheduled("2026-11-22T22:00:00Z"));
+    assert!(sessions(&plan(&due, at("2026-11-22T21:59:59Z"))).is_empty());
+    let actions = plan(&due, at("2026-11-22T22:00:00Z"));
+    assert_eq!(sessions(&actions), [format!("web-daily-{}", at("2026-11-22T22:00:00Z").as_second())]);
+    assert_eq!(status(&actions)["sessions"][0]["nextSchedule"], "2026-11-22T23:00:00Z");
+    let away = hourly(scheduled("2026-11-20T08:00:00Z"));
+    let actions = plan(&away, at("2026-11-22T22:30:00Z"));
+    assert_eq!(sessions(&actions), [format!("web-daily-{}", at("2026-11-22T22:00:00Z").as_second())]);
+    assert_eq!(status(&actions)["sessions"][0]["nextSchedule"], "2026-11-22T23:00:00Z");
+}
+
+#[test]
+fn too_late_is_said_and_not_run() {
+    let mut late = configuration(json!({"schedule": "0 * * * *", "startingDeadlineSeconds": 600}), scheduled("2026-11-22T22:00:00Z"));
+    let actions = plan(&observed(late.clone()), at("2026-11-22T22:10:01Z"));
+    assert!(sessions(&actions).is_empty());
+    assert!(actions.iter().any(|action| matches!(action, Action::Event(note) if note.reason == "MissedSchedule")));
+    late.status = serde_json::from_value(scheduled("2026-11-22T22:00:00Z")).unwrap();
+    assert_eq!(sessions(&plan(&observed(late), at("2026-11-22T22:10:00Z"))).len(), 1);
+}
+
+#[test]
+fn a_pause_keeps_the_slot_for_later_and_a_new_schedule_does_not_run_the_old_one() {
+    let mut paused = configuration(json!({"schedule": "0 * * * *"}), scheduled("2026-11-22T22:00:00Z"));
+    paused.spec.paused = Some(true);
+    let actions = plan(&observed(paused), at("2026-11-22T22:30:00Z"));
+    assert!(sessions(&actions).is_empty());
+    assert_eq!(status(&actions).get("sessions"), None, "the slot was lost");
+    let suspended = configuration(json!({"schedule": "0 * * * *", "suspend": true}), scheduled("2026-11-22T22:00:00Z"));
+    assert!(sessions(&plan(&observed(suspended), at("2026-11-22T22:30:00Z"))).is_empty());
+    let changed = observed(configuration(json!({"schedule": "30 4 * * *"}), scheduled("2026-11-22T22:00:00Z")));
+    let actions = plan(&changed, at("2026-11-22T22:30:00Z"));
+    assert!(sessions(&actions).is_empty());
+    assert_eq!(status(&actions)["sessions"][0]["nextSchedule"], "2026-11-23T04:30:00Z");
+}
+
+#[test]
+fn what_is_wrong_or_not_supported_is_invalid_with_the_reason() {
+    let mut wrong = hourly(Value::Null);
+    wrong.problem = Some("spec.sessions: nothing".into());
+    let mut unsupported = hourly(Value::Null);
+    unsupported.target.shape = Shape::Unsupported("DaemonSet is not supported yet".into());
+    let mut hooked = hourly(Value::Null);
+    hooked.effective.spec.sessions[0].hooks = serde_json::from_value(json!({"preBackup": [{"name": "quiesce"}]})).unwrap();
+    for (observed, reason) in [(wrong, "spec.sessions: nothing"), (unsupported, "DaemonSet"), (hooked, "hooks are not supported yet")] {
+        let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
+        let status = status(&actions);
+        assert_eq!(status["phase"], "Invalid");
+        assert!(status["conditions"][0]["message"].as_str().unwrap().contains(reason), "{status}");
+        assert!(sessions(&actions).is_empty());
+    }
+    let cron = observed(configuration(json!({"schedule": "whenever"}), Value::Null));
+    let status = status(&plan(&cron, at("2026-11-22T22:00:10Z")));
+    assert_eq!((&status["phase"], &status["sessions"][0]["conditions"][0]["status"]), (&json!("NotReady"), &json!("False")));
+}
+
+#[test]
+fn what_a_restore_paused_resumes_when_the_restore_is_over() {
+    let mut configuration = configuration(json!({"schedule": "0 * * * *"}), Value::Null);
+    configuration.spec.paused = Some(true);
+    configuration.metadata.annotations = Some(BTreeMap::from([(PAUSED_BY.into(), "back/back-uid".into())]));
+    let mut observed = observed(configuration);
+    observed.paused_by = Some(Arc::new(RestoreSession::default()));
+    assert!(!plan(&observed, at("2026-11-22T22:00:10Z")).iter().any(|action| matches!(action, Action::Patch { .. })));
+    observed.paused_by = None;
+    let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
+    assert!(matches!(&actions[..], [Action::Patch { patch, .. }] if patch["spec"]["paused"] == false), "{actions:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Looked at whenever, with whatever gaps: no slot runs twice, and the newest missed one is never lost.
+    #[test]
+    fn slots_run_once(gaps in prop::collection::vec(1i64..20_000, 1..40)) {
+        let mut observed = hourly(scheduled("2026-11-22T22:00:00Z"));
+        let mut now = at("2026-11-22T21:30:00Z");
+        let mut ran: Vec<String> = Vec::new();
+        for gap in gaps {
+            let before = now;
+            now = now.checked_add(jiff::SignedDuration::from_secs(gap)).unwrap();
+            let actions = plan(&observed, now);
+            let begun = sessions(&actions);
+            let last_hour = now.as_second() - now.as_second().rem_euclid(3600);
+            if last_hour > before.as_second() {
+                prop_assert_eq!(&begun, &vec![format!("web-daily-{last_hour}")]);
+            } else {
+                prop_assert!(begun.is_empty());
+            }
+            for name in begun {
+                prop_assert!(!ran.contains(&name), "{name} ran twice");
+                ran.push(name);
+            }
+            let mut next = observed.configuration.as_ref().clone();
+            let patch = status(&actions);
+            if let Some(sessions) = patch.get("sessions") {
+                let mut status = next.status.clone().unwrap_or_default();
+                status.sessions = serde_json::from_value(sessions.clone()).unwrap();
+                next.status = Some(status);
+                observed.configuration = Arc::new(next);
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use holdfast_api::backup_session::BackupSessionStatus;
+use holdfast_api::{BackupConfiguration, BackupSession, Snapshot};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::claims::Claims;
+use super::plan::plan;
+use super::Observed;
+use crate::action::{Action, Created};
+
+fn now() -> Timestamp {
+    "2026-11-22T22:00:10Z".parse().unwrap()
+}
+
+fn session(name: &str, status: Value) -> BackupSession {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "demo", "uid": format!("{name}-uid"), "resourceVersion": "7",
+            "creationTimestamp": "2026-11-22T22:00:00Z"},
+        "spec": {"invoker": {"kind": "BackupConfiguration", "name": "web"}, "session": "daily"},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn configuration(extra: Value) -> BackupConfiguration {
+    let mut value = json!({
+        "metadata": {"name": "web", "namespace": "demo", "uid": "web-uid"},
+        "spec": {"paused": false, "sessions": [{"name": "daily", "sessionHistoryLimit": 2,
+            "retryConfig": {"maxRetry": 2, "delay": "1m"},
+            "repositories": [{"name": "near"}, {"name": "far"}]}]},
+        "status": {"phase": "Ready"},
+    });
+    if let (Some(spec), Some(extra)) = (value["spec"].as_object_mut(), extra.as_object()) {
+        spec.extend(extra.clone());
+    }
+    serde_json::from_value(value).unwrap()
+}
+
+fn observed(session: BackupSession) -> Observed {
+    Observed {
+        session: Arc::new(session),
+        configuration: Some(Arc::new(configuration(json!({})))),
+        other: None,
+        snapshots: BTreeMap::new(),
+        repositories: BTreeMap::new(),
+        ended: Vec::new(),
+    }
+}
+
+fn snapshot(name: &str, phase: &str, component: &str) -> (String, Arc<Snapshot>) {
+    let snapshot = serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "demo"},
+        "status": {"phase": phase, "totalComponents": 1, "components": {"dump": {"phase": component, "error": "disk on fire"}}},
+    }));
+    (name.to_owned(), Arc::new(snapshot.unwrap()))
+}
+
+/// The status that a plan leaves behind.
+fn after(observed: &Observed, now: Timestamp) -> (BackupSessionStatus, Vec<Action>) {
+    let actions = plan(observed, now);
+    let mut status = serde_json::to_value(observed.session.status.clone().unwrap_or_default()).unwrap();
+    for action in &actions {
+        if let Action::Status(patch) = action {
+            merge(&mut status, patch);
+        }
+    }
+    (serde_json::from_value(status).unwrap(), actions)
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    let (Some(target), Some(patch)) = (target.as_object_mut(), patch.as_object()) else { return };
+    for (key, value) in patch {
+        match value {
+            Value::Null => _ = target.remove(key),
+            Value::Object(_) if target.get(key).is_some_and(Value::is_object) => merge(&mut target[key], value),
+            _ => _ = target.insert(key.clone(), value.clone()),
+        }
+    }
+}
+
+fn created(actions: &[Action]) -> Vec<String> {
+    let names = actions.iter().filter_map(|action| match action {
+        Action::Create(object) => match object.as_ref() {
+            Created::Snapshot(snapshot) => snapshot.metadata.name.clone(),
+            Created::BackupSession(session) => session.metadata.name.clone(),
+            Created::Repository(repository) => repository.metadata.name.clone(),
+        },
+        _ => None,
+    });
+    names.collect()
+}
+
+fn phase(status: &BackupSessionStatus) -> String {
+    status.phase.map(|phase| format!("{phase:?}")).unwrap_or_default()
+}
+
+fn begun(phases: [&str; 2]) -> Value {
+    json!({
+        "phase": "Running", "totalSnapshots": 2,
+        "conditions": [{"type": "SnapshotsEnsured", "status": "True", "lastTransitionTime": "2026-11-22T22:00:00Z"}],
+        "snapshots": [{"name": "near-s", "repository": "near", "phase": phases[0]}, {"name": "far-s", "repository": "far", "phase": phases[1]}],
+    })
+}
+
+#[test]
+fn it_begins_with_one_snapshot_for_each_repository() {
+    let (status, actions) = after(&observed(session("s", Value::Null)), now());
+    assert_eq!(created(&actions), ["near-s", "far-s"]);
+    assert_eq!((status.total_snapshots, phase(&status).as_str()), (Some(2), "Pending"));
+    // Made again after a crash, the plan makes the same objects.
+    assert_eq!(created(&after(&observed(session("s", Value::Null)), now()).1), created(&actions));
+}
+
+#[test]
+fn what_is_in_the_way_skips_it_and_says_so() {
+    let cases: [(&str, fn(&mut Observed)); 5] = [
+        ("another session is running: other", |observed| observed.other = Some("other".into())),
+        ("does not exist", |observed| observed.configuration = None),
+        ("is paused", |observed| observed.configuration = Some(Arc::new(configuration(json!({"paused": true}))))),
+        ("has no session", |observed| observed.configuration = Some(Arc::new(configuration(json!({"sessions": []}))))),
+        ("not supported yet", |observed| {
+            let mut session = observed.session.as_ref().clone();
+            session.spec.invoker.as_mut().unwrap().kind = "BackupBatch".into();
+            observed.session = Arc::new(session);
+        }),
+    ];
+    for (reason, arrange) in cases {
+        let mut observed = observed(session("s", Value::Null));
+        arrange(&mut observed);
+        let (status, actions) = after(&observed, now());
+        assert_eq!(phase(&status), "Skipped", "{reason}");
+        assert!(created(&actions).is_empty());
+        let skipped = status.conditions.iter().find(|condition| condition.type_ == "BackupSkipped").unwrap();
+        assert_eq!(skipped.reason.as_deref(), Some("PreRequisitesNotSatisfied"));
+        assert!(skipped.message.as_deref().unwrap().contains(reason), "{:?}", skipped.message);
+    }
+}
+
+#[test]
+fn it_succeeds_when_all_do_and_keeps_its_history_short() {
+    let mut observed = observed(session("s", begun(["Running", "Running"])));
+    observed.snapshots = [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Succeeded", "Succeeded")].into();
+    observed.ended = ["a", "b", "c"].iter().map(|name| Arc::new(session(name, json!({"phase": "Succeeded"})))).collect();
+    let (status, actions) = after(&observed, now());
+    assert_eq!((phase(&status).as_str(), status.duration.as_deref()), ("Succeeded", Some("10s")));
+    let order: Vec<_> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+    assert_eq!(order, ["SnapshotsEnsured", "BackupExecutorEnsured", "SessionHistoryCleaned", "MetricsPushed"]);
+    // Of a limit of 2, one place is this session's.
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Delete { .. })).count(), 2);
+    assert!(status.next_retry.is_none());
+}
+
+#[test]
+fn a_failure_is_retried_by_another_session_until_none_is_left() {
+    let mut observed = observed(session("s", begun(["Running", "Running"])));
+    observed.snapshots = [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Failed", "Failed")].into();
+    let (status, actions) = after(&observed, now());
+    assert_eq!(phase(&status), "Failed");
+    assert!(actions.iter().any(|action| matches!(action, Action::Event(note) if note.message.contains("disk on fire"))));
+    let at = status.next_retry.clone().unwrap().0;
+    assert_eq!(at.to_string(), "2026-11-22T22:01:10Z");
+
+    let mut failed = session("s", serde_json::to_value(&status).unwrap());
+    failed.spec.retry_left = Some(2);
+    let mut observed = self::observed(failed);
+    assert!(created(&plan(&observed, now())).is_empty(), "too early");
+    let (status, actions) = after(&observed, at);
+    assert_eq!(created(&actions), [format!("web-daily-{}", at.as_second())]);
+    assert_eq!(status.retried, Some(true));
+    let Some(Action::Create(object)) = actions.first() else { panic!("{actions:?}") };
+    assert!(matches!(object.as_ref(), Created::BackupSession(again) if again.spec.retry_left == Some(1)));
+    let mut done = observed.session.as_ref().clone();
+    done.status = Some(status);
+    observed.session = Arc::new(done);
+    assert!(plan(&observed, at).is_empty(), "retried twice");
+
+    let mut last = session("s", begun(["Running", "Running"]));
+    last.spec.retry_left = Some(0);
+    let mut observed = self::observed(last);
+    observed.snapshots = [snapshot("near-s", "Failed", "Failed"), snapshot("far-s", "Failed", "Failed")].into();
+    assert!(after(&observed, now()).0.next_retry.is_none());
+}
+
+#[test]
+fn the_deadline_counts_from_the_first_assignment() {
+    let mut timed = session("s", begun(["Pending", "Pending"]));
+    timed.spec.backup_timeout = Some("1h".into());
+    let mut observed = observed(timed);
+    observed.snapshots = [snapshot("near-s", "Pending", "Pending"), snapshot("far-s", "Pending", "Pending")].into();
+    assert!(after(&observed, now()).0.backup_deadline.is_none(), "waiting in line counted");
+    observed.snapshots = [snapshot("near-s", "Running", "Running"), snapshot("far-s", "Pending", "Pending")].into();
+    assert_eq!(after(&observed, now()).0.backup_deadline.unwrap().0.to_string(), "2026-11-22T23:00:10Z");
+}
+
+#[test]
+fn pausing_the_invoker_cancels_and_forgets_what_had_begun() {
+    let mut observed = observed(session("s", begun(["Running", "Running"])));
+    observed.configuration = Some(Arc::new(configuration(json!({"paused": true}))));
+    observed.snapshots = [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Running", "Running")].into();
+    let (status, _) = after(&observed, now());
+    assert_eq!(phase(&status), "Failed");
+    let left: Vec<_> = status.snapshots.iter().filter_map(|snapshot| snapshot.name.as_deref()).collect();
+    assert_eq!(left, ["near-s"]);
+    assert!(status.next_retry.is_none(), "a cancelled backup came back");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Of one invoker's sessions never two run, in whatever order they are looked at, begin and end, and however far the
+    /// cache lags behind what was written.
+    #[test]
+    fn never_a_second_session(steps in prop::collection::vec((0usize..4, 0u8..4), 1..60)) {
+        let claims = Claims::default();
+        // The truth, and what the cache shows of it.
+        let mut truth: Vec<BackupSession> = (0..4).map(|n| session(&format!("s{n}"), Value::Null)).collect();
+        let mut cached = truth.clone();
+        for (n, step) in steps {
+            match step {
+                0 => cached[n] = truth[n].clone(),
+                1 if super::claims::has_begun(&truth[n]) && !super::claims::has_ended(&truth[n]) => {
+                    truth[n].status.as_mut().unwrap().phase = Some(holdfast_api::backup_session::BackupSessionPhase::Succeeded);
+                }
+                _ => {
+                    // A stale version of itself is not looked at: `Context::is_behind`.
+                    if cached[n] != truth[n] { continue }
+                    let siblings: Vec<_> = cached.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, session)| Arc::new(session.clone())).collect();
+                    let other = claims.claim(&cached[n], &siblings);
+                    let observed = Observed { other, ..observed(cached[n].clone()) };
+                    let actions = plan(&observed, now());
+                    if created(&actions).is_empty() { continue }
+                    truth[n].status = Some(after(&observed, now()).0);
+                }
+            }
+            let running = truth.iter().filter(|session| super::claims::has_begun(session) && !super::claims::has_ended(session)).count();
+            prop_assert!(running <= 1, "{running} sessions run");
+        }
+    }
+}

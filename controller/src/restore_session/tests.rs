@@ -1,0 +1,204 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_api::{BackupConfiguration, RestoreSession, Snapshot};
+use holdfast_proto::v1;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use serde_json::{Value, json};
+
+use super::plan::plan;
+use super::{CHOSEN, Observed, components};
+use crate::action::Action;
+use crate::dispatch::task::{Outcome, TaskView, Wanted, Work};
+use crate::target::{Shape, Target};
+use crate::work::Job;
+
+fn now() -> Timestamp {
+    "2026-11-22T22:00:05Z".parse().unwrap()
+}
+
+fn restore(extra: Value, status: Value) -> RestoreSession {
+    let mut source = json!({"repository": "repo", "snapshot": "latest"});
+    source.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    serde_json::from_value(json!({
+        "metadata": {"name": "back", "namespace": "demo", "uid": "back-uid", "resourceVersion": "4",
+            "creationTimestamp": "2026-11-22T22:00:00Z", "annotations": {CHOSEN: "repo-s"}},
+        "spec": {"target": {"kind": "PersistentVolumeClaim", "name": "data"}, "dataSource": source, "restoreTimeout": "1h"},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn snapshot() -> Snapshot {
+    let component = |path: &str| {
+        json!({"driver": "Holdfast", "phase": "Succeeded", "resticStats": [{"summary": {"id": "engine-id", "hostPath": path}}]})
+    };
+    serde_json::from_value(json!({
+        "metadata": {"name": "repo-s", "namespace": "demo"},
+        "spec": {"repository": "repo", "appRef": {"name": "data", "namespace": "demo"}},
+        "status": {"phase": "Succeeded", "components": {"dump": component("/kubestash-data")}},
+    }))
+    .unwrap()
+}
+
+fn target() -> Target {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "app", "namespace": "demo", "uid": "pod-uid"}, "status": {"phase": "Running"},
+        "spec": {"nodeName": "a", "containers": [], "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]},
+    }))
+    .unwrap();
+    let claim: PersistentVolumeClaim = serde_json::from_value(json!({
+        "metadata": {"name": "data", "namespace": "demo", "uid": "claim-uid"}, "spec": {"volumeName": "pv"},
+    }))
+    .unwrap();
+    Target {
+        shape: Shape::Claim { name: "data".into(), pods: vec![Arc::new(pod)] },
+        claims: BTreeMap::from([("data".into(), Arc::new(claim))]),
+    }
+}
+
+fn observed(restore: RestoreSession) -> Observed {
+    let repository = serde_json::from_value(json!({"metadata": {"name": "repo", "namespace": "demo"}, "spec": {"storageRef": {"name": "store"}}}));
+    let mut observed = Observed {
+        restore: Arc::new(restore),
+        problem: None,
+        chosen: Ok("repo-s".into()),
+        snapshot: Some(snapshot()),
+        repository: Some(Arc::new(repository.unwrap())),
+        job: Ok(Job { include: vec!["*.txt".into()], ..Job::default() }),
+        target: target(),
+        reaches: BTreeMap::new(),
+        configurations: Vec::new(),
+        tasks: BTreeMap::new(),
+        attempts: BTreeMap::new(),
+        waited: Duration::ZERO,
+    };
+    observed.reaches = components::reaches(&observed);
+    observed
+}
+
+fn status(actions: &[Action]) -> Value {
+    let mut patches = actions.iter().filter_map(|action| match action {
+        Action::Status(patch) => Some(patch.clone()),
+        _ => None,
+    });
+    patches.next().unwrap_or(Value::Null)
+}
+
+fn requests(actions: &[Action]) -> Vec<v1::RestoreTask> {
+    let tasks = actions.iter().filter_map(|action| match action {
+        Action::Tasks(tasks) => Some(tasks),
+        _ => None,
+    });
+    let works = tasks.flatten().filter_map(|wanted| match wanted {
+        Wanted::Task(request) => match &request.work {
+            Work::Restore { task, .. } => Some(task.as_ref().clone()),
+            _ => None,
+        },
+        Wanted::Keep(_) => None,
+    });
+    works.collect()
+}
+
+fn finished(outcome: Outcome) -> TaskView {
+    TaskView::Finished { attempt: 1, retries: 0, elapsed_ms: 10, outcome: Arc::new(outcome) }
+}
+
+#[test]
+fn each_stored_path_goes_back_to_its_place() {
+    let actions = plan(&observed(restore(json!({}), Value::Null)), now());
+    let task = requests(&actions).remove(0);
+    assert_eq!((task.snapshot_id.as_str(), task.include.as_slice(), task.same_namespace), ("engine-id", ["*.txt".to_owned()].as_slice(), true));
+    let place = &task.targets[0];
+    assert_eq!((place.snapshot_path.as_str(), place.path_in_volume.as_str()), ("/kubestash-data", ""));
+    assert_eq!(place.volume.as_ref().unwrap().pvc_uid, "claim-uid");
+    assert_eq!(status(&actions)["phase"], "Running");
+}
+
+#[test]
+fn the_snapshot_is_decided_once_before_anything_begins() {
+    let mut undecided = restore(json!({}), Value::Null);
+    undecided.metadata.annotations = None;
+    let actions = plan(&observed(undecided), now());
+    assert!(matches!(&actions[..], [Action::Patch { patch, .. }] if patch["metadata"]["annotations"][CHOSEN] == "repo-s"), "{actions:?}");
+}
+
+#[test]
+fn what_is_not_there_yet_is_waited_for() {
+    let mut no_snapshot = observed(restore(json!({}), Value::Null));
+    (no_snapshot.chosen, no_snapshot.snapshot) = (Err("Repository demo/repo has no Snapshot that succeeded".into()), None);
+    let mut no_target = observed(restore(json!({}), Value::Null));
+    no_target.target.shape = Shape::Missing("PersistentVolumeClaim demo/data does not exist".into());
+    let mut no_addon = observed(restore(json!({}), Value::Null));
+    no_addon.job = Err("Addon pvc-addon does not exist".into());
+    for (observed, why) in [(no_snapshot, "no Snapshot"), (no_target, "does not exist"), (no_addon, "Addon")] {
+        let actions = plan(&observed, now());
+        assert_eq!(status(&actions)["phase"], "Pending");
+        assert!(actions.iter().any(|action| matches!(action, Action::Event(note) if note.message.contains(why))), "{actions:?}");
+        assert!(requests(&actions).is_empty() && actions.iter().any(|action| matches!(action, Action::Later(_))));
+    }
+}
+
+#[test]
+fn what_cannot_be_is_invalid() {
+    let missing = observed(restore(json!({"components": ["dump-pod-7"]}), Value::Null));
+    let elsewhere = observed(restore(json!({"namespace": "other"}), Value::Null));
+    let mut foreign = observed(restore(json!({}), Value::Null));
+    let snapshot = foreign.snapshot.as_mut().unwrap().status.as_mut().unwrap();
+    snapshot.components.get_mut("dump").unwrap().driver = Some(holdfast_api::Driver::Restic);
+    for (observed, why) in [(missing, "dump-pod-7"), (elsewhere, "other namespaces"), (foreign, "another tool")] {
+        let status = status(&plan(&observed, now()));
+        assert_eq!(status["phase"], "Invalid");
+        assert!(status["conditions"].to_string().contains(why), "{status}");
+    }
+}
+
+#[test]
+fn backups_of_the_target_are_named_and_then_paused() {
+    let mut observed = observed(restore(json!({}), Value::Null));
+    let configuration: BackupConfiguration =
+        serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "demo", "resourceVersion": "1"}, "spec": {}})).unwrap();
+    observed.configurations = vec![Arc::new(configuration)];
+    let actions = plan(&observed, now());
+    assert_eq!(status(&actions)["pausedBackups"][0]["name"], "web");
+    let written = actions.iter().position(|action| matches!(action, Action::Status(_))).unwrap();
+    let paused = actions.iter().position(|action| matches!(action, Action::Patch { patch, .. } if patch["spec"]["paused"] == true));
+    assert!(paused.unwrap() > written);
+}
+
+#[test]
+fn an_incomplete_restore_is_a_failed_one() {
+    let mut observed = observed(restore(json!({}), json!({"phase": "Running"})));
+    let result = v1::RestoreResult { failed_count: 2, failed_first: vec!["a: no space".into()], ..v1::RestoreResult::default() };
+    observed.tasks.insert("dump".into(), finished(Outcome::Restore(result)));
+    let status = status(&plan(&observed, now()));
+    assert_eq!(status["phase"], "Failed");
+    assert!(status["components"]["dump"]["error"].as_str().unwrap().contains("a: no space"));
+}
+
+#[test]
+fn a_complete_one_succeeds_and_its_result_is_written_before_it_is_let_go() {
+    let mut observed = observed(restore(json!({}), json!({"phase": "Running"})));
+    observed.tasks.insert("dump".into(), finished(Outcome::Restore(v1::RestoreResult::default())));
+    let actions = plan(&observed, now());
+    let status = status(&actions);
+    assert_eq!((&status["phase"], &status["duration"]), (&json!("Succeeded"), &json!("5s")));
+    assert!(matches!(actions.first(), Some(Action::Status(_))));
+}
+
+#[test]
+fn the_timeout_counts_from_the_first_assignment() {
+    let mut waiting = observed(restore(json!({}), Value::Null));
+    waiting.tasks.insert("dump".into(), TaskView::Waiting("in line".into()));
+    assert_eq!(status(&plan(&waiting, now())).get("restoreDeadline"), None);
+    waiting.tasks.insert("dump".into(), TaskView::Running { node: "a".into(), attempt: 1, progress: None });
+    assert_eq!(status(&plan(&waiting, now()))["restoreDeadline"], "2026-11-22T23:00:05Z");
+    let late = json!({"phase": "Running", "restoreDeadline": "2026-11-22T22:00:00Z", "totalComponents": 1, "components": {"dump": {"phase": "Running"}}});
+    let mut late = observed(restore(json!({}), late));
+    late.tasks.insert("dump".into(), TaskView::Running { node: "a".into(), attempt: 1, progress: None });
+    let actions = plan(&late, now());
+    assert_eq!(status(&actions)["phase"], "Failed");
+    assert!(requests(&actions).is_empty(), "it goes on after its time");
+}

@@ -1,0 +1,258 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_api::snapshot::SnapshotStatus;
+use holdfast_api::{BackupSession, Repository, Snapshot};
+use holdfast_proto::v1;
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::plan::plan;
+use super::{Observed, VIEWS};
+use crate::action::Action;
+use crate::dispatch::task::{NotStarted, Outcome, TaskView, Wanted, Work};
+use crate::target::{Access, Located, Reach};
+use crate::work::Job;
+
+fn now() -> Timestamp {
+    "2026-11-22T22:01:00Z".parse().unwrap()
+}
+
+fn snapshot(status: Value) -> Snapshot {
+    serde_json::from_value(json!({
+        "metadata": {"name": "repo-s", "namespace": "demo", "uid": "snap-uid", "resourceVersion": "3", "creationTimestamp": "2026-11-22T22:00:00Z"},
+        "spec": {"repository": "repo", "session": "daily", "backupSession": "s", "version": "v1", "appRef": {"kind": "Deployment", "name": "web", "namespace": "demo"}},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn session(status: Value) -> BackupSession {
+    serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "demo"}, "spec": {}, "status": status})).unwrap()
+}
+
+fn repository(phase: &str) -> Repository {
+    serde_json::from_value(json!({
+        "metadata": {"name": "repo", "namespace": "demo"},
+        "spec": {"storageRef": {"name": "store"}, "path": "/repo/"},
+        "status": {"phase": phase, "conditions": [{"type": "RepositoryInitialized", "status": "False", "message": "wrong password", "lastTransitionTime": "2026-11-22T22:00:00Z"}]},
+    }))
+    .unwrap()
+}
+
+fn reach() -> Reach {
+    let volume = v1::VolumeAccess { pvc_uid: "claim-uid".into(), ..v1::VolumeAccess::default() };
+    let located = Located { volume, path_in_volume: String::new(), container_path: "/data".into() };
+    Reach::Ready(Access { node: "a".into(), pod_uid: "pod-uid".into(), volumes: vec![located] })
+}
+
+fn observed(status: Value) -> Observed {
+    Observed {
+        snapshot: Arc::new(snapshot(status)),
+        session: Some(Arc::new(session(json!({"phase": "Running"})))),
+        repository: Some(Arc::new(repository("Ready"))),
+        job: Ok(Job { paths: vec!["/data".into()], exclude: vec!["*.tmp".into()], include: vec![] }),
+        reaches: BTreeMap::from([("dump-pod-0".into(), reach()), ("dump-pod-1".into(), reach())]),
+        target_found: true,
+        tasks: BTreeMap::new(),
+        attempts: BTreeMap::new(),
+        waited: Duration::ZERO,
+    }
+}
+
+fn running() -> Value {
+    json!({"phase": "Running", "totalComponents": 2, "components": {
+        "dump-pod-0": {"phase": "Running", "driver": "Holdfast", "path": "repository/v1/daily/dump-pod-0"},
+        "dump-pod-1": {"phase": "Running", "driver": "Holdfast", "path": "repository/v1/daily/dump-pod-1"}}})
+}
+
+fn finished(outcome: Outcome, retries: u32) -> TaskView {
+    TaskView::Finished { attempt: 1 + retries, retries, elapsed_ms: 1500, outcome: Arc::new(outcome) }
+}
+
+fn good(size: u64) -> Outcome {
+    let source = v1::SourceResult { container_path: "/data".into(), bytes: 5000, bytes_added: 10, ..v1::SourceResult::default() };
+    Outcome::Backup(v1::BackupResult { snapshot_id: "id".into(), sources: vec![source], repository_bytes: size, ..v1::BackupResult::default() })
+}
+
+fn bad(may_help: bool) -> Outcome {
+    Outcome::Failed(v1::TaskFailure { message: "backend is full".into(), retry_may_help: may_help, ..v1::TaskFailure::default() })
+}
+
+fn wanted(actions: &[Action]) -> Vec<String> {
+    let all = actions.iter().find_map(|action| match action {
+        Action::Tasks(wanted) => Some(wanted),
+        _ => None,
+    });
+    let names = all.expect("every plan says what it wants").iter().map(|wanted| match wanted {
+        Wanted::Keep(name) => format!("keep {name}"),
+        Wanted::Task(request) if request.again_after.is_some() => format!("again {}", request.component),
+        Wanted::Task(request) => request.component.clone(),
+    });
+    names.collect()
+}
+
+fn status(actions: &[Action]) -> Option<Value> {
+    actions.iter().find_map(|action| match action {
+        Action::Status(status) => Some(status.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn it_names_its_components_and_asks_for_them_at_once() {
+    let actions = plan(&observed(Value::Null), now());
+    assert_eq!(wanted(&actions), ["dump-pod-0", "dump-pod-1"]);
+    let status = status(&actions).unwrap();
+    assert_eq!(status["totalComponents"], 2);
+    assert_eq!(status["components"]["dump-pod-1"], json!({"driver": "Holdfast", "path": "repository/v1/daily/dump-pod-1", "phase": "Pending"}));
+    let Some(Action::Tasks(tasks)) = actions.iter().find(|action| matches!(action, Action::Tasks(_))) else { panic!() };
+    let Wanted::Task(request) = &tasks[0] else { panic!() };
+    let Work::Backup { task, .. } = &request.work else { panic!() };
+    assert_eq!((task.host.as_str(), task.excludes.as_slice()), ("demo/Deployment/web", ["*.tmp".to_owned()].as_slice()));
+}
+
+#[test]
+fn results_stay_with_the_dispatcher_until_the_views_are_written_and_one_write_says_it_all() {
+    let mut observed = observed(running());
+    observed.tasks.insert("dump-pod-0".into(), finished(good(1 << 21), 0));
+    let one_left = plan(&observed, now());
+    assert_eq!(wanted(&one_left), ["keep dump-pod-0", "dump-pod-1"]);
+    observed.tasks.insert("dump-pod-1".into(), finished(good(3 << 21), 0));
+    let actions = plan(&observed, now());
+    assert_eq!(status(&actions), None, "the result was written before its views");
+    assert_eq!(wanted(&actions), ["keep dump-pod-0", "keep dump-pod-1", ""]);
+    observed.tasks.insert(VIEWS.into(), finished(Outcome::Views(v1::ViewsResult::default()), 0));
+    let actions = plan(&observed, now());
+    let status = status(&actions).unwrap();
+    assert_eq!((&status["phase"], &status["size"]), (&json!("Succeeded"), &json!("6.000 MiB")));
+    assert_eq!(status["components"]["dump-pod-0"]["duration"], "1.5s");
+    assert!(wanted(&actions).is_empty());
+    assert!(matches!(actions.first(), Some(Action::Status(_))), "results were let go before they were written");
+}
+
+#[test]
+fn failures_that_may_mend_are_tried_again_and_others_are_not() {
+    for (outcome, retries, again) in [(bad(true), 0, true), (bad(true), 2, false), (bad(false), 0, false)] {
+        let mut observed = observed(running());
+        observed.tasks.insert("dump-pod-0".into(), finished(outcome, retries));
+        let actions = plan(&observed, now());
+        assert_eq!(wanted(&actions)[0], if again { "again dump-pod-0" } else { "keep dump-pod-0" });
+        if !again {
+            assert_eq!(status(&actions).unwrap()["components"]["dump-pod-0"]["error"], "backend is full");
+        }
+    }
+    let mut observed = observed(running());
+    let missing = Outcome::NotStarted(NotStarted::Secret("Secret demo/x does not exist".into()));
+    observed.tasks.insert("dump-pod-0".into(), finished(missing, 0));
+    assert_eq!(status(&plan(&observed, now())).unwrap()["components"]["dump-pod-0"]["error"], "Secret demo/x does not exist");
+}
+
+#[test]
+fn views_that_cannot_be_written_fail_the_snapshot_in_the_end() {
+    let mut observed = observed(running());
+    for name in ["dump-pod-0", "dump-pod-1"] {
+        observed.tasks.insert(name.into(), finished(good(1), 0));
+    }
+    observed.tasks.insert(VIEWS.into(), finished(bad(true), 0));
+    assert_eq!(wanted(&plan(&observed, now())).last().unwrap(), "again ");
+    observed.tasks.insert(VIEWS.into(), finished(bad(true), 4));
+    assert_eq!(status(&plan(&observed, now())).unwrap()["phase"], "Failed");
+}
+
+#[test]
+fn a_cancelled_session_takes_its_unfinished_snapshot_with_it() {
+    for session in [None, Some(session(json!({"phase": "Failed"})))] {
+        let mut observed = observed(running());
+        observed.session = session.map(Arc::new);
+        let actions = plan(&observed, now());
+        assert!(wanted(&actions).is_empty() && matches!(actions.last(), Some(Action::Delete { .. })), "{actions:?}");
+        // One that had ended stays.
+        observed.snapshot = Arc::new(snapshot(json!({"phase": "Succeeded", "conditions": []})));
+        assert!(!plan(&observed, now()).iter().any(|action| matches!(action, Action::Delete { .. })));
+    }
+}
+
+#[test]
+fn what_is_waited_for_has_an_end() {
+    let mut observed = observed(running());
+    observed.reaches.insert("dump-pod-1".into(), Reach::Waiting("pod web-1 is not running".into()));
+    assert_eq!(wanted(&plan(&observed, now())), ["dump-pod-0"]);
+    // Its agent lets go of a pod that is being deleted: what comes of that is waited for.
+    observed.tasks.insert("dump-pod-1".into(), TaskView::Running { node: "a".into(), attempt: 1, progress: None });
+    assert_eq!(wanted(&plan(&observed, now())), ["dump-pod-0", "keep dump-pod-1"]);
+    observed.tasks.clear();
+    observed.waited = Duration::from_secs(301);
+    assert_eq!(status(&plan(&observed, now())).unwrap()["components"]["dump-pod-1"]["error"], "pod web-1 is not running");
+
+    let mut observed = self::observed(running());
+    observed.repository = Some(Arc::new(repository("NotReady")));
+    let error = status(&plan(&observed, now())).unwrap()["components"]["dump-pod-0"]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("wrong password"), "{error}");
+
+    let mut observed = self::observed(running());
+    observed.session = Some(Arc::new(session(json!({"phase": "Running", "backupDeadline": "2026-11-22T22:00:59Z"}))));
+    let actions = plan(&observed, now());
+    assert!(status(&actions).is_none() && wanted(&actions) == [""], "{actions:?}");
+}
+
+#[test]
+fn a_path_that_is_no_volume_fails_its_component_with_the_reason() {
+    let mut observed = observed(Value::Null);
+    observed.reaches = BTreeMap::from([("dump".into(), Reach::Impossible("path \"/etc\" is in a secret".into()))]);
+    observed.tasks.insert(VIEWS.into(), finished(Outcome::Views(v1::ViewsResult::default()), 0));
+    let status = status(&plan(&observed, now())).unwrap();
+    assert_eq!((&status["phase"], &status["components"]["dump"]["error"]), (&json!("Failed"), &json!("path \"/etc\" is in a secret")));
+}
+
+fn any_view() -> impl Strategy<Value = Option<TaskView>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(TaskView::Waiting("in line".into()))),
+        Just(Some(TaskView::Running { node: "a".into(), attempt: 1, progress: None })),
+        (0u32..4).prop_map(|retries| Some(finished(good(7), retries))),
+        (any::<bool>(), 0u32..6).prop_map(|(may_help, retries)| Some(finished(bad(may_help), retries))),
+        (0u32..6).prop_map(|retries| Some(finished(Outcome::Views(v1::ViewsResult::default()), retries))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A plan is total, says what it wants exactly once, and lets no result go that it has not written down.
+    #[test]
+    fn no_result_is_let_go_unwritten(
+        first in any_view(), second in any_view(), views in any_view(), reached in 0u8..4, waited in 0u64..600, started in any::<bool>(),
+    ) {
+        let mut observed = observed(if started { running() } else { Value::Null });
+        observed.waited = Duration::from_secs(waited);
+        for (name, view) in [("dump-pod-0", first), ("dump-pod-1", second), (VIEWS, views)] {
+            observed.tasks.extend(view.map(|view| (name.to_owned(), view)));
+        }
+        let other = match reached {
+            0 => reach(),
+            1 => Reach::Waiting("wait".into()),
+            2 => Reach::Impossible("no".into()),
+            _ => { observed.reaches.remove("dump-pod-1"); reach() }
+        };
+        if reached < 3 { observed.reaches.insert("dump-pod-1".into(), other); }
+        let actions = plan(&observed, now());
+        prop_assert_eq!(actions.iter().filter(|action| matches!(action, Action::Tasks(_))).count(), 1);
+        let wanted = wanted(&actions);
+        let written = status(&actions);
+        for name in ["dump-pod-0", "dump-pod-1"] {
+            let Some(TaskView::Finished { outcome, .. }) = observed.tasks.get(name) else { continue };
+            if !matches!(outcome.as_ref(), Outcome::Backup(_)) { continue }
+            let kept = wanted.iter().any(|wanted| wanted.ends_with(name));
+            let said = written.as_ref().is_some_and(|status| status["components"][name]["phase"] == "Succeeded");
+            let known = started || observed.reaches.contains_key(name);
+            prop_assert!(kept || said || !known, "{name}: {actions:?}");
+        }
+        if let Some(status) = written {
+            let whole: Result<SnapshotStatus, _> = serde_json::from_value(status.clone());
+            prop_assert!(whole.is_ok(), "{status}");
+        }
+    }
+}

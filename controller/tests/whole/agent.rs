@@ -1,0 +1,210 @@
+//! An agent that speaks the protocol and touches nothing: what the controller hands out is what is looked at.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use holdfast_proto::v1;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use v1::agent_message::Kind as Said;
+use v1::controller_message::Kind as Heard;
+use v1::dispatch_client::DispatchClient;
+
+use crate::house::House;
+
+type Key = (String, String, u32);
+
+/// What it remembers, over all its streams.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) assigned: Vec<v1::Assign>,
+    pub(crate) cancelled: Vec<v1::TaskRef>,
+    pub(crate) released: Vec<String>,
+    pub(crate) acknowledged: usize,
+    running: HashMap<Key, (v1::TaskRef, u64)>,
+    finished: HashMap<Key, v1::TaskFinished>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Agent {
+    pub(crate) memory: Arc<Mutex<Memory>>,
+    /// Backups and restores are held until this says otherwise.
+    held: Arc<Mutex<bool>>,
+    outgoing: Arc<Mutex<Option<mpsc::Sender<v1::AgentMessage>>>>,
+}
+
+fn key(task: &v1::TaskRef) -> Key {
+    (task.session_uid.clone(), task.component.clone(), task.attempt)
+}
+
+pub(crate) async fn dial(house: &House, token: &str) -> Result<(mpsc::Sender<v1::AgentMessage>, tonic::Streaming<v1::ControllerMessage>), tonic::Status> {
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(house.ca().await)).domain_name("localhost");
+    let channel = Channel::from_shared(format!("https://{}", house.address)).unwrap().tls_config(tls).unwrap();
+    let channel = channel.connect().await.map_err(|error| tonic::Status::unavailable(format!("{error:?}")))?;
+    let (sender, receiver) = mpsc::channel(256);
+    let mut request = tonic::Request::new(ReceiverStream::new(receiver));
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let hello = v1::Hello { protocol_version: 1, slots: 4, ..v1::Hello::default() };
+    sender.send(v1::AgentMessage { kind: Some(Said::Hello(hello)) }).await.unwrap();
+    let stream = DispatchClient::new(channel).attend(request).await?.into_inner();
+    Ok((sender, stream))
+}
+
+impl Agent {
+    /// An agent on a node, which keeps dialing.
+    pub(crate) fn start(house: &House, node: &str) -> (Self, JoinHandle<()>) {
+        let agent = Self { memory: Arc::default(), held: Arc::default(), outgoing: Arc::default() };
+        let token = house.standalone.mint_token("holdfast/holdfast-agent", &format!("agent-{node}"), node, "holdfast").unwrap();
+        let (clone, address, client) = (agent.clone(), house.address, house.client.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                let _ = clone.attend(address, &client, &token).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        (agent, task)
+    }
+
+    async fn attend(&self, address: std::net::SocketAddr, client: &kube::Client, token: &str) -> Result<(), Box<dyn std::error::Error>> {
+        let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(client.clone(), "holdfast");
+        let ca = maps.get("holdfast-ca").await?.data.and_then(|mut data| data.remove("ca.crt")).unwrap_or_default();
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).domain_name("localhost");
+        let channel = Channel::from_shared(format!("https://{address}"))?.tls_config(tls)?.connect().await?;
+        let (sender, receiver) = mpsc::channel(256);
+        let mut request = tonic::Request::new(ReceiverStream::new(receiver));
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
+        *self.outgoing.lock().unwrap() = Some(sender);
+        self.hello();
+        let mut stream = DispatchClient::new(channel).attend(request).await?.into_inner();
+        while let Some(message) = stream.message().await? {
+            if let Some(kind) = message.kind {
+                self.hear(kind);
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&self, kind: Said) {
+        if let Some(outgoing) = &*self.outgoing.lock().unwrap() {
+            let _ = outgoing.try_send(v1::AgentMessage { kind: Some(kind) });
+        }
+    }
+
+    fn hello(&self) {
+        let (running, finished) = {
+            let memory = self.memory.lock().unwrap();
+            let running = memory.running.iter().map(|(key, (task, epoch))| v1::RunningTask {
+                task: Some(task.clone()),
+                epoch: *epoch,
+                finished: memory.finished.contains_key(key),
+            });
+            (running.collect(), memory.finished.values().cloned().collect::<Vec<_>>())
+        };
+        self.say(Said::Hello(v1::Hello { protocol_version: 1, slots: 4, running, ..v1::Hello::default() }));
+        finished.into_iter().for_each(|finished| self.say(Said::Finished(finished)));
+    }
+
+    fn hear(&self, kind: Heard) {
+        match kind {
+            Heard::Assign(assign) => {
+                let task = assign.task.clone().unwrap();
+                let mut memory = self.memory.lock().unwrap();
+                memory.running.insert(key(&task), (task.clone(), assign.epoch));
+                memory.assigned.push(assign.clone());
+                drop(memory);
+                self.say(Said::Accepted(v1::TaskAccepted { task: Some(task.clone()) }));
+                let held = *self.held.lock().unwrap() && !task.component.is_empty() && task.component != "views";
+                if !held {
+                    self.finish(&task, good(&assign));
+                }
+            }
+            Heard::Cancel(cancel) => {
+                let task = cancel.task.unwrap();
+                self.memory.lock().unwrap().cancelled.push(task.clone());
+                self.fail(&task, v1::task_failure::Reason::Cancelled);
+            }
+            Heard::Release(release) => {
+                let tasks: Vec<_> = {
+                    let mut memory = self.memory.lock().unwrap();
+                    memory.released.push(release.pod_uid);
+                    memory.running.values().map(|(task, _)| task.clone()).collect()
+                };
+                tasks.iter().for_each(|task| self.fail(task, v1::task_failure::Reason::Released));
+            }
+            Heard::FinishedAck(ack) => {
+                let mut memory = self.memory.lock().unwrap();
+                let key = key(&ack.task.unwrap());
+                memory.acknowledged += 1;
+                memory.running.remove(&key);
+                memory.finished.remove(&key);
+            }
+            Heard::Leadership(leadership) if leadership.epoch > 0 => self.hello(),
+            _ => {}
+        }
+    }
+
+    fn finish(&self, task: &v1::TaskRef, outcome: v1::task_finished::Outcome) {
+        let finished = v1::TaskFinished { task: Some(task.clone()), elapsed_ms: 3, outcome: Some(outcome) };
+        self.memory.lock().unwrap().finished.insert(key(task), finished.clone());
+        self.say(Said::Finished(finished));
+    }
+
+    fn fail(&self, task: &v1::TaskRef, reason: v1::task_failure::Reason) {
+        let failure = v1::TaskFailure { reason: reason.into(), message: "as asked".into(), retry_may_help: false };
+        self.finish(task, v1::task_finished::Outcome::Failure(failure));
+    }
+
+    /// From now on backups and restores do not end.
+    pub(crate) fn hold(&self, held: bool) {
+        *self.held.lock().unwrap() = held;
+    }
+
+    /// Ends what is held.
+    pub(crate) fn let_go(&self) {
+        self.hold(false);
+        let memory = self.memory.lock().unwrap();
+        let finished = |assign: &v1::Assign| memory.finished.contains_key(&key(assign.task.as_ref().unwrap()));
+        let running = |assign: &v1::Assign| memory.running.contains_key(&key(assign.task.as_ref().unwrap()));
+        let open: Vec<_> = memory.assigned.iter().filter(|assign| running(assign) && !finished(assign)).cloned().collect();
+        drop(memory);
+        for assign in open {
+            self.finish(assign.task.as_ref().unwrap(), good(&assign));
+        }
+    }
+
+    /// Attempts of backups and restores that it was given.
+    pub(crate) fn attempts(&self) -> Vec<u32> {
+        let memory = self.memory.lock().unwrap();
+        let data = memory.assigned.iter().filter(|assign| {
+            matches!(assign.spec, Some(v1::assign::Spec::Backup(_) | v1::assign::Spec::Restore(_)))
+        });
+        data.map(|assign| assign.task.as_ref().unwrap().attempt).collect()
+    }
+}
+
+fn good(assign: &v1::Assign) -> v1::task_finished::Outcome {
+    use v1::assign::Spec;
+    use v1::task_finished::Outcome;
+    match assign.spec.as_ref().unwrap() {
+        Spec::ProbeStorage(_) | Spec::InitRepository(_) => {
+            Outcome::Init(v1::InitResult { created: true, repository_id: "r".into(), conditional_create: true })
+        }
+        Spec::WriteViews(views) => Outcome::Views(v1::ViewsResult { written: views.put.len() as u32, removed: 0 }),
+        Spec::Backup(task) => Outcome::Backup(v1::BackupResult {
+            snapshot_id: "engine-snapshot".into(),
+            sources: task.sources.iter().map(|source| v1::SourceResult {
+                container_path: source.container_path.clone(),
+                bytes: 4096,
+                bytes_added: 1024,
+                ..v1::SourceResult::default()
+            }).collect(),
+            repository_bytes: 3 << 20,
+            ..v1::BackupResult::default()
+        }),
+        Spec::Restore(_) => Outcome::Restore(v1::RestoreResult::default()),
+        Spec::Check(_) => Outcome::Check(v1::CheckResult::default()),
+    }
+}

@@ -1,0 +1,226 @@
+//! A controller on an in-process API server, with what it needs around it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use holdfast_controller::{Config, RunError, run};
+use holdfast_standalone::Standalone;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DynamicObject, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Everything, in one process.
+pub(crate) struct House {
+    pub(crate) standalone: Standalone,
+    pub(crate) client: kube::Client,
+    pub(crate) address: SocketAddr,
+    shutdown: CancellationToken,
+    controller: Option<JoinHandle<Result<(), RunError>>>,
+}
+
+fn resource(kind: &str) -> ApiResource {
+    let (group, version, plural) = match kind {
+        "BackupStorage" => ("storage.kubestash.com", "v1alpha1", "backupstorages"),
+        "Repository" => ("storage.kubestash.com", "v1alpha1", "repositories"),
+        "Snapshot" => ("storage.kubestash.com", "v1alpha1", "snapshots"),
+        "BackupConfiguration" => ("core.kubestash.com", "v1alpha1", "backupconfigurations"),
+        "BackupSession" => ("core.kubestash.com", "v1alpha1", "backupsessions"),
+        "RestoreSession" => ("core.kubestash.com", "v1alpha1", "restoresessions"),
+        "Addon" => ("addons.kubestash.com", "v1alpha1", "addons"),
+        "Namespace" => ("", "v1", "namespaces"),
+        "Node" => ("", "v1", "nodes"),
+        "Pod" => ("", "v1", "pods"),
+        "Secret" => ("", "v1", "secrets"),
+        "ServiceAccount" => ("", "v1", "serviceaccounts"),
+        "PersistentVolumeClaim" => ("", "v1", "persistentvolumeclaims"),
+        other => panic!("the tests do not know {other}"),
+    };
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
+
+impl House {
+    /// An API server with our kinds, agents' identities on the nodes `a` and `b`, and a controller.
+    pub(crate) async fn start() -> Self {
+        let standalone = Standalone::new();
+        for definition in holdfast_api::crd::all() {
+            standalone.install(&definition).unwrap();
+        }
+        let client = standalone.client();
+        let house = Self {
+            standalone,
+            client,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            shutdown: CancellationToken::new(),
+            controller: None,
+        };
+        for name in ["holdfast", "demo"] {
+            house.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await;
+        }
+        house.create(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "holdfast-agent", "namespace": "holdfast"}})).await;
+        for node in ["a", "b"] {
+            house.create(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}})).await;
+            house.create(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("agent-{node}"), "namespace": "holdfast"},
+                "spec": {"nodeName": node, "serviceAccountName": "holdfast-agent", "containers": [{"name": "agent", "image": "agent"}]}})).await;
+        }
+        for name in ["pvc-addon", "workload-addon"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/catalog/{name}.yaml"));
+            house.create(serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()).await;
+        }
+        house.start_controller().await
+    }
+
+    /// Another controller; the last one must have been stopped.
+    pub(crate) async fn start_controller(mut self) -> Self {
+        let start = Instant::now();
+        let listener = loop {
+            match TcpListener::bind(self.address).await {
+                Ok(listener) => break listener,
+                // The last controller is still letting go of it.
+                Err(error) if start.elapsed() > Duration::from_secs(5) => panic!("{}: {error}", self.address),
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        self.address = listener.local_addr().unwrap();
+        self.shutdown = CancellationToken::new();
+        let config = Config::new(self.client.clone(), listener, "holdfast", "controller-0");
+        self.controller = Some(tokio::spawn(run(config, self.shutdown.clone())));
+        self.until("the certificate authority", || async { !self.ca().await.is_empty() }).await;
+        self
+    }
+
+    /// Ends the controller as a crash does: nothing is given back.
+    pub(crate) async fn kill_controller(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            controller.abort();
+            let _ = controller.await;
+        }
+    }
+
+    pub(crate) async fn ca(&self) -> String {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "holdfast");
+        let map = maps.get_opt("holdfast-ca").await.unwrap();
+        map.and_then(|map| map.data).and_then(|mut data| data.remove("ca.crt")).unwrap_or_default()
+    }
+
+    fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
+        let resource = resource(kind);
+        match kind {
+            "Namespace" | "Node" | "Addon" => Api::all_with(self.client.clone(), &resource),
+            _ => Api::namespaced_with(self.client.clone(), namespace, &resource),
+        }
+    }
+
+    pub(crate) async fn create(&self, object: Value) {
+        let kind = object["kind"].as_str().unwrap().to_owned();
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or("demo").to_owned();
+        let status = object.get("status").cloned();
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        let name = object.metadata.name.clone().unwrap();
+        let api = self.api(&kind, &namespace);
+        api.create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+        if let Some(status) = status {
+            let patch = kube::api::Patch::Merge(json!({"status": status}));
+            api.patch_status(&name, &Default::default(), &patch).await.unwrap();
+        }
+    }
+
+    pub(crate) async fn patch(&self, kind: &str, name: &str, patch: Value) {
+        self.api(kind, "demo").patch(name, &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
+    }
+
+    pub(crate) async fn delete(&self, kind: &str, name: &str) {
+        self.api(kind, "demo").delete(name, &Default::default()).await.unwrap();
+    }
+
+    pub(crate) async fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        let found = self.api(kind, "demo").get_opt(name).await.unwrap();
+        found.map(|object| serde_json::to_value(object).unwrap())
+    }
+
+    pub(crate) async fn list(&self, kind: &str) -> Vec<Value> {
+        let found = self.api(kind, "demo").list(&Default::default()).await.unwrap();
+        found.into_iter().map(|object| serde_json::to_value(object).unwrap()).collect()
+    }
+
+    /// Waits, at most 20 s, until the condition holds.
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+        let start = Instant::now();
+        while !holds().await {
+            assert!(start.elapsed() < Duration::from_secs(20), "waited in vain for {what}\n{}", self.describe().await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) async fn until_phase(&self, kind: &str, name: &str, phase: &str) {
+        self.until(&format!("{kind} {name} to be {phase}"), || async {
+            self.get(kind, name).await.is_some_and(|object| object["status"]["phase"] == phase)
+        })
+        .await;
+    }
+
+    async fn describe(&self) -> String {
+        let mut text = String::new();
+        for kind in ["BackupStorage", "Repository", "BackupConfiguration", "BackupSession", "Snapshot", "RestoreSession"] {
+            for object in self.list(kind).await {
+                text += &format!("{kind} {}: {:#}\n", object["metadata"]["name"], object["status"]);
+            }
+        }
+        text
+    }
+
+    /// A storage, its Secrets, a claim, and a pod on node `a` that mounts it.
+    pub(crate) async fn furnish(&self) {
+        self.secrets().await;
+        self.create(storage()).await;
+        self.create(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "demo"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": "pv-data", "resources": {"requests": {"storage": "1Gi"}}}})).await;
+        self.create(pod("app", "a")).await;
+    }
+
+    pub(crate) async fn secrets(&self) {
+        self.create(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3", "namespace": "demo"},
+            "stringData": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}})).await;
+        self.create(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password", "namespace": "demo"},
+            "stringData": {"RESTIC_PASSWORD": "hush\n"}})).await;
+    }
+}
+
+pub(crate) fn storage() -> Value {
+    json!({"apiVersion": "storage.kubestash.com/v1alpha1", "kind": "BackupStorage", "metadata": {"name": "store", "namespace": "demo"},
+        "spec": {"storage": {"provider": "s3", "s3": {"bucket": "b", "endpoint": "https://s3", "prefix": "p", "secretName": "s3"}}}})
+}
+
+pub(crate) fn pod(name: &str, node: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "demo"},
+        "spec": {"nodeName": node, "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+            "containers": [{"name": "app", "image": "app", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}})
+}
+
+/// A BackupConfiguration of the claim, whose only slot is far away: what runs is its first backup.
+pub(crate) fn configuration(name: &str) -> Value {
+    json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupConfiguration", "metadata": {"name": name, "namespace": "demo"},
+        "spec": {
+            "target": {"apiGroup": "", "kind": "PersistentVolumeClaim", "name": "data"},
+            "backends": [{"name": "s3", "storageRef": {"name": "store"}, "retentionPolicy": {"name": "keep"}}],
+            "sessions": [{
+                "name": "daily",
+                "scheduler": {"schedule": "0 0 1 1 *", "jobTemplate": {"backoffLimit": 1}},
+                "addon": {"name": "pvc-addon", "tasks": [{"name": "logical-backup"}]},
+                "repositories": [{"name": format!("{name}-repo"), "backend": "s3", "directory": format!("/{name}"),
+                    "encryptionSecret": {"name": "password"}}],
+            }],
+        }})
+}
+
+pub(crate) fn restore(name: &str) -> Value {
+    json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "RestoreSession", "metadata": {"name": name, "namespace": "demo"},
+        "spec": {"target": {"apiGroup": "", "kind": "PersistentVolumeClaim", "name": "data"},
+            "dataSource": {"repository": "one-repo", "snapshot": "latest"},
+            "addon": {"name": "pvc-addon", "tasks": [{"name": "logical-backup-restore"}]}}})
+}
