@@ -48,7 +48,7 @@ impl House {
     pub(crate) async fn start() -> Self {
         let standalone = Standalone::new();
         for definition in holdfast_api::crd::all() {
-            standalone.install(&definition).unwrap();
+            standalone.install(&serde_json::from_value(definition).unwrap()).unwrap();
         }
         let client = standalone.client();
         let house = Self {
