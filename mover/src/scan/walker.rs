@@ -315,7 +315,8 @@ fn step_bytes(rest: &[u8]) -> usize {
 /// The thread's working directory, apart from that of the process.
 enum WorkingDirectory {
     Shared,
-    Own(Inside),
+    /// Counted as a handle while it lives.
+    Own { _inside: Inside },
     Refused,
 }
 
@@ -327,7 +328,7 @@ impl WorkingDirectory {
                 *self = Self::Refused;
                 return Err(error);
             }
-            *self = Self::Own(Inside::of(directory));
+            *self = Self::Own { _inside: Inside::of(directory) };
         }
         match self {
             Self::Refused => Ok(false),
@@ -336,7 +337,7 @@ impl WorkingDirectory {
     }
 
     fn leave(&mut self) {
-        if let Self::Own(_) = self {
+        if let Self::Own { .. } = self {
             // Nothing that can be done would help if even this fails; the thread's end gives it up in any case.
             let _ = rustix::process::chdir(c"/");
             *self = Self::Shared;
