@@ -38,6 +38,7 @@ condition() { field "$1" "$2" "{.status.conditions[?(@.type=='$3')].status}/{.st
 begin() {
     NAMESPACE=e2e-$1 BUCKET=e2e-$1
     kube delete namespace "$NAMESPACE" --ignore-not-found --timeout 60s >/dev/null
+    remove_old_volumes
     rm -rf "${S3_FOLDER:?}/$BUCKET"
     kube create namespace "$NAMESPACE" >/dev/null
     "$CLUSTER/s3" bucket "$BUCKET"
@@ -65,6 +66,15 @@ spec:
   usagePolicy: {allowedNamespaces: {from: Same}}
 MANIFEST
     expect_phase backupstorage s3-storage Ready 30
+}
+
+# What an interrupted run of the same scenario left.
+remove_old_volumes() {
+    local claim node
+    for claim in $(kube get persistentvolume -o name | sed -n "s|^persistentvolume/$NAMESPACE-||p"); do
+        node=$(kube get persistentvolume "$NAMESPACE-$claim" -o jsonpath='{.spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].values[0]}')
+        "$CLUSTER/pv" --delete "$node" "$NAMESPACE" "$claim" >/dev/null
+    done
 }
 
 # volume NODE CLAIM [MEBIBYTES]: a real file system on that node, bound to a claim
