@@ -89,6 +89,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
 async fn chapters(place: &Arc<Place>, cluster: &Cluster, manifests: &Manifests) -> Result<ExitCode> {
     heading("Applications and their data");
     manifests.apply(manifests::APPLICATIONS).await?;
+    cluster.make_pods().await?;
     cluster.run_pods().await?;
     let filled = place.fill(cluster)?;
     println!("  {} files and directories in {} volumes on {} nodes", filled, cluster.volumes().len(), cluster::NODES.len());
@@ -104,16 +105,15 @@ async fn chapters(place: &Arc<Place>, cluster: &Cluster, manifests: &Manifests) 
     }
     let first = watcher.first_sessions(&manifests::CONFIGURATIONS).await?;
     watcher.backups(&first).await?;
-    report.backup("first backup", started.elapsed(), &first).await?;
+    report.backup("first backup", started.elapsed()).await?;
 
     heading("A few files change; second backup");
     let changed = changes::make(cluster)?;
     println!("  {changed}");
-    // A file is only known to be unchanged if it is older than the clock's grain; what is read again for that reason is in the table.
     let started = std::time::Instant::now();
     let second = manifests.trigger(&manifests::CONFIGURATIONS).await?;
     watcher.backups(&second).await?;
-    report.backup("second backup", started.elapsed(), &second).await?;
+    report.backup("second backup", started.elapsed()).await?;
 
     heading("The data is lost; restore");
     place.lose_everything(cluster)?;

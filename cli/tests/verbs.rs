@@ -1,4 +1,6 @@
 //! The real binary: what it does, what it says, and how it exits.
+// Helpers of tests may end them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -90,8 +92,9 @@ fn from_a_directory_to_a_repository_and_back() {
     assert_eq!(compared.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&compared.stdout).contains("contents/one byte: Content"));
 
+    // Only files from the future are read again: their times cannot tell whether they change now.
     let again = place.json(&["backup", "--json", "data"]);
-    assert_eq!((&again["files_read"], &again["bytes_added"]), (&Value::from(0), &Value::from(0)), "{again}");
+    assert!(again["files_read"].as_u64().unwrap() * 4 < again["files"].as_u64().unwrap(), "{again}");
     let listed = place.json(&["--json", "snapshots"]);
     assert_eq!(listed["snapshots"].as_array().unwrap().len(), 2);
     assert_eq!(listed["snapshots"][1]["paths"][0], Value::from(place.text("data")));
@@ -123,13 +126,17 @@ fn several_paths_go_below_the_target_and_latest_obeys_its_filter() {
     place.ok(&["backup", "one", "two", "--host", "first"]);
     std::fs::write(place.path("one/file"), "newer").unwrap();
     place.ok(&["backup", "one", "--host", "second"]);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    place.ok(&["backup", "two", "--host", "third"]);
+    let again = place.json(&["--json", "backup", "two", "--host", "third"]);
+    assert_eq!((&again["files_read"], &again["bytes_added"]), (&Value::from(0), &Value::from(0)), "{again}");
     place.ok(&["restore", "latest", "all", "--host", "first"]);
     assert_eq!(std::fs::read_to_string(format!("{}{}", place.text("all"), place.text("two/file"))).unwrap(), "two");
     place.ok(&["restore", "latest", "single", "--path", &place.text("two")]);
     assert_eq!(std::fs::read_to_string(place.path("single/file")).unwrap(), "two");
-    place.ok(&["restore", "latest", "newest"]);
+    place.ok(&["restore", "latest", "newest", "--host", "second"]);
     assert_eq!(std::fs::read_to_string(place.path("newest/file")).unwrap(), "newer");
-    let none = failure(&place.run(&["restore", "latest", "x", "--host", "third"]));
+    let none = failure(&place.run(&["restore", "latest", "x", "--host", "fourth"]));
     assert!(none.contains("holdfast snapshots"), "{none}");
 }
 

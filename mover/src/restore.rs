@@ -192,5 +192,5 @@ pub async fn run(
     progress: &Arc<Progress>,
     stop: &StopToken,
 ) -> Result<RestoreReport, RestoreError> {
-    run::run(repository, request, progress, stop).await
+    Box::pin(run::run(repository, request, progress, stop)).await
 }

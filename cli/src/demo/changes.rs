@@ -22,10 +22,10 @@ pub(super) fn make(cluster: &Cluster) -> Result<String> {
         let files = files(&root)?;
         let added = root.join("added after the first backup");
         at(fs::write(&added, "new\n"), &added)?;
-        made.push("1 file added");
+        made.push("added");
         if let Some(large) = files.iter().find(|path| fs::metadata(path).is_ok_and(|file| file.len() > LARGE_BYTES)) {
             at(change_in_the_middle(large), large)?;
-            made.push("64 bytes changed inside a large file");
+            made.push("changed inside (64 bytes of a large file)");
         }
         let small: Vec<&PathBuf> = files.iter().filter(|path| path.extension().is_some()).take(3).collect();
         if let [appended, removed, closed] = small.as_slice() {
@@ -33,7 +33,7 @@ pub(super) fn make(cluster: &Cluster) -> Result<String> {
             at(file.write_all(b"one more line\n"), appended)?;
             at(fs::remove_file(removed), removed)?;
             at(fs::set_permissions(closed, fs::Permissions::from_mode(0o600)), closed)?;
-            made.extend(["1 appended to", "1 removed", "1 mode changed"]);
+            made.extend(["appended to", "removed", "of another mode"]);
         }
     }
     made.sort_unstable();
@@ -44,7 +44,7 @@ pub(super) fn make(cluster: &Cluster) -> Result<String> {
             None => counted.push((1, change)),
         }
     }
-    Ok(counted.iter().map(|(count, change)| format!("{count} x {change}")).collect::<Vec<_>>().join(", "))
+    Ok(counted.iter().map(|(count, change)| format!("{count} {} {change}", if *count == 1 { "file" } else { "files" })).collect::<Vec<_>>().join(", "))
 }
 
 fn change_in_the_middle(path: &Path) -> std::io::Result<()> {

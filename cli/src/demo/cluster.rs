@@ -90,8 +90,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes the pods of the workloads, schedules every pod, binds its claims, mounts its volumes and lets it run.
-    pub(super) async fn run_pods(&self) -> Result<()> {
+    /// Makes the pods of the workloads.
+    pub(super) async fn make_pods(&self) -> Result<()> {
         let deployments = Api::<Deployment>::namespaced(self.client(), SHOP).list(&ListParams::default()).await?;
         for deployment in deployments {
             self.pods_of_deployment(&deployment).await?;
@@ -100,6 +100,11 @@ impl Cluster {
         for set in sets {
             self.pods_of_set(&set).await?;
         }
+        Ok(())
+    }
+
+    /// Schedules every pod that does not run yet, binds its claims, mounts its volumes and lets it run.
+    pub(super) async fn run_pods(&self) -> Result<()> {
         let pods = Api::<Pod>::namespaced(self.client(), SHOP).list(&ListParams::default()).await?;
         let waiting = pods.items.into_iter().filter(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Running"));
         for (turn, pod) in waiting.enumerate() {

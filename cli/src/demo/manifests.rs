@@ -107,7 +107,7 @@ impl Manifests {
         Ok(names)
     }
 
-    /// Says of every object of ours what it is waiting for.
+    /// Says of every object of ours that is not as it should be what it is waiting for.
     pub(super) async fn print_troubles(&self) {
         for (group, kind) in [
             ("storage.kubestash.com", "BackupStorage"),
@@ -118,7 +118,8 @@ impl Manifests {
             ("core.kubestash.com", "RestoreSession"),
         ] {
             let Ok(listed) = objects(&self.client, group, kind).list(&ListParams::default()).await else { continue };
-            for object in listed.items {
+            let settled = |object: &DynamicObject| matches!(object.data["status"]["phase"].as_str(), Some("Ready" | "Succeeded"));
+            for object in listed.items.into_iter().filter(|object| !settled(object)) {
                 let name = object.metadata.name.unwrap_or_default();
                 eprintln!("{kind} {name}: {}", object.data["status"]);
             }

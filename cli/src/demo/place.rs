@@ -106,7 +106,7 @@ impl Place {
         for (turn, source) in sources.iter().enumerate() {
             let volume = large[turn % large.len()];
             let target = self.volume(&volume.name);
-            let copied = Command::new("cp").arg("-a").arg("--reflink=auto").arg(source).arg(&target).status();
+            let copied = Command::new("cp").args(["-a", "--no-preserve=ownership", "--reflink=auto"]).arg(source).arg(&target).status();
             ensure!(at(copied, source)?.success(), "{} cannot be copied to {}", source.display(), target.display());
         }
         volumes.iter().map(|volume| count(&self.volume(&volume.name), usize::MAX)).sum()

@@ -1,6 +1,7 @@
 //! What happened, in numbers that come from the repository and the file systems themselves.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use holdfast_mover::fidelity::{self, Aspect};
-use holdfast_repository::{Environment, Repository, SecretBytes, Statistics, store};
+use holdfast_repository::{Environment, Repository, SecretBytes, SnapshotId, Statistics, store};
 
 use super::{cluster::Cluster, latency::Latency, place::Place};
 
@@ -29,17 +30,18 @@ struct Row {
 pub(super) struct Report {
     place: Arc<Place>,
     rows: Vec<Row>,
+    counted: BTreeSet<SnapshotId>,
     restored: Option<Duration>,
     compared: Option<(u64, u64)>,
 }
 
 impl Report {
     pub(super) fn new(place: &Arc<Place>) -> Self {
-        Self { place: Arc::clone(place), rows: Vec::new(), restored: None, compared: None }
+        Self { place: Arc::clone(place), rows: Vec::new(), counted: BTreeSet::new(), restored: None, compared: None }
     }
 
-    /// Reads from the repositories what the sessions counted.
-    pub(super) async fn backup(&mut self, what: &'static str, took: Duration, sessions: &[String]) -> Result<()> {
+    /// Reads from the repositories what the snapshots counted that came since the last row.
+    pub(super) async fn backup(&mut self, what: &'static str, took: Duration) -> Result<()> {
         let mut counted = Statistics::default();
         for name in REPOSITORIES {
             let directory = self.place.repository().join(name);
@@ -47,8 +49,8 @@ impl Report {
             let repository = Repository::open(store::local(&directory)?, &password, Environment::system())
                 .await
                 .with_context(|| format!("open the repository {}", directory.display()))?;
-            for (_, record) in repository.snapshots().await?.readable {
-                if sessions.contains(&record.session) {
+            for (id, record) in repository.snapshots().await?.readable {
+                if self.counted.insert(id) {
                     add(&mut counted, &record.statistics);
                 }
             }

@@ -7,12 +7,12 @@ use std::{
 };
 
 /// The hidden verb by which the demo's agents start their workers.
-pub const WORKER_VERB: &str = "demo-worker";
+pub(super) const WORKER_VERB: &str = "demo-worker";
 const INSIDE: &str = "HOLDFAST_DEMO_INSIDE";
 
 /// Starts this program again in a mount namespace (and, without root, a user namespace). Returns only if it runs there
 /// already, or if that is not possible here.
-pub fn enter() -> Option<ExitCode> {
+pub(super) fn enter() -> Option<ExitCode> {
     if std::env::var_os(INSIDE).is_some() {
         return None;
     }

@@ -133,7 +133,7 @@ fn compare(after: &Stat, entry: &Entry, mode: Option<u32>, notes: &mut Notes) {
     {
         notes.push((Severity::Failed, format!("its mode is {:04o} instead of {mode:04o}", after.st_mode & 0o7777)));
     }
-    if (after.st_mtime, after.st_mtime_nsec as u64) != (entry.mtime.secs, u64::from(entry.mtime.nanos)) {
+    if (after.st_mtime, after.st_mtime_nsec) != (entry.mtime.secs, u64::from(entry.mtime.nanos)) {
         notes.push((Severity::Unsupported, "the file system does not hold its time".into()));
     }
 }

@@ -208,7 +208,7 @@ impl Planner {
 
     async fn take_content(&mut self, mut entry: Entry, parent: Arc<Directory>, window: &mut Window) -> Result<(), RestoreError> {
         if !matches!(entry.kind, EntryKind::File) {
-            window.makes.push(Make { parent, thing: Thing::Special(entry) });
+            window.makes.push(Make { parent, thing: Thing::Special(Box::new(entry)) });
             return Ok(());
         }
         if !entry.extent_lists.is_empty() {

@@ -35,7 +35,7 @@ pub(super) struct Make {
 
 pub(super) enum Thing {
     Directory(Arc<Directory>),
-    Special(Entry),
+    Special(Box<Entry>),
 }
 
 pub(super) struct Link {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use holdfast_repository::{BlobId, Fetched, Reader, Scratch};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attributes::{Notes, Privileges, set_on_handle, set_on_name};
@@ -263,7 +263,14 @@ impl Worker {
             return Ok(());
         }
         crate::progress::add(&self.shared.progress.files_done, 1);
-        let finished = if file.has_failed() { self.discard(file) } else { self.finish_file(file) };
+        let finished = match if file.has_failed() { Ok(()) } else { self.finish_file(file) } {
+            Err(Failure::Entry(what)) => {
+                self.fail(file, what);
+                self.discard(file)
+            }
+            Ok(()) if file.has_failed() => self.discard(file),
+            other => other,
+        };
         if file.state().fd.take().is_some() {
             self.shared.open_files.fetch_sub(1, Ordering::Relaxed);
         }
@@ -322,6 +329,11 @@ impl Worker {
             return Ok(());
         }
         let first_at = open_from_root(&link.parent.target.root, &first_parent).map_err(|_| unusable())?;
+        // A forged catalog may name what only the target has.
+        match rustix::fs::statat(&first_at, first_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if is_restored(&stat, &link.entry) => {}
+            _ => return Err(unusable()),
+        }
         let at = self.open(&link.parent)?;
         let made = place::make_link((std::os::fd::AsFd::as_fd(&first_at), first_name), at, link.entry.path.name().unwrap_or_default());
         made.map_err(|errno| shared.gate.refused(&link.entry.path, "link it", errno))?;
@@ -399,6 +411,22 @@ impl Worker {
     fn report(&self, directory: &Directory, path: &RelPath, severity: Severity, what: String) {
         self.shared.issues.add(Issue { severity, source: directory.target.source.clone(), path: path.clone(), what });
     }
+}
+
+/// Whether this is what a link's entry says that its first name is. Whole seconds: some file systems keep no more.
+fn is_restored(stat: &Stat, entry: &Entry) -> bool {
+    let kind = match entry.kind {
+        EntryKind::File => FileType::RegularFile,
+        EntryKind::Directory => FileType::Directory,
+        EntryKind::Symlink { .. } => FileType::Symlink,
+        EntryKind::Fifo => FileType::Fifo,
+        EntryKind::Socket => FileType::Socket,
+        EntryKind::CharDevice { .. } => FileType::CharacterDevice,
+        EntryKind::BlockDevice { .. } => FileType::BlockDevice,
+    };
+    FileType::from_raw_mode(stat.st_mode) == kind
+        && stat.st_mtime == entry.mtime.secs
+        && (kind != FileType::RegularFile || u64::try_from(stat.st_size) == Ok(entry.size))
 }
 
 /// What a write puts into a file.

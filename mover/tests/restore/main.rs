@@ -1,4 +1,6 @@
 //! Backups restored: into empty places and over old data, whole and in part, from honest and hostile snapshots.
+// Helpers of tests may end them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fixture;
 mod hostile;
