@@ -114,8 +114,10 @@ mod tests {
 
     #[test]
     fn a_patch_holds_only_what_changed() {
-        let old = json!({"phase": "Running", "gone": 1, "components": {"a": {"phase": "Running", "path": "p"}}, "list": [1]});
-        let new = json!({"phase": "Running", "components": {"a": {"phase": "Failed", "path": "p"}, "b": {}}, "list": [1, 2]});
+        let old =
+            json!({"phase": "Running", "gone": 1, "components": {"a": {"phase": "Running", "path": "p"}}, "list": [1]});
+        let new =
+            json!({"phase": "Running", "components": {"a": {"phase": "Failed", "path": "p"}, "b": {}}, "list": [1, 2]});
         assert_eq!(
             merge_patch(&old, &new),
             Some(json!({"gone": null, "components": {"a": {"phase": "Failed"}, "b": {}}, "list": [1, 2]}))

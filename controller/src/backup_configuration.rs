@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use holdfast_api::validation::backup_configuration::{Surroundings, validate};
 use holdfast_api::usage_policy::Namespace;
-use holdfast_api::{Addon, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, defaults};
+use holdfast_api::validation::backup_configuration::{Surroundings, validate};
+use holdfast_api::{
+    Addon, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, defaults,
+};
 use jiff::tz::TimeZone;
 
 use crate::context::{Context, Subject};
@@ -64,7 +66,11 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
 }
 
-async fn observe(context: &Context, configuration: Arc<BackupConfiguration>, key: &Key) -> Result<Observed, kube::Error> {
+async fn observe(
+    context: &Context,
+    configuration: Arc<BackupConfiguration>,
+    key: &Key,
+) -> Result<Observed, kube::Error> {
     let caches = &context.caches;
     let namespace = key.namespace.as_str();
     let labels = if refers_elsewhere(&configuration, namespace) {
@@ -123,16 +129,19 @@ async fn observe(context: &Context, configuration: Arc<BackupConfiguration>, key
 /// Whether a session is one of this configuration.
 pub fn is_of(session: &BackupSession, configuration: &Key) -> bool {
     session.metadata.namespace.as_deref() == Some(&configuration.namespace)
-        && session.spec.invoker.as_ref().is_some_and(|invoker| {
-            invoker.kind == configuration.kind.as_str() && invoker.name == configuration.name
-        })
+        && session
+            .spec
+            .invoker
+            .as_ref()
+            .is_some_and(|invoker| invoker.kind == configuration.kind.as_str() && invoker.name == configuration.name)
 }
 
 fn paused_by(context: &Context, configuration: &BackupConfiguration, namespace: &str) -> Option<Arc<RestoreSession>> {
     let (name, uid) = configuration.metadata.annotations.as_ref()?.get(PAUSED_BY)?.split_once('/')?;
     let restore = context.caches.restores.get(namespace, name)?;
     let goes_on = !restore.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal());
-    (goes_on && restore.metadata.uid.as_deref() == Some(uid) && restore.metadata.deletion_timestamp.is_none()).then_some(restore)
+    (goes_on && restore.metadata.uid.as_deref() == Some(uid) && restore.metadata.deletion_timestamp.is_none())
+        .then_some(restore)
 }
 
 fn refers_elsewhere(configuration: &BackupConfiguration, namespace: &str) -> bool {

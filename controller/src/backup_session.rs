@@ -78,8 +78,12 @@ fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> Observe
             .collect(),
         session,
     };
-    let repositories: Vec<String> =
-        observed.spec().into_iter().flat_map(|spec| &spec.repositories).filter_map(|reference| reference.name.clone()).collect();
+    let repositories: Vec<String> = observed
+        .spec()
+        .into_iter()
+        .flat_map(|spec| &spec.repositories)
+        .filter_map(|reference| reference.name.clone())
+        .collect();
     for name in repositories {
         let snapshot = names::snapshot(&name, &key.name);
         if let Some(found) = caches.snapshots.get(&key.namespace, &snapshot) {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::PoisonError;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::StreamExt;
 use kube::api::Api;
@@ -89,7 +89,9 @@ impl<K: Resource> Cache<K> {
         let mut changes: Vec<Change<K>> = fresh.values().cloned().map(Change::Applied).collect();
         let old = std::mem::replace(&mut *self.write(), fresh);
         let current = self.read();
-        changes.extend(old.into_iter().filter(|(name, _)| !current.contains_key(name)).map(|(_, object)| Change::Deleted(object)));
+        changes.extend(
+            old.into_iter().filter(|(name, _)| !current.contains_key(name)).map(|(_, object)| Change::Deleted(object)),
+        );
         drop(current);
         self.synced.send_replace(true);
         changes
@@ -144,8 +146,7 @@ mod tests {
     use super::*;
 
     fn pod(name: &str) -> Pod {
-        let metadata =
-            ObjectMeta { name: Some(name.into()), namespace: Some("demo".into()), ..ObjectMeta::default() };
+        let metadata = ObjectMeta { name: Some(name.into()), namespace: Some("demo".into()), ..ObjectMeta::default() };
         Pod { metadata, ..Pod::default() }
     }
 

@@ -1,6 +1,7 @@
 //! Everything that is watched, and who is woken by what.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_api::{
     Addon, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, Snapshot,
@@ -36,6 +37,31 @@ pub struct Caches {
     pub pods: Arc<Cache<Pod>>,
     /// PersistentVolumeClaims: names, UIDs and volumes.
     pub claims: Arc<Cache<PersistentVolumeClaim>>,
+    /// Which claims' volumes are directories of their nodes.
+    pub host_paths: HostPaths,
+}
+
+/// By UID of the claim and name of its volume: whether that is a hostPath volume.
+#[derive(Debug, Default)]
+pub struct HostPaths(Mutex<HashMap<(String, String), bool>>);
+
+/// Volumes that are remembered.
+const HOST_PATHS_MAX: usize = 100_000;
+
+impl HostPaths {
+    /// What is known.
+    pub fn get(&self, key: &(String, String)) -> Option<bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    }
+
+    /// What was found.
+    pub fn remember(&self, key: (String, String), is_host_path: bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= HOST_PATHS_MAX {
+            known.clear();
+        }
+        known.insert(key, is_host_path);
+    }
 }
 
 /// An event of any kind.

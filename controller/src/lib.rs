@@ -109,7 +109,14 @@ impl Config {
             "127.0.0.1".to_owned(),
         ];
         names.extend(self.server_names.iter().cloned());
-        names.extend(self.listener.local_addr().iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+        names.extend(
+            self.listener
+                .local_addr()
+                .iter()
+                .map(SocketAddr::ip)
+                .filter(|ip| !ip.is_unspecified())
+                .map(|ip| ip.to_string()),
+        );
         names.sort();
         names.dedup();
         names
@@ -310,6 +317,13 @@ impl Pass<'_> {
                 true
             }
             Err(kube::Error::Api(status)) if status.is_not_found() => true,
+            // Its namespace is going, and it with it: nothing is to be created there any more.
+            Err(kube::Error::Api(status))
+                if status.is_forbidden() && status.message.contains("is being terminated") =>
+            {
+                tracing::debug!(object = %key, "its namespace is being deleted");
+                true
+            }
             Err(error) => {
                 tracing::warn!(object = %key, %error, "could not be reconciled; tried again");
                 false

@@ -52,14 +52,16 @@ async fn main() -> anyhow::Result<()> {
         tracing::debug!("a TLS provider was installed before");
     }
     let client = kube::Client::try_default().await.context("no Kubernetes configuration could be used")?;
-    let listener = TcpListener::bind(arguments.listen).await.with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let listener =
+        TcpListener::bind(arguments.listen).await.with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let health = TcpListener::bind(arguments.health_listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.health_listen))?;
     let mut config = Config::new(client, listener, &arguments.namespace, &arguments.identity);
     config.health_listener = Some(health);
     config.server_names = arguments.server_names;
-    config.time_zone = TimeZone::get(&arguments.time_zone).with_context(|| format!("time zone {:?} is not known", arguments.time_zone))?;
+    config.time_zone = TimeZone::get(&arguments.time_zone)
+        .with_context(|| format!("time zone {:?} is not known", arguments.time_zone))?;
     config.stall_timeout = std::time::Duration::from_secs(arguments.stall_timeout_seconds);
     let shutdown = CancellationToken::new();
     tokio::spawn(wait_for_signal(shutdown.clone()));
@@ -67,7 +69,8 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn wait_for_signal(shutdown: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals cannot be caught; the controller must be killed");
         return;
     };

@@ -61,7 +61,8 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         .map(|name| context.caches.repositories.select(|other| crate::backup_storage::is_in(other, &name)))
         .unwrap_or_default();
     let snapshots = context.caches.snapshots.select(|snapshot| {
-        snapshot.spec.repository.as_deref() == Some(&key.name) && snapshot.metadata.namespace.as_deref() == Some(&key.namespace)
+        snapshot.spec.repository.as_deref() == Some(&key.name)
+            && snapshot.metadata.namespace.as_deref() == Some(&key.namespace)
     });
     let mut tasks = context.dispatcher.views(&subject.uid);
     Ok(Observed {

@@ -138,10 +138,14 @@ fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Resul
         };
     }
     let repository = source.repository.as_deref().unwrap_or_default();
-    let at = |snapshot: &Snapshot| snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map(|time| time.0);
+    let at = |snapshot: &Snapshot| {
+        snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map(|time| time.0)
+    };
     let in_time = |snapshot: &Snapshot| {
         let Some(pitr) = &source.pitr else { return true };
-        let (Some(at), Some(limit)) = (at(snapshot), pitr.target_time.as_ref().map(|time| time.0)) else { return false };
+        let (Some(at), Some(limit)) = (at(snapshot), pitr.target_time.as_ref().map(|time| time.0)) else {
+            return false;
+        };
         if pitr.exclusive == Some(true) { at < limit } else { at <= limit }
     };
     let good = context.caches.snapshots.select(|snapshot| {
@@ -160,5 +164,9 @@ fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Resul
 /// A restore's key.
 pub fn key_of(restore: &RestoreSession) -> Key {
     let metadata = &restore.metadata;
-    Key::new(Kind::RestoreSession, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+    Key::new(
+        Kind::RestoreSession,
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
 }

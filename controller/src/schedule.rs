@@ -53,7 +53,9 @@ pub enum ScheduleError {
         why: String,
     },
     /// `@something`.
-    #[error("schedule {0:?} is not known; allowed are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly and @every <duration>")]
+    #[error(
+        "schedule {0:?} is not known; allowed are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly and @every <duration>"
+    )]
     Descriptor(String),
     /// `CRON_TZ=somewhere`.
     #[error("time zone {0:?} is not known")]
@@ -105,9 +107,7 @@ impl Schedule {
         match &self.rule {
             // A period counts from whenever it was set up: every instant may be its slot.
             Rule::Every(_) => true,
-            Rule::Fields(_) => {
-                at.checked_sub(1.seconds()).ok().and_then(|before| self.next(before)) == Some(at)
-            }
+            Rule::Fields(_) => at.checked_sub(1.seconds()).ok().and_then(|before| self.next(before)) == Some(at),
         }
     }
 

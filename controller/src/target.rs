@@ -2,7 +2,7 @@
 //!
 //! Observing is IO; everything that follows from what was seen is pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use holdfast_api::TypedObjectReference;
@@ -28,6 +28,8 @@ pub struct Target {
     pub shape: Shape,
     /// The claims of its namespace that its pods use, by name.
     pub claims: BTreeMap<String, Arc<PersistentVolumeClaim>>,
+    /// Those of them whose volume is a directory of its node: such volumes never appear under the kubelet's directory.
+    pub host_path_claims: BTreeSet<String>,
 }
 
 /// The kinds of targets.
@@ -132,7 +134,9 @@ impl Target {
             },
             Shape::StatefulSet { name, pods, .. } => {
                 let Some(ordinal) = ordinal else {
-                    return Reach::Impossible(format!("a component of StatefulSet {name} must name an ordinal: dump-pod-0"));
+                    return Reach::Impossible(format!(
+                        "a component of StatefulSet {name} must name an ordinal: dump-pod-0"
+                    ));
                 };
                 let pod_name = format!("{name}-{ordinal}");
                 let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(&pod_name) && is_usable(pod));
@@ -185,6 +189,12 @@ impl Target {
             let Some(claim) = self.claims.get(&place.claim) else {
                 return Reach::Waiting(format!("PersistentVolumeClaim {} does not exist", place.claim));
             };
+            if self.host_path_claims.contains(&place.claim) {
+                return Reach::Impossible(format!(
+                    "PersistentVolumeClaim {} is bound to a hostPath PersistentVolume, which agents cannot reach",
+                    place.claim
+                ));
+            }
             match located(pod, claim, place) {
                 Ok(located) => volumes.push(located),
                 Err(reach) => return reach,
@@ -241,7 +251,12 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 /// Whether two references name the same object.
-pub fn same(left: &TypedObjectReference, left_namespace: &str, right: &TypedObjectReference, right_namespace: &str) -> bool {
+pub fn same(
+    left: &TypedObjectReference,
+    left_namespace: &str,
+    right: &TypedObjectReference,
+    right_namespace: &str,
+) -> bool {
     let group = |reference: &TypedObjectReference| match reference.api_group.as_deref() {
         None | Some("" | "v1") => String::new(),
         // Some manifests write the version with the group.

@@ -54,9 +54,10 @@ fn storage(context: &Context, storage: &Arc<BackupStorage>) {
         let backends = &configuration.spec.backends;
         // Without a backend it uses the default storage, which may be this one.
         backends.is_empty()
-            || backends.iter().filter_map(|backend| backend.storage_ref.as_ref()).any(|reference| {
-                reference.name == name.name && reference.namespace_or(&namespace) == name.namespace
-            })
+            || backends
+                .iter()
+                .filter_map(|backend| backend.storage_ref.as_ref())
+                .any(|reference| reference.name == name.name && reference.namespace_or(&namespace) == name.namespace)
     };
     for configuration in context.caches.configurations.select(uses) {
         add(context, Kind::BackupConfiguration, configuration.as_ref());
@@ -112,7 +113,8 @@ fn has_ended(snapshot: &Snapshot) -> bool {
 
 fn configuration(context: &Context, configuration: &Arc<BackupConfiguration>) {
     add(context, Kind::BackupConfiguration, configuration.as_ref());
-    let key = Key::new(Kind::BackupConfiguration, configuration.namespace().unwrap_or_default(), configuration.name_any());
+    let key =
+        Key::new(Kind::BackupConfiguration, configuration.namespace().unwrap_or_default(), configuration.name_any());
     let goes_on = |session: &BackupSession| {
         crate::backup_configuration::is_of(session, &key) && !crate::backup_session::claims::has_ended(session)
     };

@@ -74,7 +74,8 @@ fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, addons: &BTreeMap<String,
     }
     let mut job = Job::default();
     for reference in &info.tasks {
-        let task = addon.task(purpose, reference.name.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
+        let task =
+            addon.task(purpose, reference.name.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
         let parameters = task.parameters(&reference.params).map_err(|error| error.to_string())?;
         let list = |name: &str| parameters.get(name).map(|text| comma_separated(text)).unwrap_or_default();
         job.paths.extend(list(name::PATHS));

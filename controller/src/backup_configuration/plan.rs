@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use holdfast_api::backup_configuration::{
-    BackendReference, BackendStatus, BackupConfigurationStatus, InvokerPhase, RepositoryReference,
-    RepositoryStatus, RetentionPolicyStatus, StorageStatus,
+    BackendReference, BackendStatus, BackupConfigurationStatus, InvokerPhase, RepositoryReference, RepositoryStatus,
+    RetentionPolicyStatus, StorageStatus,
 };
 use holdfast_api::backup_storage::BackupStoragePhase;
 use holdfast_api::condition::kinds::{repository as repository_kinds, shared};
@@ -42,7 +42,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     if condition::is_false(&status.conditions, shared::VALIDATION_PASSED) {
         status.phase = Some(InvokerPhase::Invalid);
     } else {
-        status.backends = observed.effective.spec.backends.iter().map(|backend| backend_status(observed, backend)).collect();
+        status.backends =
+            observed.effective.spec.backends.iter().map(|backend| backend_status(observed, backend)).collect();
         status.dependencies = dependencies(observed);
         status.target_found = Some(observed.target.exists());
         after.extend(create_repositories(observed));
@@ -80,14 +81,20 @@ fn resume(observed: &Observed) -> Option<Action> {
 
 fn key_of(observed: &Observed) -> Key {
     let metadata = &observed.configuration.metadata;
-    Key::new(Kind::BackupConfiguration, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+    Key::new(
+        Kind::BackupConfiguration,
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
 }
 
 fn validate(observed: &Observed, status: &mut BackupConfigurationStatus, now: Timestamp) {
     let problem = observed.problem.clone().or_else(|| unsupported(observed));
     let condition = match problem {
         None => Condition::new(shared::VALIDATION_PASSED, true, shared::RESOURCE_VALIDATION_PASSED, "", now),
-        Some(problem) => Condition::new(shared::VALIDATION_PASSED, false, shared::RESOURCE_VALIDATION_FAILED, problem, now),
+        Some(problem) => {
+            Condition::new(shared::VALIDATION_PASSED, false, shared::RESOURCE_VALIDATION_FAILED, problem, now)
+        }
     };
     condition::set(&mut status.conditions, condition.observed(observed.configuration.metadata.generation));
 }
@@ -117,7 +124,11 @@ fn backend_status(observed: &Observed, backend: &BackendReference) -> BackendSta
             (Some(_), Some(BackupStoragePhase::Ready)) => None,
             (Some(_), _) => Some(format!("BackupStorage {name} is not ready")),
         };
-        StorageStatus { ref_: Some(reference.clone()), phase: Some(phase.unwrap_or(BackupStoragePhase::NotReady)), reason }
+        StorageStatus {
+            ref_: Some(reference.clone()),
+            phase: Some(phase.unwrap_or(BackupStoragePhase::NotReady)),
+            reason,
+        }
     });
     let retention_policy = backend.retention_policy.as_ref().map(|reference| {
         let name = named(reference);
@@ -134,8 +145,11 @@ fn backend_status(observed: &Observed, backend: &BackendReference) -> BackendSta
 
 fn dependencies(observed: &Observed) -> Vec<ResourceFoundStatus> {
     let sessions = &observed.effective.spec.sessions;
-    let mut names: Vec<&str> =
-        sessions.iter().filter_map(|session| session.addon.as_ref()).filter_map(|addon| addon.name.as_deref()).collect();
+    let mut names: Vec<&str> = sessions
+        .iter()
+        .filter_map(|session| session.addon.as_ref())
+        .filter_map(|addon| addon.name.as_deref())
+        .collect();
     names.sort_unstable();
     names.dedup();
     let addons = names.into_iter().map(|name| ResourceFoundStatus {
@@ -164,7 +178,10 @@ fn repository_references(observed: &Observed) -> impl Iterator<Item = &Repositor
 fn create_repositories(observed: &Observed) -> Vec<Action> {
     let missing = repository_references(observed)
         .filter(|reference| reference.name.as_ref().is_some_and(|name| !observed.repositories.contains_key(name)));
-    missing.filter_map(|reference| repository(observed, reference)).map(|repository| Action::Create(Box::new(Created::Repository(repository)))).collect()
+    missing
+        .filter_map(|reference| repository(observed, reference))
+        .map(|repository| Action::Create(Box::new(Created::Repository(repository))))
+        .collect()
 }
 
 fn repository(observed: &Observed, reference: &RepositoryReference) -> Option<Repository> {
@@ -238,7 +255,9 @@ fn announce(old: &BackupConfigurationStatus, new: &BackupConfigurationStatus, ac
             let condition = condition::get(&new.conditions, shared::VALIDATION_PASSED);
             Action::warning("Invalid", condition.and_then(|condition| condition.message.clone()).unwrap_or_default())
         }
-        _ => Action::normal("NotReady", first_false.unwrap_or_else(|| "not everything that it refers to is ready".into())),
+        _ => Action::normal(
+            "NotReady",
+            first_false.unwrap_or_else(|| "not everything that it refers to is ready".into()),
+        ),
     });
 }
-

@@ -4,9 +4,9 @@
 //! slots are one. A session's name follows from its slot, so that no slot runs twice whatever crashes in between.
 
 use holdfast_api::backup_configuration::{BackupConfigurationStatus, Session, SessionStatus};
+use holdfast_api::backup_session::{BackupSession, BackupSessionSpec};
 use holdfast_api::condition::kinds::backup_configuration as kinds;
 use holdfast_api::condition::{self, Condition};
-use holdfast_api::backup_session::{BackupSession, BackupSessionSpec};
 use holdfast_api::reference::TypedLocalObjectReference;
 use holdfast_api::repository::RepositoryPhase;
 use holdfast_api::{labels, names};
@@ -75,26 +75,31 @@ pub(super) fn trigger(observed: &Observed, status: &mut BackupConfigurationStatu
 fn initial(observed: &Observed, session: &Session, known: &mut SessionStatus, now: Timestamp) -> Option<Action> {
     let created = observed.configuration.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     let action = begin(observed, session, created)?;
-    let condition = Condition::new(
-        kinds::INITIAL_BACKUP_TRIGGERED,
-        true,
-        kinds::SUCCESSFULLY_TRIGGERED_INITIAL_BACKUP,
-        "",
-        now,
-    );
+    let condition =
+        Condition::new(kinds::INITIAL_BACKUP_TRIGGERED, true, kinds::SUCCESSFULLY_TRIGGERED_INITIAL_BACKUP, "", now);
     condition::set(&mut known.conditions, condition);
     Some(action)
 }
 
-fn due(observed: &Observed, session: &Session, known: &mut SessionStatus, schedule: &Schedule, now: Timestamp) -> Vec<Action> {
+fn due(
+    observed: &Observed,
+    session: &Session,
+    known: &mut SessionStatus,
+    schedule: &Schedule,
+    now: Timestamp,
+) -> Vec<Action> {
     let Some(first) = next_slot(known).filter(|slot| *slot <= now) else { return Vec::new() };
     let last = schedule.last_within(first, now).unwrap_or(first);
-    known.next_schedule = schedule.next(last).filter(|next| *next > now).or_else(|| schedule.next(now)).map(|slot| slot.to_string());
+    known.next_schedule =
+        schedule.next(last).filter(|next| *next > now).or_else(|| schedule.next(now)).map(|slot| slot.to_string());
     let deadline = session.scheduler.as_ref().and_then(|scheduler| scheduler.starting_deadline_seconds);
     let late = now.duration_since(last);
     if deadline.is_some_and(|seconds| late > SignedDuration::from_secs(seconds.max(0))) {
         let name = session.name.as_deref().unwrap_or_default();
-        return vec![Action::warning("MissedSchedule", format!("session {name} was due at {last}, later than its startingDeadlineSeconds allow"))];
+        return vec![Action::warning(
+            "MissedSchedule",
+            format!("session {name} was due at {last}, later than its startingDeadlineSeconds allow"),
+        )];
     }
     begin(observed, session, last).into_iter().collect()
 }
@@ -106,7 +111,13 @@ fn begin(observed: &Observed, session: &Session, slot: Timestamp) -> Option<Acti
     Some(create(observed, &names::backup_session(invoker, name, slot), name, retries, session.backup_timeout.clone()))
 }
 
-fn create(observed: &Observed, name: &str, session: &str, retry_left: Option<i32>, backup_timeout: Option<String>) -> Action {
+fn create(
+    observed: &Observed,
+    name: &str,
+    session: &str,
+    retry_left: Option<i32>,
+    backup_timeout: Option<String>,
+) -> Action {
     let metadata = &observed.configuration.metadata;
     let namespace = metadata.namespace.clone().unwrap_or_default();
     let invoker = metadata.name.clone().unwrap_or_default();
@@ -135,7 +146,8 @@ fn create(observed: &Observed, name: &str, session: &str, retry_left: Option<i32
 fn repositories_ready(observed: &Observed, session: &Session) -> bool {
     session.repositories.iter().all(|reference| {
         let repository = reference.name.as_ref().and_then(|name| observed.repositories.get(name));
-        repository.and_then(|repository| repository.status.as_ref()).and_then(|status| status.phase) == Some(RepositoryPhase::Ready)
+        repository.and_then(|repository| repository.status.as_ref()).and_then(|status| status.phase)
+            == Some(RepositoryPhase::Ready)
     })
 }
 

@@ -35,8 +35,12 @@ fn configuration(scheduler: Value, status: Value) -> BackupConfiguration {
 }
 
 fn observed(configuration: BackupConfiguration) -> Observed {
-    let storage = serde_json::from_value(json!({"metadata": {"name": "store", "namespace": "demo"}, "spec": {}, "status": {"phase": "Ready"}}));
-    let repository = serde_json::from_value(json!({"metadata": {"name": "repo", "namespace": "demo"}, "spec": {}, "status": {"phase": "Ready"}}));
+    let storage = serde_json::from_value(
+        json!({"metadata": {"name": "store", "namespace": "demo"}, "spec": {}, "status": {"phase": "Ready"}}),
+    );
+    let repository = serde_json::from_value(
+        json!({"metadata": {"name": "repo", "namespace": "demo"}, "spec": {}, "status": {"phase": "Ready"}}),
+    );
     Observed {
         effective: configuration.clone(),
         configuration: Arc::new(configuration),
@@ -46,7 +50,11 @@ fn observed(configuration: BackupConfiguration) -> Observed {
         addons: BTreeMap::new(),
         secrets: BTreeMap::new(),
         repositories: BTreeMap::from([("repo".into(), Arc::new(repository.unwrap()))]),
-        target: Target { shape: Shape::Claim { name: "data".into(), pods: vec![] }, claims: BTreeMap::new() },
+        target: Target {
+            shape: Shape::Claim { name: "data".into(), pods: vec![] },
+            claims: BTreeMap::new(),
+            host_path_claims: Default::default(),
+        },
         sessions: Vec::new(),
         paused_by: None,
         time_zone: TimeZone::UTC,
@@ -59,7 +67,8 @@ fn hourly(status: Value) -> Observed {
 
 /// A status in which the first backup was taken and the next slot is this.
 fn scheduled(next: &str) -> Value {
-    let condition = |type_: &str| json!({"type": type_, "status": "True", "lastTransitionTime": "2026-11-22T21:59:00Z"});
+    let condition =
+        |type_: &str| json!({"type": type_, "status": "True", "lastTransitionTime": "2026-11-22T21:59:00Z"});
     json!({"sessions": [{"name": "daily", "nextSchedule": next, "conditions": [condition("SchedulerEnsured"), condition("InitialBackupTriggered")]}]})
 }
 
@@ -88,7 +97,10 @@ fn the_first_backup_is_at_once_and_only_once() {
     let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
     assert_eq!(sessions(&actions), ["web-daily-1795384740"]);
     let status = status(&actions);
-    assert_eq!((&status["phase"], &status["sessions"][0]["nextSchedule"]), (&json!("Ready"), &json!("2026-11-22T23:00:00Z")));
+    assert_eq!(
+        (&status["phase"], &status["sessions"][0]["nextSchedule"]),
+        (&json!("Ready"), &json!("2026-11-22T23:00:00Z"))
+    );
     assert!(matches!(actions.first(), Some(Action::Create(_))), "a crash after the status would lose the first backup");
     // The same name if it is made again; none once the status says so.
     assert_eq!(sessions(&plan(&observed, at("2026-11-22T22:00:11Z"))), ["web-daily-1795384740"]);
@@ -113,7 +125,10 @@ fn it_waits_for_its_repositories() {
     });
     let repository = created.unwrap();
     assert_eq!(repository.spec.path.as_deref(), Some("/web"));
-    assert!(repository.metadata.owner_references.is_none(), "deleting the configuration would lose sight of its backups");
+    assert!(
+        repository.metadata.owner_references.is_none(),
+        "deleting the configuration would lose sight of its backups"
+    );
 }
 
 #[test]
@@ -131,7 +146,10 @@ fn a_slot_runs_once_and_missed_ones_are_one() {
 
 #[test]
 fn too_late_is_said_and_not_run() {
-    let mut late = configuration(json!({"schedule": "0 * * * *", "startingDeadlineSeconds": 600}), scheduled("2026-11-22T22:00:00Z"));
+    let mut late = configuration(
+        json!({"schedule": "0 * * * *", "startingDeadlineSeconds": 600}),
+        scheduled("2026-11-22T22:00:00Z"),
+    );
     let actions = plan(&observed(late.clone()), at("2026-11-22T22:10:01Z"));
     assert!(sessions(&actions).is_empty());
     assert!(actions.iter().any(|action| matches!(action, Action::Event(note) if note.reason == "MissedSchedule")));
@@ -161,8 +179,11 @@ fn what_is_wrong_or_not_supported_is_invalid_with_the_reason() {
     let mut unsupported = hourly(Value::Null);
     unsupported.target.shape = Shape::Unsupported("DaemonSet is not supported yet".into());
     let mut hooked = hourly(Value::Null);
-    hooked.effective.spec.sessions[0].hooks = serde_json::from_value(json!({"preBackup": [{"name": "quiesce"}]})).unwrap();
-    for (observed, reason) in [(wrong, "spec.sessions: nothing"), (unsupported, "DaemonSet"), (hooked, "hooks are not supported yet")] {
+    hooked.effective.spec.sessions[0].hooks =
+        serde_json::from_value(json!({"preBackup": [{"name": "quiesce"}]})).unwrap();
+    for (observed, reason) in
+        [(wrong, "spec.sessions: nothing"), (unsupported, "DaemonSet"), (hooked, "hooks are not supported yet")]
+    {
         let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
         let status = status(&actions);
         assert_eq!(status["phase"], "Invalid");
@@ -171,7 +192,10 @@ fn what_is_wrong_or_not_supported_is_invalid_with_the_reason() {
     }
     let cron = observed(configuration(json!({"schedule": "whenever"}), Value::Null));
     let status = status(&plan(&cron, at("2026-11-22T22:00:10Z")));
-    assert_eq!((&status["phase"], &status["sessions"][0]["conditions"][0]["status"]), (&json!("NotReady"), &json!("False")));
+    assert_eq!(
+        (&status["phase"], &status["sessions"][0]["conditions"][0]["status"]),
+        (&json!("NotReady"), &json!("False"))
+    );
 }
 
 #[test]

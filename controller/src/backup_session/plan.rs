@@ -98,9 +98,9 @@ fn snapshot(observed: &Observed, repository: &str, now: Timestamp) -> Snapshot {
     let namespace = session.metadata.namespace.clone().unwrap_or_default();
     let session_name = session.metadata.name.clone().unwrap_or_default();
     let known = observed.repositories.get(repository);
-    let app_ref = known.and_then(|known| known.spec.app_ref.clone()).or_else(|| {
-        observed.configuration.as_ref().map(|configuration| configuration.spec.app_ref(&namespace))
-    });
+    let app_ref = known
+        .and_then(|known| known.spec.app_ref.clone())
+        .or_else(|| observed.configuration.as_ref().map(|configuration| configuration.spec.app_ref(&namespace)));
     let mut snapshot = Snapshot::new(
         &names::snapshot(repository, &session_name),
         SnapshotSpec {
@@ -191,12 +191,16 @@ fn missing_snapshots(observed: &Observed, status: &BackupSessionStatus, now: Tim
 }
 
 fn ensure_executor(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) {
-    let begun = |snapshot: &std::sync::Arc<Snapshot>| snapshot.status.as_ref().is_some_and(|status| status.total_components.is_some());
-    let all = status.snapshots.iter().all(|listed| {
-        listed.name.as_ref().and_then(|name| observed.snapshots.get(name)).is_some_and(begun)
-    });
+    let begun = |snapshot: &std::sync::Arc<Snapshot>| {
+        snapshot.status.as_ref().is_some_and(|status| status.total_components.is_some())
+    };
+    let all = status
+        .snapshots
+        .iter()
+        .all(|listed| listed.name.as_ref().and_then(|name| observed.snapshots.get(name)).is_some_and(begun));
     if all && !condition::has(&status.conditions, kinds::BACKUP_EXECUTOR_ENSURED) {
-        let ensured = Condition::new(kinds::BACKUP_EXECUTOR_ENSURED, true, kinds::SUCCESSFULLY_ENSURED_BACKUP_EXECUTOR, "", now);
+        let ensured =
+            Condition::new(kinds::BACKUP_EXECUTOR_ENSURED, true, kinds::SUCCESSFULLY_ENSURED_BACKUP_EXECUTOR, "", now);
         condition::set(&mut status.conditions, ensured);
     }
 }
@@ -210,7 +214,11 @@ fn set_deadline(observed: &Observed, status: &mut BackupSessionStatus, now: Time
         .as_deref()
         .or_else(|| observed.spec().and_then(|spec| spec.backup_timeout.as_deref()));
     let Some(timeout) = timeout.and_then(|text| duration::parse(text).ok()) else { return };
-    let components = observed.snapshots.values().filter_map(|snapshot| snapshot.status.as_ref()).flat_map(|status| status.components.values());
+    let components = observed
+        .snapshots
+        .values()
+        .filter_map(|snapshot| snapshot.status.as_ref())
+        .flat_map(|status| status.components.values());
     let mut phases = components.filter_map(|component| component.phase);
     if status.backup_deadline.is_none() && phases.any(|phase| phase != ComponentPhase::Pending) {
         status.backup_deadline = now.checked_add(timeout).ok().map(Time);
@@ -219,7 +227,8 @@ fn set_deadline(observed: &Observed, status: &mut BackupSessionStatus, now: Time
 
 fn end(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) -> Vec<Action> {
     let mut actions = clean_history(observed);
-    let cleaned = Condition::new(kinds::SESSION_HISTORY_CLEANED, true, kinds::SUCCESSFULLY_CLEANED_SESSION_HISTORY, "", now);
+    let cleaned =
+        Condition::new(kinds::SESSION_HISTORY_CLEANED, true, kinds::SUCCESSFULLY_CLEANED_SESSION_HISTORY, "", now);
     condition::set(&mut status.conditions, cleaned);
     push_metrics(status, now);
     status.phase = Some(phase::backup_session(status));
@@ -238,8 +247,9 @@ fn failure(observed: &Observed) -> String {
     let errors = observed.snapshots.values().flat_map(|snapshot| {
         let name = snapshot.metadata.name.clone().unwrap_or_default();
         let components = snapshot.status.iter().flat_map(|status| &status.components);
-        components
-            .filter_map(move |(component, state)| Some(format!("Snapshot {name}, component {component}: {}", state.error.as_ref()?)))
+        components.filter_map(move |(component, state)| {
+            Some(format!("Snapshot {name}, component {component}: {}", state.error.as_ref()?))
+        })
     });
     let errors: Vec<String> = errors.take(5).collect();
     if errors.is_empty() { "a Snapshot of this session failed".into() } else { errors.join("; ") }
@@ -247,7 +257,8 @@ fn failure(observed: &Observed) -> String {
 
 /// Nothing is pushed anywhere: the controller serves its metrics. The condition is KubeStash's mark of the last step.
 fn push_metrics(status: &mut BackupSessionStatus, now: Timestamp) {
-    let pushed = Condition::new(shared::METRICS_PUSHED, true, shared::SUCCESSFULLY_PUSHED_METRICS, "the last step is done", now);
+    let pushed =
+        Condition::new(shared::METRICS_PUSHED, true, shared::SUCCESSFULLY_PUSHED_METRICS, "the last step is done", now);
     condition::set(&mut status.conditions, pushed);
 }
 
@@ -260,7 +271,8 @@ fn cancel(observed: &Observed, old: BackupSessionStatus, now: Timestamp) -> Vec<
     });
     status.total_snapshots = i32::try_from(status.snapshots.len()).ok();
     let message = "the backup was cancelled because its BackupConfiguration was paused or deleted";
-    let cancelled = Condition::new(kinds::BACKUP_EXECUTOR_ENSURED, false, kinds::FAILED_TO_ENSURE_BACKUP_EXECUTOR, message, now);
+    let cancelled =
+        Condition::new(kinds::BACKUP_EXECUTOR_ENSURED, false, kinds::FAILED_TO_ENSURE_BACKUP_EXECUTOR, message, now);
     condition::set(&mut status.conditions, cancelled);
     push_metrics(&mut status, now);
     status.phase = Some(phase::backup_session(&status));
@@ -283,7 +295,12 @@ fn clean_history(observed: &Observed) -> Vec<Action> {
         .iter()
         .filter(|session| session.metadata.deletion_timestamp.is_none() && !retry_is_due(session))
         .collect();
-    ended.sort_by_key(|session| std::cmp::Reverse((session.metadata.creation_timestamp.as_ref().map(|time| time.0), session.metadata.name.clone())));
+    ended.sort_by_key(|session| {
+        std::cmp::Reverse((
+            session.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            session.metadata.name.clone(),
+        ))
+    });
     // The session that ends now is one of those that stay.
     ended
         .into_iter()
@@ -293,7 +310,11 @@ fn clean_history(observed: &Observed) -> Vec<Action> {
 }
 
 fn key_of(session: &BackupSession) -> Key {
-    Key::new(Kind::BackupSession, session.metadata.namespace.clone().unwrap_or_default(), session.metadata.name.clone().unwrap_or_default())
+    Key::new(
+        Kind::BackupSession,
+        session.metadata.namespace.clone().unwrap_or_default(),
+        session.metadata.name.clone().unwrap_or_default(),
+    )
 }
 
 fn retry_is_due(session: &BackupSession) -> bool {
@@ -330,7 +351,10 @@ fn retry(observed: &Observed, now: Timestamp) -> Vec<Action> {
     if let (Some(config), Some(spec)) = (&observed.configuration, observed.spec())
         && config.spec.paused != Some(true)
     {
-        let left = session.spec.retry_left.unwrap_or_else(|| spec.retry_config.as_ref().and_then(|retry| retry.max_retry).unwrap_or(1));
+        let left = session
+            .spec
+            .retry_left
+            .unwrap_or_else(|| spec.retry_config.as_ref().and_then(|retry| retry.max_retry).unwrap_or(1));
         actions.push(Action::Create(Box::new(Created::BackupSession(again(session, left - 1, at)))));
         actions.push(Action::normal("Retried", "another session was created"));
     }

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::Observed;
 use super::claims::Claims;
 use super::plan::plan;
-use super::Observed;
 use crate::action::{Action, Created};
 
 fn now() -> Timestamp {
@@ -115,9 +115,11 @@ fn it_begins_with_one_snapshot_for_each_repository() {
     assert_eq!(created(&after(&observed(session("s", Value::Null)), now()).1), created(&actions));
 }
 
+type Arrange = fn(&mut Observed);
+
 #[test]
 fn what_is_in_the_way_skips_it_and_says_so() {
-    let cases: [(&str, fn(&mut Observed)); 5] = [
+    let cases: [(&str, Arrange); 5] = [
         ("another session is running: other", |observed| observed.other = Some("other".into())),
         ("does not exist", |observed| observed.configuration = None),
         ("is paused", |observed| observed.configuration = Some(Arc::new(configuration(json!({"paused": true}))))),
@@ -143,8 +145,10 @@ fn what_is_in_the_way_skips_it_and_says_so() {
 #[test]
 fn it_succeeds_when_all_do_and_keeps_its_history_short() {
     let mut observed = observed(session("s", begun(["Running", "Running"])));
-    observed.snapshots = [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Succeeded", "Succeeded")].into();
-    observed.ended = ["a", "b", "c"].iter().map(|name| Arc::new(session(name, json!({"phase": "Succeeded"})))).collect();
+    observed.snapshots =
+        [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Succeeded", "Succeeded")].into();
+    observed.ended =
+        ["a", "b", "c"].iter().map(|name| Arc::new(session(name, json!({"phase": "Succeeded"})))).collect();
     let (status, actions) = after(&observed, now());
     assert_eq!((phase(&status).as_str(), status.duration.as_deref()), ("Succeeded", Some("10s")));
     let order: Vec<_> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
@@ -160,7 +164,9 @@ fn a_failure_is_retried_by_another_session_until_none_is_left() {
     observed.snapshots = [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Failed", "Failed")].into();
     let (status, actions) = after(&observed, now());
     assert_eq!(phase(&status), "Failed");
-    assert!(actions.iter().any(|action| matches!(action, Action::Event(note) if note.message.contains("disk on fire"))));
+    assert!(
+        actions.iter().any(|action| matches!(action, Action::Event(note) if note.message.contains("disk on fire")))
+    );
     let at = status.next_retry.clone().unwrap().0;
     assert_eq!(at.to_string(), "2026-11-22T22:01:10Z");
 

@@ -38,13 +38,21 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     all.append(&mut actions);
     all.push(Action::Tasks(wanted));
     if storage.spec.deletion_policy == Some(DeletionPolicy::WipeOut) && storage.status.is_none() {
-        all.push(Action::warning("WipeOutNotSupported", "deletionPolicy WipeOut is not supported yet: data stays in the backend when this object goes"));
+        all.push(Action::warning(
+            "WipeOutNotSupported",
+            "deletionPolicy WipeOut is not supported yet: data stays in the backend when this object goes",
+        ));
     }
     all
 }
 
 /// The probe: what its result says, and whether it is wanted (again).
-fn probe(observed: &Observed, status: &mut BackupStorageStatus, actions: &mut Vec<Action>, now: Timestamp) -> Vec<Wanted> {
+fn probe(
+    observed: &Observed,
+    status: &mut BackupStorageStatus,
+    actions: &mut Vec<Action>,
+    now: Timestamp,
+) -> Vec<Wanted> {
     let storage = &observed.storage;
     let name = name_of(storage);
     if let Err(reason) = provider(&name, storage.spec.storage.as_ref()) {
@@ -67,9 +75,16 @@ fn probe(observed: &Observed, status: &mut BackupStorageStatus, actions: &mut Ve
                 return Vec::new();
             }
             other => {
-                let message = other.failure().map_or_else(|| "the agent reported another result".into(), |(message, _)| message);
+                let message =
+                    other.failure().map_or_else(|| "the agent reported another result".into(), |(message, _)| message);
                 if let Outcome::NotStarted(NotStarted::Secret(reason)) = other {
-                    let condition = Condition::new(kinds::BACKEND_SECRET_FOUND, false, kinds::BACKEND_SECRET_NOT_AVAILABLE, reason, now);
+                    let condition = Condition::new(
+                        kinds::BACKEND_SECRET_FOUND,
+                        false,
+                        kinds::BACKEND_SECRET_NOT_AVAILABLE,
+                        reason,
+                        now,
+                    );
                     condition::set(&mut status.conditions, condition.observed(generation));
                 }
                 fail(storage, status, message, actions, now);
@@ -105,7 +120,8 @@ fn probe(observed: &Observed, status: &mut BackupStorageStatus, actions: &mut Ve
 
 fn succeed(storage: &BackupStorage, status: &mut BackupStorageStatus, message: &str, now: Timestamp) {
     let generation = storage.metadata.generation;
-    let initialized = Condition::new(kinds::BACKEND_INITIALIZED, true, kinds::BACKEND_INITIALIZATION_SUCCEEDED, message, now);
+    let initialized =
+        Condition::new(kinds::BACKEND_INITIALIZED, true, kinds::BACKEND_INITIALIZATION_SUCCEEDED, message, now);
     condition::set(&mut status.conditions, initialized.observed(generation));
     let provider = storage.spec.storage.as_ref().and_then(|backend| backend.provider.as_deref());
     if provider.and_then(Provider::parse) == Some(Provider::Local) {
@@ -116,8 +132,15 @@ fn succeed(storage: &BackupStorage, status: &mut BackupStorageStatus, message: &
     }
 }
 
-fn fail(storage: &BackupStorage, status: &mut BackupStorageStatus, message: String, actions: &mut Vec<Action>, now: Timestamp) {
-    let failed = Condition::new(kinds::BACKEND_INITIALIZED, false, kinds::BACKEND_INITIALIZATION_FAILED, message.clone(), now);
+fn fail(
+    storage: &BackupStorage,
+    status: &mut BackupStorageStatus,
+    message: String,
+    actions: &mut Vec<Action>,
+    now: Timestamp,
+) {
+    let failed =
+        Condition::new(kinds::BACKEND_INITIALIZED, false, kinds::BACKEND_INITIALIZATION_FAILED, message.clone(), now);
     if condition::set(&mut status.conditions, failed.observed(storage.metadata.generation)) {
         actions.push(Action::warning("NotReady", message));
     }
@@ -145,6 +168,8 @@ fn info(repository: &Repository) -> RepositoryInfo {
 }
 
 fn name_of(storage: &BackupStorage) -> Named {
-    Named::new(storage.metadata.namespace.clone().unwrap_or_default(), storage.metadata.name.clone().unwrap_or_default())
+    Named::new(
+        storage.metadata.namespace.clone().unwrap_or_default(),
+        storage.metadata.name.clone().unwrap_or_default(),
+    )
 }
-

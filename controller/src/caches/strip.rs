@@ -1,7 +1,9 @@
 //! What is not kept of watched objects: with ten thousand pods and hundreds of thousands of Snapshots it is most of them.
 
 use holdfast_api::Snapshot;
-use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{
+    Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSpec, PodStatus,
+};
 
 /// A finished Snapshot keeps what lists and statistics need; a restore reads the rest afresh.
 pub(super) fn snapshot(snapshot: &mut Snapshot) {
@@ -27,9 +29,9 @@ pub(super) fn pod(pod: &mut Pod) {
         });
     }
     if let Some(status) = pod.status.take() {
-        let conditions = status.conditions.map(|conditions| {
-            conditions.into_iter().filter(|condition| condition.type_ == "Ready").collect()
-        });
+        let conditions = status
+            .conditions
+            .map(|conditions| conditions.into_iter().filter(|condition| condition.type_ == "Ready").collect());
         pod.status = Some(PodStatus { phase: status.phase, conditions, ..PodStatus::default() });
     }
 }

@@ -123,7 +123,12 @@ impl Agents {
 
     /// Keeps the result of an announced attempt: an agent repeats it only on its next stream. Gives it back if it is
     /// of no announced attempt.
-    pub(super) fn keep_result(&mut self, id: AgentId, task: &TaskKey, result: v1::TaskFinished) -> Option<v1::TaskFinished> {
+    pub(super) fn keep_result(
+        &mut self,
+        id: AgentId,
+        task: &TaskKey,
+        result: v1::TaskFinished,
+    ) -> Option<v1::TaskFinished> {
         let attempt = result.task.as_ref().map(|task| task.attempt);
         let announced = self.0.get_mut(&id).and_then(|agent| {
             agent.announced.iter_mut().find(|said| said.task == *task && Some(said.attempt) == attempt)

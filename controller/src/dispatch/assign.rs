@@ -56,7 +56,9 @@ impl Preparer {
     fn known_metadata(&self, start: &Start) -> Option<ObjectMeta> {
         let key = &start.owner.key;
         match key.kind {
-            Kind::Snapshot => self.caches.snapshots.get(&key.namespace, &key.name).map(|object| object.metadata.clone()),
+            Kind::Snapshot => {
+                self.caches.snapshots.get(&key.namespace, &key.name).map(|object| object.metadata.clone())
+            }
             Kind::RestoreSession => {
                 self.caches.restores.get(&key.namespace, &key.name).map(|object| object.metadata.clone())
             }
@@ -67,7 +69,9 @@ impl Preparer {
     async fn spec(&self, work: &Work) -> Result<v1::assign::Spec, NotStarted> {
         use v1::assign::Spec;
         Ok(match work {
-            Work::Probe { storage } => Spec::ProbeStorage(v1::ProbeStorage { backend: Some(self.backend(storage).await?) }),
+            Work::Probe { storage } => {
+                Spec::ProbeStorage(v1::ProbeStorage { backend: Some(self.backend(storage).await?) })
+            }
             Work::Initialise { repository } => {
                 Spec::InitRepository(v1::InitRepository { repository: Some(self.access(repository, None).await?) })
             }
@@ -76,9 +80,10 @@ impl Preparer {
                 put: put.clone(),
                 remove: remove.clone(),
             }),
-            Work::Backup { repository, task } => {
-                Spec::Backup(v1::BackupTask { repository: Some(self.access(repository, None).await?), ..(**task).clone() })
-            }
+            Work::Backup { repository, task } => Spec::Backup(v1::BackupTask {
+                repository: Some(self.access(repository, None).await?),
+                ..(**task).clone()
+            }),
             Work::Restore { repository, encryption_secret, task } => Spec::Restore(v1::RestoreTask {
                 repository: Some(self.access(repository, encryption_secret.as_ref()).await?),
                 ..(**task).clone()
@@ -194,9 +199,9 @@ pub fn provider<'a>(name: &Named, backend: Option<&'a Backend>) -> Result<Reacha
         Some(Provider::Local) => {
             local(name, backend.local.as_ref().ok_or_else(|| missing("spec.storage.local"))?).map(Reachable::Local)
         }
-        Some(Provider::Gcs | Provider::Azure) => {
-            Err(NotStarted::Storage(format!("BackupStorage {name}: provider {provider} is not supported yet; s3 and local are")))
-        }
+        Some(Provider::Gcs | Provider::Azure) => Err(NotStarted::Storage(format!(
+            "BackupStorage {name}: provider {provider} is not supported yet; s3 and local are"
+        ))),
         None => Err(NotStarted::Storage(format!(
             "BackupStorage {name}: provider {provider:?} is not known; allowed are s3, gcs, azure and local"
         ))),

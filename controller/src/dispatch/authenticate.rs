@@ -43,10 +43,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// Accepts the ServiceAccount `holdfast-agent` of `namespace`.
     pub fn new(client: kube::Client, namespace: &str) -> Self {
-        Self {
-            reviews: Api::all(client),
-            expected_user: format!("system:serviceaccount:{namespace}:holdfast-agent"),
-        }
+        Self { reviews: Api::all(client), expected_user: format!("system:serviceaccount:{namespace}:holdfast-agent") }
     }
 
     /// Who holds the token in this `authorization` value.
@@ -98,6 +95,8 @@ mod tests {
 
     use super::*;
 
+    type Spoil = fn(&mut TokenReviewStatus);
+
     fn authenticator() -> Authenticator {
         let service = tower::service_fn(|_request: http::Request<kube::client::Body>| async {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("no API here"))
@@ -132,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_other_token_is_refused() {
-        let spoil: [(&str, fn(&mut TokenReviewStatus)); 6] = [
+        let spoil: [(&str, Spoil); 6] = [
             ("not authenticated", |status| status.authenticated = Some(false)),
             ("no audience", |status| status.audiences = None),
             ("another audience", |status| status.audiences = Some(vec!["api".into()])),

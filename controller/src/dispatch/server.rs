@@ -85,7 +85,9 @@ impl AgentService {
             };
             match message {
                 Ok(Some(v1::AgentMessage { kind: Some(kind) })) => self.dispatcher.heard(id, kind, &self.preparer),
-                Ok(Some(v1::AgentMessage { kind: None })) => tracing::warn!(?id, "an agent sent a message of a kind that this version does not know"),
+                Ok(Some(v1::AgentMessage { kind: None })) => {
+                    tracing::warn!(?id, "an agent sent a message of a kind that this version does not know")
+                }
                 Ok(None) => break,
                 Err(status) => {
                     tracing::info!(?id, %status, "an agent's stream broke");
@@ -130,7 +132,13 @@ impl Dispatch for AgentService {
         // The channel is empty: this cannot wait, and cannot fail while the receiver is here.
         let _ = outgoing.try_send(Ok(v1::ControllerMessage { kind: Some(kind) }));
         let (id, closed) = self.dispatcher.open(identity.node.clone(), outgoing);
-        tracing::info!(node = identity.node, pod = identity.pod, version = hello.agent_version, running = hello.running.len(), "an agent attends");
+        tracing::info!(
+            node = identity.node,
+            pod = identity.pod,
+            version = hello.agent_version,
+            running = hello.running.len(),
+            "an agent attends"
+        );
         self.dispatcher.joined(id, Agent::from_hello(identity.node, hello));
         tokio::spawn(self.clone().attend_to(id, messages, closed));
         Ok(Response::new(ReceiverStream::new(receiver)))

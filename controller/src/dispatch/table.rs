@@ -13,7 +13,7 @@ use std::sync::Arc;
 use holdfast_proto::v1;
 
 use super::agents::{AgentId, Agents, Announced};
-use super::task::{FREE_SLOT, Class, Outcome, Owner, TaskKey, TaskRequest, TaskView, Wanted};
+use super::task::{Class, FREE_SLOT, Outcome, Owner, TaskKey, TaskRequest, TaskView, Wanted};
 use crate::object::{Key, Kind};
 
 mod admission;
@@ -100,13 +100,26 @@ struct Task {
 
 #[derive(Debug, Clone, PartialEq)]
 enum State {
-    Queued { not_before_ms: u64 },
+    Queued {
+        not_before_ms: u64,
+    },
     /// Assigned once, and its agent is away.
-    Missing { node: String, since_ms: u64 },
+    Missing {
+        node: String,
+        since_ms: u64,
+    },
     /// Its attempt is being persisted and its secrets read.
-    Starting { agent: AgentId },
-    Running { agent: AgentId },
-    Finished { agent: Option<AgentId>, elapsed_ms: u64, outcome: Arc<Outcome> },
+    Starting {
+        agent: AgentId,
+    },
+    Running {
+        agent: AgentId,
+    },
+    Finished {
+        agent: Option<AgentId>,
+        elapsed_ms: u64,
+        outcome: Arc<Outcome>,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -160,8 +173,7 @@ impl Table {
             .filter(|(key, task)| {
                 // Another life of the same name is not this owner: its tasks go.
                 task.owner.key == owner.key
-                    && (key.owner_uid != owner.uid
-                        || !wanted.iter().any(|wanted| wanted.component() == key.component))
+                    && (key.owner_uid != owner.uid || !wanted.iter().any(|wanted| wanted.component() == key.component))
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -307,7 +319,9 @@ impl Table {
     fn view(&self, task: &Task, now_ms: u64) -> TaskView {
         match &task.state {
             State::Queued { not_before_ms } => TaskView::Waiting(self.waits_for(task, *not_before_ms, now_ms)),
-            State::Missing { node, .. } => TaskView::Waiting(format!("waiting for the agent on node {node} to come back")),
+            State::Missing { node, .. } => {
+                TaskView::Waiting(format!("waiting for the agent on node {node} to come back"))
+            }
             State::Starting { agent } | State::Running { agent } => TaskView::Running {
                 node: self.agents.get(*agent).map(|agent| agent.node.clone()).unwrap_or_default(),
                 attempt: task.attempt,

@@ -29,7 +29,10 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         events.push(Action::normal("Ready", "the repository is open for backups"));
     }
     if repository.status.is_none() && repository.spec.deletion_policy == Some(DeletionPolicy::WipeOut) {
-        events.push(Action::warning("WipeOutNotSupported", "deletionPolicy WipeOut is not supported yet: data stays in the backend when this object goes"));
+        events.push(Action::warning(
+            "WipeOutNotSupported",
+            "deletionPolicy WipeOut is not supported yet: data stays in the backend when this object goes",
+        ));
     }
     let mut actions: Vec<Action> = Action::status(repository.status.as_ref(), &status).into_iter().collect();
     actions.append(&mut events);
@@ -38,7 +41,12 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
 }
 
 /// Making or opening it, then its views: it is initialised when both are done.
-fn initialise(observed: &Observed, status: &mut RepositoryStatus, events: &mut Vec<Action>, now: Timestamp) -> Vec<Wanted> {
+fn initialise(
+    observed: &Observed,
+    status: &mut RepositoryStatus,
+    events: &mut Vec<Action>,
+    now: Timestamp,
+) -> Vec<Wanted> {
     let known = condition::get(&status.conditions, kinds::REPOSITORY_INITIALIZED);
     let generation = observed.repository.metadata.generation;
     let done = known.is_some_and(|known| known.status == "True" && known.observed_generation == generation);
@@ -72,7 +80,13 @@ fn write_views(
     let mut again_after = None;
     match &observed.views {
         Some(TaskView::Finished { outcome, .. }) if matches!(outcome.as_ref(), Outcome::Views(_)) => {
-            let condition = Condition::new(kinds::REPOSITORY_INITIALIZED, true, kinds::REPOSITORY_INITIALIZATION_SUCCEEDED, "", now);
+            let condition = Condition::new(
+                kinds::REPOSITORY_INITIALIZED,
+                true,
+                kinds::REPOSITORY_INITIALIZATION_SUCCEEDED,
+                "",
+                now,
+            );
             condition::set(&mut status.conditions, condition.observed(observed.repository.metadata.generation));
             return Vec::new();
         }
@@ -108,7 +122,8 @@ fn usable_storage(
         return None;
     };
     if !observed.allowed {
-        let message = format!("the usagePolicy of BackupStorage {reference} does not allow namespace {}", name.namespace);
+        let message =
+            format!("the usagePolicy of BackupStorage {reference} does not allow namespace {}", name.namespace);
         fail(observed, status, message, events, now);
         return None;
     }
@@ -132,7 +147,13 @@ fn fail(observed: &Observed, status: &mut RepositoryStatus, message: String, eve
     if condition::is_true(&status.conditions, kinds::REPOSITORY_INITIALIZED) && observed.initialisation.is_none() {
         return;
     }
-    let condition = Condition::new(kinds::REPOSITORY_INITIALIZED, false, kinds::REPOSITORY_INITIALIZATION_FAILED, message.clone(), now);
+    let condition = Condition::new(
+        kinds::REPOSITORY_INITIALIZED,
+        false,
+        kinds::REPOSITORY_INITIALIZATION_FAILED,
+        message.clone(),
+        now,
+    );
     if condition::set(&mut status.conditions, condition.observed(observed.repository.metadata.generation)) {
         events.push(Action::warning("NotReady", message));
     }

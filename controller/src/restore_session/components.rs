@@ -13,7 +13,8 @@ use crate::target::{Reach, Shape};
 pub fn chosen(observed: &Observed) -> Result<BTreeMap<&str, &Component>, String> {
     let Some(snapshot) = &observed.snapshot else { return Ok(BTreeMap::new()) };
     let Some(status) = &snapshot.status else { return Ok(BTreeMap::new()) };
-    let wanted = observed.restore.spec.data_source.as_ref().map(|source| source.components.as_slice()).unwrap_or_default();
+    let wanted =
+        observed.restore.spec.data_source.as_ref().map(|source| source.components.as_slice()).unwrap_or_default();
     let known: Vec<&str> = status.components.keys().map(String::as_str).collect();
     if let Some(unknown) = wanted.iter().find(|name| !status.components.contains_key(*name)) {
         return Err(format!("the Snapshot has no component {unknown:?}; it has {}", known.join(", ")));
@@ -55,9 +56,10 @@ pub fn reaches(observed: &Observed) -> BTreeMap<String, Reach> {
     let reach = |name: &str, stored: &Component| {
         let ordinal = component::stateful_set_ordinal(name);
         match &observed.target.shape {
-            Shape::Claim { .. } | Shape::Deployment { .. } if several => {
-                Reach::Impossible("the Snapshot has several components and the target takes one: name it in spec.dataSource.components".into())
-            }
+            Shape::Claim { .. } | Shape::Deployment { .. } if several => Reach::Impossible(
+                "the Snapshot has several components and the target takes one: name it in spec.dataSource.components"
+                    .into(),
+            ),
             _ => only(&paths(stored), observed.target.reach(ordinal, &paths(stored))),
         }
     };
@@ -69,7 +71,9 @@ fn only(stored: &[String], reach: Reach) -> Reach {
     let Reach::Ready(mut access) = reach else { return reach };
     access.volumes.retain(|located| stored.contains(&located.container_path));
     match stored.iter().find(|path| !access.volumes.iter().any(|located| located.container_path == **path)) {
-        Some(missing) => Reach::Impossible(format!("the target has no volume at {missing:?}, which the Snapshot holds")),
+        Some(missing) => {
+            Reach::Impossible(format!("the target has no volume at {missing:?}, which the Snapshot holds"))
+        }
         None => Reach::Ready(access),
     }
 }

@@ -6,7 +6,9 @@ use holdfast_api::condition::kinds::{restore_session as kinds, shared};
 use holdfast_api::condition::{self, Condition, ConditionStatus};
 use holdfast_api::phase;
 use holdfast_api::reference::{ResourceFoundStatus, TypedObjectReference};
-use holdfast_api::restore_session::{ComponentRestoreStatus, RestorePhase, RestoreProgress, RestoreSession, RestoreSessionStatus};
+use holdfast_api::restore_session::{
+    ComponentRestoreStatus, RestorePhase, RestoreProgress, RestoreSession, RestoreSessionStatus,
+};
 use holdfast_api::{duration, size};
 use holdfast_proto::v1;
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +19,7 @@ use super::{CHOSEN, Observed, components, key_of};
 use crate::action::Action;
 use crate::backup_configuration::PAUSED_BY;
 use crate::dispatch::assign::storage_of;
-use crate::dispatch::task::{FREE_SLOT, Class, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind, Named};
 use crate::snapshot::result::percent;
 use crate::target::{Access, Reach, Shape};
@@ -74,7 +76,10 @@ fn problem(observed: &Observed) -> Option<String> {
     }
     let source = observed.restore.spec.data_source.as_ref();
     let namespace = observed.restore.metadata.namespace.as_deref();
-    if source.and_then(|source| source.namespace.as_deref()).is_some_and(|other| !other.is_empty() && Some(other) != namespace) {
+    if source
+        .and_then(|source| source.namespace.as_deref())
+        .is_some_and(|other| !other.is_empty() && Some(other) != namespace)
+    {
         return Some("spec.dataSource.namespace: snapshots of other namespaces are not supported yet".into());
     }
     let secret = source.and_then(|source| source.encryption_secret.as_ref());
@@ -82,7 +87,12 @@ fn problem(observed: &Observed) -> Option<String> {
         return Some("spec.dataSource.encryptionSecret: only a Secret of the same namespace may be used".into());
     }
     // A missing Addon may come; anything else about the job is the writer's to mend.
-    observed.job.as_ref().err().filter(|problem| !problem.ends_with("does not exist")).map(|problem| format!("spec.addon: {problem}"))
+    observed
+        .job
+        .as_ref()
+        .err()
+        .filter(|problem| !problem.ends_with("does not exist"))
+        .map(|problem| format!("spec.addon: {problem}"))
 }
 
 fn refuse(observed: &Observed, mut status: RestoreSessionStatus, problem: &str, now: Timestamp) -> Vec<Action> {
@@ -103,7 +113,13 @@ fn write(observed: &Observed, status: &RestoreSessionStatus) -> Vec<Action> {
 fn missing(observed: &Observed, status: &mut RestoreSessionStatus, now: Timestamp) -> Option<String> {
     status.target_found = Some(observed.target.exists());
     if let Shape::Missing(what) = &observed.target.shape {
-        let condition = Condition::new(kinds::RESTORE_TARGET_FOUND, ConditionStatus::False, kinds::UNABLE_TO_CHECK_TARGET_AVAILABILITY, what, now);
+        let condition = Condition::new(
+            kinds::RESTORE_TARGET_FOUND,
+            ConditionStatus::False,
+            kinds::UNABLE_TO_CHECK_TARGET_AVAILABILITY,
+            what,
+            now,
+        );
         condition::set(&mut status.conditions, condition);
         return Some(what.clone());
     }
@@ -130,7 +146,8 @@ fn missing(observed: &Observed, status: &mut RestoreSessionStatus, now: Timestam
     if let Err(why) = &observed.job {
         return Some(why.clone());
     }
-    let repository = observed.snapshot.as_ref().and_then(|snapshot| snapshot.spec.repository.clone()).unwrap_or_default();
+    let repository =
+        observed.snapshot.as_ref().and_then(|snapshot| snapshot.spec.repository.clone()).unwrap_or_default();
     status.dependencies.push(dependency("Repository", &repository, observed.repository.is_some()));
     observed.repository.is_none().then(|| format!("Repository {repository} does not exist"))
 }
@@ -149,7 +166,8 @@ fn decide(observed: &Observed) -> Option<Action> {
 
 /// Lists the configurations that are paused for this restore; `Run::finish` pauses them when that has been written.
 fn pause(observed: &Observed, status: &mut RestoreSessionStatus) {
-    for configuration in observed.configurations.iter().filter(|configuration| configuration.spec.paused != Some(true)) {
+    for configuration in observed.configurations.iter().filter(|configuration| configuration.spec.paused != Some(true))
+    {
         let reference = TypedObjectReference {
             api_group: Some("core.kubestash.com".into()),
             kind: Some(holdfast_api::BackupConfiguration::KIND.into()),
@@ -173,11 +191,18 @@ struct Run<'a> {
 impl Run<'_> {
     fn components(&mut self, status: &mut RestoreSessionStatus) {
         for name in self.observed.reaches.keys() {
-            let pending = || ComponentRestoreStatus { phase: Some(RestorePhase::Pending), ..ComponentRestoreStatus::default() };
+            let pending =
+                || ComponentRestoreStatus { phase: Some(RestorePhase::Pending), ..ComponentRestoreStatus::default() };
             status.components.entry(name.clone()).or_insert_with(pending);
         }
         status.total_components = i32::try_from(status.components.len()).ok();
-        let ensured = Condition::new(kinds::RESTORE_EXECUTOR_ENSURED, true, kinds::SUCCESSFULLY_ENSURED_RESTORE_EXECUTOR, "", self.now);
+        let ensured = Condition::new(
+            kinds::RESTORE_EXECUTOR_ENSURED,
+            true,
+            kinds::SUCCESSFULLY_ENSURED_RESTORE_EXECUTOR,
+            "",
+            self.now,
+        );
         condition::set(&mut status.conditions, ensured);
         let deadline = status.restore_deadline.as_ref().map(|time| time.0);
         for (name, component) in &mut status.components {
@@ -204,7 +229,9 @@ impl Run<'_> {
                     Ok(remark) => {
                         component.phase = Some(RestorePhase::Succeeded);
                         component.error = None;
-                        let remark = remark.map(|remark| Action::warning("RestoredWithRemarks", format!("component {name}: {remark}")));
+                        let remark = remark.map(|remark| {
+                            Action::warning("RestoredWithRemarks", format!("component {name}: {remark}"))
+                        });
                         self.events.extend(remark);
                         return;
                     }
@@ -222,7 +249,9 @@ impl Run<'_> {
                 component.phase = Some(RestorePhase::Running);
                 component.progress = progress.as_ref().map(|progress| shown(progress)).or(component.progress.take());
             }
-            Some(TaskView::Waiting(why)) if why != FREE_SLOT => self.events.push(Action::normal("Waiting", format!("component {name}: {why}"))),
+            Some(TaskView::Waiting(why)) if why != FREE_SLOT => {
+                self.events.push(Action::normal("Waiting", format!("component {name}: {why}")))
+            }
             Some(TaskView::Waiting(_)) | None => {}
         }
         if let Some(deadline) = deadline {
@@ -273,11 +302,15 @@ impl Run<'_> {
         let task = v1::RestoreTask {
             repository: None,
             snapshot_id: components::engine_snapshot(stored).unwrap_or_default().to_owned(),
-            targets: access.volumes.iter().map(|located| v1::RestoreTarget {
-                snapshot_path: located.container_path.clone(),
-                volume: Some(located.volume.clone()),
-                path_in_volume: located.path_in_volume.clone(),
-            }).collect(),
+            targets: access
+                .volumes
+                .iter()
+                .map(|located| v1::RestoreTarget {
+                    snapshot_path: located.container_path.clone(),
+                    volume: Some(located.volume.clone()),
+                    path_in_volume: located.path_in_volume.clone(),
+                })
+                .collect(),
             include: job.include,
             exclude: job.exclude,
             grant_ttl_ms: crate::dispatch::table::Limits::default().grant_ttl_ms,
@@ -312,7 +345,13 @@ impl Run<'_> {
     }
 
     fn end(&mut self, status: &mut RestoreSessionStatus) {
-        let pushed = Condition::new(shared::METRICS_PUSHED, true, shared::SUCCESSFULLY_PUSHED_METRICS, "the last step is done", self.now);
+        let pushed = Condition::new(
+            shared::METRICS_PUSHED,
+            true,
+            shared::SUCCESSFULLY_PUSHED_METRICS,
+            "the last step is done",
+            self.now,
+        );
         condition::set(&mut status.conditions, pushed);
         status.phase = Some(phase::restore_session(status));
         let created = self.observed.restore.metadata.creation_timestamp.as_ref().map_or(self.now, |time| time.0);
@@ -346,8 +385,10 @@ impl Run<'_> {
 
     fn pauses(&self) -> Vec<Action> {
         let metadata = &self.observed.restore.metadata;
-        let mark = format!("{}/{}", metadata.name.as_deref().unwrap_or_default(), metadata.uid.as_deref().unwrap_or_default());
-        let to_pause = self.observed.configurations.iter().filter(|configuration| configuration.spec.paused != Some(true));
+        let mark =
+            format!("{}/{}", metadata.name.as_deref().unwrap_or_default(), metadata.uid.as_deref().unwrap_or_default());
+        let to_pause =
+            self.observed.configurations.iter().filter(|configuration| configuration.spec.paused != Some(true));
         to_pause
             .map(|configuration| Action::Patch {
                 key: Key::new(
@@ -365,12 +406,15 @@ impl Run<'_> {
 /// How an attempt ended: well, perhaps with a remark; or not, and whether another may help.
 fn ended(outcome: &Outcome) -> Result<Option<String>, (String, bool)> {
     match outcome {
-        Outcome::Restore(result) if result.failed_count > 0 => {
-            Err((format!("{} entries could not be restored: {}", result.failed_count, result.failed_first.join("; ")), false))
-        }
-        Outcome::Restore(result) if result.warnings_count > 0 => {
-            Ok(Some(format!("{} attributes cannot be held by this volume: {}", result.warnings_count, result.warnings_first.join("; "))))
-        }
+        Outcome::Restore(result) if result.failed_count > 0 => Err((
+            format!("{} entries could not be restored: {}", result.failed_count, result.failed_first.join("; ")),
+            false,
+        )),
+        Outcome::Restore(result) if result.warnings_count > 0 => Ok(Some(format!(
+            "{} attributes cannot be held by this volume: {}",
+            result.warnings_count,
+            result.warnings_first.join("; ")
+        ))),
         Outcome::Restore(_) => Ok(None),
         other => Err(other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false))),
     }

@@ -32,9 +32,7 @@ fn restore(extra: Value, status: Value) -> RestoreSession {
 }
 
 fn snapshot() -> Snapshot {
-    let component = |path: &str| {
-        json!({"driver": "Holdfast", "phase": "Succeeded", "resticStats": [{"summary": {"id": "engine-id", "hostPath": path}}]})
-    };
+    let component = |path: &str| json!({"driver": "Holdfast", "phase": "Succeeded", "resticStats": [{"summary": {"id": "engine-id", "hostPath": path}}]});
     serde_json::from_value(json!({
         "metadata": {"name": "repo-s", "namespace": "demo"},
         "spec": {"repository": "repo", "appRef": {"name": "data", "namespace": "demo"}},
@@ -56,11 +54,14 @@ fn target() -> Target {
     Target {
         shape: Shape::Claim { name: "data".into(), pods: vec![Arc::new(pod)] },
         claims: BTreeMap::from([("data".into(), Arc::new(claim))]),
+        host_path_claims: Default::default(),
     }
 }
 
 fn observed(restore: RestoreSession) -> Observed {
-    let repository = serde_json::from_value(json!({"metadata": {"name": "repo", "namespace": "demo"}, "spec": {"storageRef": {"name": "store"}}}));
+    let repository = serde_json::from_value(
+        json!({"metadata": {"name": "repo", "namespace": "demo"}, "spec": {"storageRef": {"name": "store"}}}),
+    );
     let mut observed = Observed {
         restore: Arc::new(restore),
         problem: None,
@@ -110,7 +111,10 @@ fn finished(outcome: Outcome) -> TaskView {
 fn each_stored_path_goes_back_to_its_place() {
     let actions = plan(&observed(restore(json!({}), Value::Null)), now());
     let task = requests(&actions).remove(0);
-    assert_eq!((task.snapshot_id.as_str(), task.include.as_slice(), task.same_namespace), ("engine-id", ["*.txt".to_owned()].as_slice(), true));
+    assert_eq!(
+        (task.snapshot_id.as_str(), task.include.as_slice(), task.same_namespace),
+        ("engine-id", ["*.txt".to_owned()].as_slice(), true)
+    );
     let place = &task.targets[0];
     assert_eq!((place.snapshot_path.as_str(), place.path_in_volume.as_str()), ("/kubestash-data", ""));
     assert_eq!(place.volume.as_ref().unwrap().pvc_uid, "claim-uid");
@@ -122,13 +126,17 @@ fn the_snapshot_is_decided_once_before_anything_begins() {
     let mut undecided = restore(json!({}), Value::Null);
     undecided.metadata.annotations = None;
     let actions = plan(&observed(undecided), now());
-    assert!(matches!(&actions[..], [Action::Patch { patch, .. }] if patch["metadata"]["annotations"][CHOSEN] == "repo-s"), "{actions:?}");
+    assert!(
+        matches!(&actions[..], [Action::Patch { patch, .. }] if patch["metadata"]["annotations"][CHOSEN] == "repo-s"),
+        "{actions:?}"
+    );
 }
 
 #[test]
 fn what_is_not_there_yet_is_waited_for() {
     let mut no_snapshot = observed(restore(json!({}), Value::Null));
-    (no_snapshot.chosen, no_snapshot.snapshot) = (Err("Repository demo/repo has no Snapshot that succeeded".into()), None);
+    (no_snapshot.chosen, no_snapshot.snapshot) =
+        (Err("Repository demo/repo has no Snapshot that succeeded".into()), None);
     let mut no_target = observed(restore(json!({}), Value::Null));
     no_target.target.shape = Shape::Missing("PersistentVolumeClaim demo/data does not exist".into());
     let mut no_addon = observed(restore(json!({}), Value::Null));
@@ -136,7 +144,10 @@ fn what_is_not_there_yet_is_waited_for() {
     for (observed, why) in [(no_snapshot, "no Snapshot"), (no_target, "does not exist"), (no_addon, "Addon")] {
         let actions = plan(&observed, now());
         assert_eq!(status(&actions)["phase"], "Pending");
-        assert!(actions.iter().any(|action| matches!(action, Action::Event(note) if note.message.contains(why))), "{actions:?}");
+        assert!(
+            actions.iter().any(|action| matches!(action, Action::Event(note) if note.message.contains(why))),
+            "{actions:?}"
+        );
         assert!(requests(&actions).is_empty() && actions.iter().any(|action| matches!(action, Action::Later(_))));
     }
 }
@@ -158,20 +169,25 @@ fn what_cannot_be_is_invalid() {
 #[test]
 fn backups_of_the_target_are_named_and_then_paused() {
     let mut observed = observed(restore(json!({}), Value::Null));
-    let configuration: BackupConfiguration =
-        serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "demo", "resourceVersion": "1"}, "spec": {}})).unwrap();
+    let configuration: BackupConfiguration = serde_json::from_value(
+        json!({"metadata": {"name": "web", "namespace": "demo", "resourceVersion": "1"}, "spec": {}}),
+    )
+    .unwrap();
     observed.configurations = vec![Arc::new(configuration)];
     let actions = plan(&observed, now());
     assert_eq!(status(&actions)["pausedBackups"][0]["name"], "web");
     let written = actions.iter().position(|action| matches!(action, Action::Status(_))).unwrap();
-    let paused = actions.iter().position(|action| matches!(action, Action::Patch { patch, .. } if patch["spec"]["paused"] == true));
+    let paused = actions
+        .iter()
+        .position(|action| matches!(action, Action::Patch { patch, .. } if patch["spec"]["paused"] == true));
     assert!(paused.unwrap() > written);
 }
 
 #[test]
 fn an_incomplete_restore_is_a_failed_one() {
     let mut observed = observed(restore(json!({}), json!({"phase": "Running"})));
-    let result = v1::RestoreResult { failed_count: 2, failed_first: vec!["a: no space".into()], ..v1::RestoreResult::default() };
+    let result =
+        v1::RestoreResult { failed_count: 2, failed_first: vec!["a: no space".into()], ..v1::RestoreResult::default() };
     observed.tasks.insert("dump".into(), finished(Outcome::Restore(result)));
     let status = status(&plan(&observed, now()));
     assert_eq!(status["phase"], "Failed");

@@ -48,8 +48,26 @@ fn a_skipped_hour_does_not_run_and_a_repeated_one_runs_twice() {
 
 #[test]
 fn what_a_cronjob_refuses_is_refused() {
-    for text in ["", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * L * *", "* * * * 5#2", "* * 15W * *",
-        "*/0 * * * *", "5-1 * * * *", "@reboot", "@every", "@every soon", "a * * * *", "* * * foo *", "+5 * * * *", "* * * * 7"] {
+    for text in [
+        "",
+        "* * * *",
+        "* * * * * *",
+        "60 * * * *",
+        "* 24 * * *",
+        "* * 0 * *",
+        "* * L * *",
+        "* * * * 5#2",
+        "* * 15W * *",
+        "*/0 * * * *",
+        "5-1 * * * *",
+        "@reboot",
+        "@every",
+        "@every soon",
+        "a * * * *",
+        "* * * foo *",
+        "+5 * * * *",
+        "* * * * 7",
+    ] {
         assert!(Schedule::parse(text, &TimeZone::UTC).is_err(), "{text:?} was accepted");
     }
     assert_eq!(
@@ -65,7 +83,10 @@ fn missed_slots_collapse_into_the_last() {
     assert_eq!(last, Some(at("2026-11-22T22:00:00Z")));
     assert_eq!(hourly.last_within(at("2026-11-22T22:00:00Z"), at("2026-11-22T22:59:59Z")), None);
     let yearly = utc("@yearly");
-    assert_eq!(yearly.last_within(at("2023-06-01T00:00:00Z"), at("2026-11-22T00:00:00Z")), Some(at("2026-01-01T00:00:00Z")));
+    assert_eq!(
+        yearly.last_within(at("2023-06-01T00:00:00Z"), at("2026-11-22T00:00:00Z")),
+        Some(at("2026-01-01T00:00:00Z"))
+    );
 }
 
 fn reference(text: &str) -> Cron {

@@ -17,7 +17,7 @@ use super::{Observed, VIEWS, result};
 use crate::action::Action;
 use crate::backup_session::claims;
 use crate::dispatch::assign::storage_of;
-use crate::dispatch::task::{FREE_SLOT, Class, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind, Named};
 use crate::repository::{statistics, views};
 use crate::target::{Access, Reach};
@@ -48,9 +48,10 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return actions;
     }
     // Deleted, or ended without this snapshot: cancelled. Nothing of it stays.
-    let cancelled = observed.session.as_ref().is_none_or(|session| {
-        session.metadata.deletion_timestamp.is_some() || claims::has_ended(session)
-    });
+    let cancelled = observed
+        .session
+        .as_ref()
+        .is_none_or(|session| session.metadata.deletion_timestamp.is_some() || claims::has_ended(session));
     if cancelled {
         return vec![Action::Tasks(Vec::new()), delete(snapshot)];
     }
@@ -80,7 +81,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
 fn delete(snapshot: &Snapshot) -> Action {
     let metadata = &snapshot.metadata;
     Action::Delete {
-        key: Key::new(Kind::Snapshot, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default()),
+        key: Key::new(
+            Kind::Snapshot,
+            metadata.namespace.clone().unwrap_or_default(),
+            metadata.name.clone().unwrap_or_default(),
+        ),
         uid: metadata.uid.clone().unwrap_or_default(),
     }
 }
@@ -94,13 +99,22 @@ fn list_as_recent(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     let recent = observed.repository.as_ref().and_then(|repository| repository.status.as_ref());
     let listed = recent.is_some_and(|recent| {
-        recent.recent_snapshots.iter().any(|info| info.name == observed.snapshot.metadata.name && info.phase == status.phase)
+        recent
+            .recent_snapshots
+            .iter()
+            .any(|info| info.name == observed.snapshot.metadata.name && info.phase == status.phase)
     });
     if !listed {
         return Vec::new();
     }
     let mut conditions = status.conditions.clone();
-    let updated = Condition::new(kinds::RECENT_SNAPSHOT_LIST_UPDATED, true, kinds::SUCCESSFULLY_UPDATED_RECENT_SNAPSHOT_LIST, "", now);
+    let updated = Condition::new(
+        kinds::RECENT_SNAPSHOT_LIST_UPDATED,
+        true,
+        kinds::SUCCESSFULLY_UPDATED_RECENT_SNAPSHOT_LIST,
+        "",
+        now,
+    );
     condition::set(&mut conditions, updated);
     // Only the conditions: the cache keeps less of an ended snapshot than the API server has.
     let old = SnapshotStatus { conditions: status.conditions.clone(), ..SnapshotStatus::default() };
@@ -169,7 +183,8 @@ impl Run<'_> {
                     return;
                 }
                 other => {
-                    let (message, may_help) = other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false));
+                    let (message, may_help) =
+                        other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false));
                     if !may_help || *retries >= RETRIES_MAX {
                         result::fail(component, message);
                         self.wanted.push(Wanted::Keep(name.to_owned()));
@@ -183,7 +198,9 @@ impl Run<'_> {
                 component.phase = Some(ComponentPhase::Running);
                 result::show_progress(component, progress.as_ref());
             }
-            Some(TaskView::Waiting(why)) if why != FREE_SLOT => self.events.push(Action::normal("Waiting", format!("component {name}: {why}"))),
+            Some(TaskView::Waiting(why)) if why != FREE_SLOT => {
+                self.events.push(Action::normal("Waiting", format!("component {name}: {why}")))
+            }
             Some(TaskView::Waiting(_)) | None => {}
         }
         if let Some(reason) = self.timed_out() {
@@ -216,12 +233,20 @@ impl Run<'_> {
             },
             // Its agent has been told to let go: what comes of that decides.
             Some(Reach::Waiting(_)) if running => self.wanted.push(Wanted::Keep(name.to_owned())),
-            Some(Reach::Waiting(why)) if self.observed.waited < VOLUME_PATIENCE => self.wait_for(format!("component {name}: {why}")),
+            Some(Reach::Waiting(why)) if self.observed.waited < VOLUME_PATIENCE => {
+                self.wait_for(format!("component {name}: {why}"))
+            }
             Some(Reach::Waiting(why) | Reach::Impossible(why)) => result::fail(component, why.clone()),
             None if running => self.wanted.push(Wanted::Keep(name.to_owned())),
-            None => result::fail(component, self.observed.job.as_ref().err().cloned().unwrap_or_else(|| {
-                "the target no longer has this component".into()
-            })),
+            None => result::fail(
+                component,
+                self.observed
+                    .job
+                    .as_ref()
+                    .err()
+                    .cloned()
+                    .unwrap_or_else(|| "the target no longer has this component".into()),
+            ),
         }
     }
 
@@ -240,14 +265,20 @@ impl Run<'_> {
         if patient {
             return Ok(None);
         }
-        let condition = status.and_then(|status| condition::get(&status.conditions, repository_kinds::REPOSITORY_INITIALIZED));
-        let why = condition.and_then(|condition| condition.message.clone()).unwrap_or_else(|| "it is not initialised yet".into());
+        let condition =
+            status.and_then(|status| condition::get(&status.conditions, repository_kinds::REPOSITORY_INITIALIZED));
+        let why = condition
+            .and_then(|condition| condition.message.clone())
+            .unwrap_or_else(|| "it is not initialised yet".into());
         Err(format!("Repository {name} is not ready: {why}"))
     }
 
     fn repository_name(&self) -> Named {
         let snapshot = &self.observed.snapshot;
-        Named::new(snapshot.metadata.namespace.clone().unwrap_or_default(), snapshot.spec.repository.clone().unwrap_or_default())
+        Named::new(
+            snapshot.metadata.namespace.clone().unwrap_or_default(),
+            snapshot.spec.repository.clone().unwrap_or_default(),
+        )
     }
 
     fn request(&self, name: &str, access: &Access, storage: Named, again_after: Option<u32>) -> TaskRequest {
@@ -255,15 +286,23 @@ impl Run<'_> {
         let exclude = self.observed.job.as_ref().map(|job| job.exclude.clone()).unwrap_or_default();
         let task = v1::BackupTask {
             repository: None,
-            sources: access.volumes.iter().map(|located| v1::VolumeSource {
-                volume: Some(located.volume.clone()),
-                path_in_volume: located.path_in_volume.clone(),
-                container_path: located.container_path.clone(),
-            }).collect(),
+            sources: access
+                .volumes
+                .iter()
+                .map(|located| v1::VolumeSource {
+                    volume: Some(located.volume.clone()),
+                    path_in_volume: located.path_in_volume.clone(),
+                    container_path: located.container_path.clone(),
+                })
+                .collect(),
             host: host(snapshot),
             session: snapshot.spec.session.clone().unwrap_or_default(),
             excludes: exclude,
-            labels: [("snapshot".to_owned(), snapshot.metadata.name.clone().unwrap_or_default()), ("component".to_owned(), name.to_owned())].into(),
+            labels: [
+                ("snapshot".to_owned(), snapshot.metadata.name.clone().unwrap_or_default()),
+                ("component".to_owned(), name.to_owned()),
+            ]
+            .into(),
             run_as_user: -1,
             run_as_group: -1,
         };
@@ -285,13 +324,18 @@ impl Run<'_> {
         status.snapshot_time = status.snapshot_time.clone().or(Some(Time(self.now)));
         status.last_update_time = Some(Time(self.now));
         // The components are in one repository and share what is stored: its size is that of the last of them.
-        status.size = status.components.values().filter_map(|component| component.size.clone()).max_by_key(|size| holdfast_api::size::parse(size));
+        status.size = status
+            .components
+            .values()
+            .filter_map(|component| component.size.clone())
+            .max_by_key(|size| holdfast_api::size::parse(size));
         let mut again_after = None;
         let uploaded = match self.observed.tasks.get(VIEWS) {
             Some(TaskView::Finished { attempt, retries, outcome, .. }) => match outcome.as_ref() {
                 Outcome::Views(_) => Some(Ok(())),
                 other => {
-                    let (message, _) = other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false));
+                    let (message, _) =
+                        other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false));
                     again_after = Some(*attempt);
                     (*retries >= VIEW_RETRIES_MAX).then_some(Err(message))
                 }
@@ -302,7 +346,12 @@ impl Run<'_> {
             self.conclude(status, uploaded);
             return true;
         }
-        let Some(storage) = self.observed.repository.as_ref().and_then(|repository| storage_of(repository, &self.repository_name()).ok()) else {
+        let Some(storage) = self
+            .observed
+            .repository
+            .as_ref()
+            .and_then(|repository| storage_of(repository, &self.repository_name()).ok())
+        else {
             let name = self.repository_name();
             self.conclude(status, Err(format!("Repository {name} does not exist")));
             return true;
@@ -327,10 +376,22 @@ impl Run<'_> {
 
     fn conclude(&mut self, status: &mut SnapshotStatus, uploaded: Result<(), String>) {
         let condition = match uploaded {
-            Ok(()) => Condition::new(kinds::SNAPSHOT_METADATA_UPLOADED, true, kinds::SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA, "", self.now),
+            Ok(()) => Condition::new(
+                kinds::SNAPSHOT_METADATA_UPLOADED,
+                true,
+                kinds::SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA,
+                "",
+                self.now,
+            ),
             Err(message) => {
                 self.events.push(Action::warning("ViewsNotWritten", message.clone()));
-                Condition::new(kinds::SNAPSHOT_METADATA_UPLOADED, false, kinds::FAILED_TO_UPLOAD_SNAPSHOT_METADATA, message, self.now)
+                Condition::new(
+                    kinds::SNAPSHOT_METADATA_UPLOADED,
+                    false,
+                    kinds::FAILED_TO_UPLOAD_SNAPSHOT_METADATA,
+                    message,
+                    self.now,
+                )
             }
         };
         condition::set(&mut status.conditions, condition);
@@ -342,7 +403,13 @@ impl Run<'_> {
         let Some(repository) = &self.observed.repository else { return Vec::new() };
         let mut shown = self.observed.snapshot.as_ref().clone();
         let mut status = status;
-        let uploaded = Condition::new(kinds::SNAPSHOT_METADATA_UPLOADED, true, kinds::SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA, "", self.now);
+        let uploaded = Condition::new(
+            kinds::SNAPSHOT_METADATA_UPLOADED,
+            true,
+            kinds::SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA,
+            "",
+            self.now,
+        );
         condition::set(&mut status.conditions, uploaded);
         status.phase = Some(phase::snapshot(&status));
         shown.status = Some(status);

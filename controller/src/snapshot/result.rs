@@ -80,14 +80,25 @@ pub fn remarks(component: &str, result: &v1::BackupResult) -> Vec<(&'static str,
     let mut remarks = Vec::new();
     if result.unreadable_count > 0 {
         let first = result.unreadable_first.join("; ");
-        remarks.push(("UnreadableFiles", format!("component {component}: {} files could not be read: {first}", result.unreadable_count)));
+        remarks.push((
+            "UnreadableFiles",
+            format!("component {component}: {} files could not be read: {first}", result.unreadable_count),
+        ));
     }
     if result.changed_while_read_count > 0 {
         let count = result.changed_while_read_count;
-        remarks.push(("ChangedWhileRead", format!("component {component}: {count} files changed while they were read; the next backup reads them again")));
+        remarks.push((
+            "ChangedWhileRead",
+            format!(
+                "component {component}: {count} files changed while they were read; the next backup reads them again"
+            ),
+        ));
     }
     if !result.parent_ignored.is_empty() {
-        remarks.push(("ParentIgnored", format!("component {component}: everything was read again: {}", result.parent_ignored)));
+        remarks.push((
+            "ParentIgnored",
+            format!("component {component}: everything was read again: {}", result.parent_ignored),
+        ));
     }
     remarks
 }

@@ -30,7 +30,8 @@ fn snapshot(status: Value) -> Snapshot {
 }
 
 fn session(status: Value) -> BackupSession {
-    serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "demo"}, "spec": {}, "status": status})).unwrap()
+    serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "demo"}, "spec": {}, "status": status}))
+        .unwrap()
 }
 
 fn repository(phase: &str) -> Repository {
@@ -73,12 +74,26 @@ fn finished(outcome: Outcome, retries: u32) -> TaskView {
 }
 
 fn good(size: u64) -> Outcome {
-    let source = v1::SourceResult { container_path: "/data".into(), bytes: 5000, bytes_added: 10, ..v1::SourceResult::default() };
-    Outcome::Backup(v1::BackupResult { snapshot_id: "id".into(), sources: vec![source], repository_bytes: size, ..v1::BackupResult::default() })
+    let source = v1::SourceResult {
+        container_path: "/data".into(),
+        bytes: 5000,
+        bytes_added: 10,
+        ..v1::SourceResult::default()
+    };
+    Outcome::Backup(v1::BackupResult {
+        snapshot_id: "id".into(),
+        sources: vec![source],
+        repository_bytes: size,
+        ..v1::BackupResult::default()
+    })
 }
 
 fn bad(may_help: bool) -> Outcome {
-    Outcome::Failed(v1::TaskFailure { message: "backend is full".into(), retry_may_help: may_help, ..v1::TaskFailure::default() })
+    Outcome::Failed(v1::TaskFailure {
+        message: "backend is full".into(),
+        retry_may_help: may_help,
+        ..v1::TaskFailure::default()
+    })
 }
 
 fn wanted(actions: &[Action]) -> Vec<String> {
@@ -107,11 +122,17 @@ fn it_names_its_components_and_asks_for_them_at_once() {
     assert_eq!(wanted(&actions), ["dump-pod-0", "dump-pod-1"]);
     let status = status(&actions).unwrap();
     assert_eq!(status["totalComponents"], 2);
-    assert_eq!(status["components"]["dump-pod-1"], json!({"driver": "Holdfast", "path": "repository/v1/daily/dump-pod-1", "phase": "Pending"}));
+    assert_eq!(
+        status["components"]["dump-pod-1"],
+        json!({"driver": "Holdfast", "path": "repository/v1/daily/dump-pod-1", "phase": "Pending"})
+    );
     let Some(Action::Tasks(tasks)) = actions.iter().find(|action| matches!(action, Action::Tasks(_))) else { panic!() };
     let Wanted::Task(request) = &tasks[0] else { panic!() };
     let Work::Backup { task, .. } = &request.work else { panic!() };
-    assert_eq!((task.host.as_str(), task.excludes.as_slice()), ("demo/Deployment/web", ["*.tmp".to_owned()].as_slice()));
+    assert_eq!(
+        (task.host.as_str(), task.excludes.as_slice()),
+        ("demo/Deployment/web", ["*.tmp".to_owned()].as_slice())
+    );
 }
 
 #[test]
@@ -147,7 +168,10 @@ fn failures_that_may_mend_are_tried_again_and_others_are_not() {
     let mut observed = observed(running());
     let missing = Outcome::NotStarted(NotStarted::Secret("Secret demo/x does not exist".into()));
     observed.tasks.insert("dump-pod-0".into(), finished(missing, 0));
-    assert_eq!(status(&plan(&observed, now())).unwrap()["components"]["dump-pod-0"]["error"], "Secret demo/x does not exist");
+    assert_eq!(
+        status(&plan(&observed, now())).unwrap()["components"]["dump-pod-0"]["error"],
+        "Secret demo/x does not exist"
+    );
 }
 
 #[test]
@@ -185,12 +209,16 @@ fn what_is_waited_for_has_an_end() {
     assert_eq!(wanted(&plan(&observed, now())), ["dump-pod-0", "keep dump-pod-1"]);
     observed.tasks.clear();
     observed.waited = Duration::from_secs(301);
-    assert_eq!(status(&plan(&observed, now())).unwrap()["components"]["dump-pod-1"]["error"], "pod web-1 is not running");
+    assert_eq!(
+        status(&plan(&observed, now())).unwrap()["components"]["dump-pod-1"]["error"],
+        "pod web-1 is not running"
+    );
 
     let mut observed = self::observed(running());
     observed.repository = Some(Arc::new(repository("NotReady")));
     observed.tasks.insert(VIEWS.into(), finished(Outcome::Views(v1::ViewsResult::default()), 0));
-    let error = status(&plan(&observed, now())).unwrap()["components"]["dump-pod-0"]["error"].as_str().unwrap().to_owned();
+    let error =
+        status(&plan(&observed, now())).unwrap()["components"]["dump-pod-0"]["error"].as_str().unwrap().to_owned();
     assert!(error.contains("wrong password"), "{error}");
 
     let mut observed = self::observed(running());
@@ -205,7 +233,10 @@ fn a_path_that_is_no_volume_fails_its_component_with_the_reason() {
     observed.reaches = BTreeMap::from([("dump".into(), Reach::Impossible("path \"/etc\" is in a secret".into()))]);
     observed.tasks.insert(VIEWS.into(), finished(Outcome::Views(v1::ViewsResult::default()), 0));
     let status = status(&plan(&observed, now())).unwrap();
-    assert_eq!((&status["phase"], &status["components"]["dump"]["error"]), (&json!("Failed"), &json!("path \"/etc\" is in a secret")));
+    assert_eq!(
+        (&status["phase"], &status["components"]["dump"]["error"]),
+        (&json!("Failed"), &json!("path \"/etc\" is in a secret"))
+    );
 }
 
 fn any_view() -> impl Strategy<Value = Option<TaskView>> {

@@ -13,7 +13,9 @@ pub(super) fn expand(expression: &str, pod: &Pod, container: &Container) -> Resu
         }
     })
     .and_then(|(expanded, unknown)| match unknown {
-        Some(name) => Err(format!("subPathExpr {expression:?} needs the variable {name:?}, which the container's env does not have")),
+        Some(name) => Err(format!(
+            "subPathExpr {expression:?} needs the variable {name:?}, which the container's env does not have"
+        )),
         None => Ok(expanded),
     })
 }
@@ -25,20 +27,24 @@ fn value(position: usize, variables: &[EnvVar], pod: &Pod, depth: usize) -> Resu
     let Some(variable) = variables.get(position) else { return Ok(String::new()) };
     if let Some(source) = &variable.value_from {
         let path = source.field_ref.as_ref().map(|field| field.field_path.as_str()).ok_or_else(|| {
-            format!("the variable {:?} of a subPathExpr comes from a ConfigMap, Secret or resource, which is not read", variable.name)
+            format!(
+                "the variable {:?} of a subPathExpr comes from a ConfigMap, Secret or resource, which is not read",
+                variable.name
+            )
         })?;
-        return field(path, pod).ok_or_else(|| format!("the variable {:?} of a subPathExpr comes from {path}, which is not known", variable.name));
+        return field(path, pod).ok_or_else(|| {
+            format!("the variable {:?} of a subPathExpr comes from {path}, which is not known", variable.name)
+        });
     }
     let text = variable.value.as_deref().unwrap_or_default();
     if depth >= DEPTH_MAX {
         return Err(format!("the variable {:?} refers to itself", variable.name));
     }
-    let (expanded, _) = substitute(text, &|name| {
-        match variables.iter().take(position).rposition(|earlier| earlier.name == name) {
+    let (expanded, _) =
+        substitute(text, &|name| match variables.iter().take(position).rposition(|earlier| earlier.name == name) {
             Some(earlier) => value(earlier, variables, pod, depth + 1).map(Some),
             None => Ok(None),
-        }
-    })?;
+        })?;
     Ok(expanded)
 }
 

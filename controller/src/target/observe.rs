@@ -1,12 +1,12 @@
 //! Looks at a target: workloads by a read, pods and claims in the caches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use holdfast_api::TypedObjectReference;
 use holdfast_api::usage_policy::selector_matches;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::Api;
 
@@ -21,7 +21,9 @@ pub async fn target(
     reference: Option<&TypedObjectReference>,
 ) -> Result<Target, kube::Error> {
     let Some(reference) = reference else {
-        return Ok(without_claims(Shape::Unsupported("a backup without a target is not supported yet: set spec.target".into())));
+        return Ok(without_claims(Shape::Unsupported(
+            "a backup without a target is not supported yet: set spec.target".into(),
+        )));
     };
     if reference.namespace_or(namespace) != namespace {
         // Whoever may write this object may not therefore read volumes elsewhere.
@@ -40,18 +42,20 @@ pub async fn target(
         )),
     };
     let claims = claims_of(caches, namespace, &shape);
-    Ok(Target { shape, claims })
+    let host_path_claims = host_path_claims(client, caches, &claims).await?;
+    Ok(Target { shape, claims, host_path_claims })
 }
 
 fn without_claims(shape: Shape) -> Target {
-    Target { shape, claims: BTreeMap::new() }
+    Target { shape, claims: BTreeMap::new(), host_path_claims: BTreeSet::new() }
 }
 
 fn claim(caches: &Caches, namespace: &str, name: &str) -> Shape {
     if caches.claims.get(namespace, name).is_none() {
         return Shape::Missing(format!("PersistentVolumeClaim {namespace}/{name} does not exist"));
     }
-    let pods = caches.pods.select(|pod| in_namespace(pod, namespace) && claims_in(pod).iter().any(|claim| claim == name));
+    let pods =
+        caches.pods.select(|pod| in_namespace(pod, namespace) && claims_in(pod).iter().any(|claim| claim == name));
     Shape::Claim { name: name.to_owned(), pods }
 }
 
@@ -70,7 +74,12 @@ async fn deployment(client: &kube::Client, caches: &Caches, namespace: &str, nam
     Ok(Shape::Deployment { pods })
 }
 
-async fn stateful_set(client: &kube::Client, caches: &Caches, namespace: &str, name: &str) -> Result<Shape, kube::Error> {
+async fn stateful_set(
+    client: &kube::Client,
+    caches: &Caches,
+    namespace: &str,
+    name: &str,
+) -> Result<Shape, kube::Error> {
     let sets: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
     let Some(set) = sets.get_opt(name).await? else {
         return Ok(Shape::Missing(format!("StatefulSet {namespace}/{name} does not exist")));
@@ -121,4 +130,36 @@ fn claims_of(caches: &Caches, namespace: &str, shape: &Shape) -> BTreeMap<String
     };
     let names = pods.iter().flat_map(|pod| claims_in(pod));
     names.filter_map(|name| caches.claims.get(namespace, &name).map(|claim| (name, claim))).collect()
+}
+
+/// A volume's source never changes, so each is read once in this process's life.
+async fn host_path_claims(
+    client: &kube::Client,
+    caches: &Caches,
+    claims: &BTreeMap<String, Arc<PersistentVolumeClaim>>,
+) -> Result<BTreeSet<String>, kube::Error> {
+    let mut found = BTreeSet::new();
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    for (name, claim) in claims {
+        let Some(volume) = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()) else { continue };
+        let key = (claim.metadata.uid.clone().unwrap_or_default(), volume);
+        let is_host_path = match caches.host_paths.get(&key) {
+            Some(known) => known,
+            None => match volumes.get_opt(&key.1).await {
+                // An older role may not allow it. The agent says for itself what it cannot find.
+                Err(kube::Error::Api(status)) if status.is_forbidden() => false,
+                Err(error) => return Err(error),
+                Ok(Some(volume)) => {
+                    let is_host_path = volume.spec.is_some_and(|spec| spec.host_path.is_some());
+                    caches.host_paths.remember(key, is_host_path);
+                    is_host_path
+                }
+                Ok(None) => false,
+            },
+        };
+        if is_host_path {
+            found.insert(name.clone());
+        }
+    }
+    Ok(found)
 }

@@ -23,7 +23,9 @@ pub enum PathProblem {
     #[error("path {0:?} must be absolute and without `..`: it is a path in the application's container")]
     NotAbsolute(String),
     /// Not below the claim's own mount path.
-    #[error("path {path:?} is not below {mount_path}, where a PersistentVolumeClaim that is the target itself is mounted")]
+    #[error(
+        "path {path:?} is not below {mount_path}, where a PersistentVolumeClaim that is the target itself is mounted"
+    )]
     OutsideClaim {
         /// The path.
         path: String,
@@ -41,7 +43,9 @@ pub enum PathProblem {
         mounts: String,
     },
     /// A volume, but no claim's.
-    #[error("path {path:?} is in volume {volume:?} of pod {pod}, a {kind} volume; only PersistentVolumeClaims are backed up")]
+    #[error(
+        "path {path:?} is in volume {volume:?} of pod {pod}, a {kind} volume; only PersistentVolumeClaims are backed up"
+    )]
     NotAClaim {
         /// The path.
         path: String,
@@ -100,9 +104,8 @@ fn in_container(pod: &Pod, container: &Container, path: &str) -> Result<Vec<Plac
         let rest = below(path, &mount.mount_path).unwrap_or_default();
         places.push(place(pod, container, mount, rest, path)?);
     }
-    let mut nested: Vec<&VolumeMount> = mounts()
-        .filter(|mount| below(&mount.mount_path, path).is_some_and(|rest| !rest.is_empty()))
-        .collect();
+    let mut nested: Vec<&VolumeMount> =
+        mounts().filter(|mount| below(&mount.mount_path, path).is_some_and(|rest| !rest.is_empty())).collect();
     nested.sort_by(|left, right| left.mount_path.cmp(&right.mount_path));
     for mount in nested {
         // What is mounted below and is no claim (a Secret, a ConfigMap) is not the application's data.
@@ -130,7 +133,10 @@ fn place(pod: &Pod, container: &Container, mount: &VolumeMount, rest: &str, path
             .map_err(|why| PathProblem::Expression { path: path.to_owned(), why })?,
         _ => String::new(),
     };
-    let joined = [sub_path.as_str(), rest].into_iter().flat_map(|part| part.split('/')).filter(|part| !part.is_empty() && *part != ".");
+    let joined = [sub_path.as_str(), rest]
+        .into_iter()
+        .flat_map(|part| part.split('/'))
+        .filter(|part| !part.is_empty() && *part != ".");
     let parts: Vec<&str> = joined.collect();
     if parts.contains(&"..") {
         return Err(PathProblem::NotAbsolute(path.to_owned()));

@@ -1,6 +1,6 @@
 //! The cases of the table "Paths" in `docs/compat.md`, by their numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -54,7 +54,10 @@ fn pod() -> Pod {
 
 fn places(path: &str) -> Vec<(String, String, String)> {
     let found = in_pod(&pod(), path).unwrap_or_else(|problem| panic!("{path}: {problem}"));
-    found.into_iter().map(|Place { claim, path_in_volume, container_path }| (claim, path_in_volume, container_path)).collect()
+    found
+        .into_iter()
+        .map(|Place { claim, path_in_volume, container_path }| (claim, path_in_volume, container_path))
+        .collect()
 }
 
 fn place(claim: &str, path_in_volume: &str, container_path: &str) -> (String, String, String) {
@@ -106,7 +109,12 @@ fn case_8_the_first_container_that_has_the_path_decides() {
 
 #[test]
 fn case_9_only_claims_are_backed_up() {
-    for (path, kind) in [("/password", "secret"), ("/host/passwd", "hostPath"), ("/scratch", "emptyDir"), ("/data/settings", "configMap")] {
+    for (path, kind) in [
+        ("/password", "secret"),
+        ("/host/passwd", "hostPath"),
+        ("/scratch", "emptyDir"),
+        ("/data/settings", "configMap"),
+    ] {
         let problem = in_pod(&pod(), path).unwrap_err();
         assert!(matches!(&problem, PathProblem::NotAClaim { kind: found, .. } if found == kind), "{path}: {problem}");
     }
@@ -120,7 +128,10 @@ fn case_10_a_path_above_mounts_means_the_claims_below_it() {
     mounts.retain(|mount| !["/broken", "/keyed"].contains(&mount.mount_path.as_str()));
     let found = in_pod(&whole, "/").unwrap().into_iter();
     let all: Vec<_> = found.map(|place| (place.claim, place.path_in_volume, place.container_path)).collect();
-    assert!(all.contains(&place("data-claim", "", "/data")) && all.contains(&place("web-0-own", "", "/own")), "{all:?}");
+    assert!(
+        all.contains(&place("data-claim", "", "/data")) && all.contains(&place("web-0-own", "", "/own")),
+        "{all:?}"
+    );
 }
 
 #[test]
@@ -151,7 +162,11 @@ fn claim(name: &str) -> (String, Arc<k8s_openapi::api::core::v1::PersistentVolum
 #[test]
 fn a_stateful_set_is_reached_ordinal_by_ordinal() {
     let shape = Shape::StatefulSet { name: "web".into(), first: 0, replicas: 2, pods: vec![Arc::new(pod())] };
-    let target = Target { shape, claims: BTreeMap::from([claim("data-claim"), claim("logs-claim")]) };
+    let target = Target {
+        shape,
+        claims: BTreeMap::from([claim("data-claim"), claim("logs-claim")]),
+        host_path_claims: BTreeSet::new(),
+    };
     let components = target.components(&["/data".into()]);
     let Some(Reach::Ready(access)) = components.get("dump-pod-0") else { panic!("{components:?}") };
     assert_eq!((access.node.as_str(), access.volumes.len()), ("node-a", 2));
@@ -162,8 +177,19 @@ fn a_stateful_set_is_reached_ordinal_by_ordinal() {
 #[test]
 fn a_pod_that_is_being_deleted_is_not_used() {
     let mut going = pod();
-    going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
+    going.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
     let shape = Shape::Claim { name: "data-claim".into(), pods: vec![Arc::new(going)] };
-    let target = Target { shape, claims: BTreeMap::from([claim("data-claim")]) };
+    let target = Target { shape, claims: BTreeMap::from([claim("data-claim")]), host_path_claims: BTreeSet::new() };
     assert!(matches!(target.reach(None, &["/kubestash-data".into()]), Reach::Waiting(_)));
+}
+
+#[test]
+fn a_claim_on_a_host_path_volume_is_named() {
+    let shape = Shape::Claim { name: "data-claim".into(), pods: vec![Arc::new(pod())] };
+    let mut target = Target { shape, claims: BTreeMap::from([claim("data-claim")]), host_path_claims: BTreeSet::new() };
+    assert!(matches!(target.reach(None, &["/kubestash-data".into()]), Reach::Ready(_)));
+    target.host_path_claims.insert("data-claim".into());
+    let Reach::Impossible(why) = target.reach(None, &["/kubestash-data".into()]) else { panic!() };
+    assert!(why.contains("hostPath"), "{why}");
 }

@@ -51,7 +51,8 @@ impl AuthorityStore {
                     self.publish(&authorities).await?;
                     return Ok(authorities);
                 }
-                Err(kube::Error::Api(status)) if (status.is_conflict() || status.is_already_exists()) && tries < 10 => {}
+                Err(kube::Error::Api(status)) if (status.is_conflict() || status.is_already_exists()) && tries < 10 => {
+                }
                 Err(error) => return Err(api_error(error)),
             }
         }
@@ -82,7 +83,8 @@ impl AuthorityStore {
 }
 
 fn parse(secret: &Secret) -> Result<Authorities, TlsError> {
-    let bytes = secret.data.as_ref().and_then(|data| data.get(SECRET_KEY)).ok_or(TlsError::Pem("Secret holdfast-ca"))?;
+    let bytes =
+        secret.data.as_ref().and_then(|data| data.get(SECRET_KEY)).ok_or(TlsError::Pem("Secret holdfast-ca"))?;
     serde_json::from_slice(&bytes.0).map_err(|_| TlsError::Pem("Secret holdfast-ca"))
 }
 

@@ -40,7 +40,10 @@ fn key(task: &v1::TaskRef) -> Key {
     (task.session_uid.clone(), task.component.clone(), task.attempt)
 }
 
-pub(crate) async fn dial(house: &House, token: &str) -> Result<(mpsc::Sender<v1::AgentMessage>, tonic::Streaming<v1::ControllerMessage>), tonic::Status> {
+pub(crate) async fn dial(
+    house: &House,
+    token: &str,
+) -> Result<(mpsc::Sender<v1::AgentMessage>, tonic::Streaming<v1::ControllerMessage>), tonic::Status> {
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(house.ca().await)).domain_name("localhost");
     let channel = Channel::from_shared(format!("https://{}", house.address)).unwrap().tls_config(tls).unwrap();
     let channel = channel.connect().await.map_err(|error| tonic::Status::unavailable(format!("{error:?}")))?;
@@ -57,7 +60,8 @@ impl Agent {
     /// An agent on a node, which keeps dialing.
     pub(crate) fn start(house: &House, node: &str) -> (Self, JoinHandle<()>) {
         let agent = Self { memory: Arc::default(), held: Arc::default(), outgoing: Arc::default() };
-        let token = house.standalone.mint_token("holdfast/holdfast-agent", &format!("agent-{node}"), node, "holdfast").unwrap();
+        let token =
+            house.standalone.mint_token("holdfast/holdfast-agent", &format!("agent-{node}"), node, "holdfast").unwrap();
         let (clone, address, client) = (agent.clone(), house.address, house.client.clone());
         let task = tokio::spawn(async move {
             loop {
@@ -68,7 +72,12 @@ impl Agent {
         (agent, task)
     }
 
-    async fn attend(&self, address: std::net::SocketAddr, client: &kube::Client, token: &str) -> Result<(), Box<dyn std::error::Error>> {
+    async fn attend(
+        &self,
+        address: std::net::SocketAddr,
+        client: &kube::Client,
+        token: &str,
+    ) -> Result<(), Box<dyn std::error::Error>> {
         let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(client.clone(), "holdfast");
         let ca = maps.get("holdfast-ca").await?.data.and_then(|mut data| data.remove("ca.crt")).unwrap_or_default();
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).domain_name("localhost");
@@ -168,7 +177,8 @@ impl Agent {
         let memory = self.memory.lock().unwrap();
         let finished = |assign: &v1::Assign| memory.finished.contains_key(&key(assign.task.as_ref().unwrap()));
         let running = |assign: &v1::Assign| memory.running.contains_key(&key(assign.task.as_ref().unwrap()));
-        let open: Vec<_> = memory.assigned.iter().filter(|assign| running(assign) && !finished(assign)).cloned().collect();
+        let open: Vec<_> =
+            memory.assigned.iter().filter(|assign| running(assign) && !finished(assign)).cloned().collect();
         drop(memory);
         for assign in open {
             self.finish(assign.task.as_ref().unwrap(), good(&assign));
@@ -178,9 +188,10 @@ impl Agent {
     /// Attempts of backups and restores that it was given.
     pub(crate) fn attempts(&self) -> Vec<u32> {
         let memory = self.memory.lock().unwrap();
-        let data = memory.assigned.iter().filter(|assign| {
-            matches!(assign.spec, Some(v1::assign::Spec::Backup(_) | v1::assign::Spec::Restore(_)))
-        });
+        let data = memory
+            .assigned
+            .iter()
+            .filter(|assign| matches!(assign.spec, Some(v1::assign::Spec::Backup(_) | v1::assign::Spec::Restore(_))));
         data.map(|assign| assign.task.as_ref().unwrap().attempt).collect()
     }
 }
@@ -195,12 +206,16 @@ fn good(assign: &v1::Assign) -> v1::task_finished::Outcome {
         Spec::WriteViews(views) => Outcome::Views(v1::ViewsResult { written: views.put.len() as u32, removed: 0 }),
         Spec::Backup(task) => Outcome::Backup(v1::BackupResult {
             snapshot_id: "engine-snapshot".into(),
-            sources: task.sources.iter().map(|source| v1::SourceResult {
-                container_path: source.container_path.clone(),
-                bytes: 4096,
-                bytes_added: 1024,
-                ..v1::SourceResult::default()
-            }).collect(),
+            sources: task
+                .sources
+                .iter()
+                .map(|source| v1::SourceResult {
+                    container_path: source.container_path.clone(),
+                    bytes: 4096,
+                    bytes_added: 1024,
+                    ..v1::SourceResult::default()
+                })
+                .collect(),
             repository_bytes: 3 << 20,
             ..v1::BackupResult::default()
         }),

@@ -165,7 +165,9 @@ impl House {
 
     async fn describe(&self) -> String {
         let mut text = String::new();
-        for kind in ["BackupStorage", "Repository", "BackupConfiguration", "BackupSession", "Snapshot", "RestoreSession"] {
+        for kind in
+            ["BackupStorage", "Repository", "BackupConfiguration", "BackupSession", "Snapshot", "RestoreSession"]
+        {
             for object in self.list(kind).await {
                 text += &format!("{kind} {}: {:#}\n", object["metadata"]["name"], object["status"]);
             }
@@ -184,9 +186,13 @@ impl House {
 
     pub(crate) async fn secrets(&self) {
         self.create(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3", "namespace": "demo"},
-            "stringData": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}})).await;
-        self.create(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password", "namespace": "demo"},
-            "stringData": {"RESTIC_PASSWORD": "hush\n"}})).await;
+            "stringData": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}}))
+            .await;
+        self.create(
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password", "namespace": "demo"},
+            "stringData": {"RESTIC_PASSWORD": "hush\n"}}),
+        )
+        .await;
     }
 }
 
@@ -205,17 +211,17 @@ pub(crate) fn pod(name: &str, node: &str) -> Value {
 /// A BackupConfiguration of the claim, whose only slot is far away: what runs is its first backup.
 pub(crate) fn configuration(name: &str) -> Value {
     json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupConfiguration", "metadata": {"name": name, "namespace": "demo"},
-        "spec": {
-            "target": {"apiGroup": "", "kind": "PersistentVolumeClaim", "name": "data"},
-            "backends": [{"name": "s3", "storageRef": {"name": "store"}, "retentionPolicy": {"name": "keep"}}],
-            "sessions": [{
-                "name": "daily",
-                "scheduler": {"schedule": "0 0 1 1 *", "jobTemplate": {"backoffLimit": 1}},
-                "addon": {"name": "pvc-addon", "tasks": [{"name": "logical-backup"}]},
-                "repositories": [{"name": format!("{name}-repo"), "backend": "s3", "directory": format!("/{name}"),
-                    "encryptionSecret": {"name": "password"}}],
-            }],
-        }})
+    "spec": {
+        "target": {"apiGroup": "", "kind": "PersistentVolumeClaim", "name": "data"},
+        "backends": [{"name": "s3", "storageRef": {"name": "store"}, "retentionPolicy": {"name": "keep"}}],
+        "sessions": [{
+            "name": "daily",
+            "scheduler": {"schedule": "0 0 1 1 *", "jobTemplate": {"backoffLimit": 1}},
+            "addon": {"name": "pvc-addon", "tasks": [{"name": "logical-backup"}]},
+            "repositories": [{"name": format!("{name}-repo"), "backend": "s3", "directory": format!("/{name}"),
+                "encryptionSecret": {"name": "password"}}],
+        }],
+    }})
 }
 
 pub(crate) fn restore(name: &str) -> Value {

@@ -1,4 +1,5 @@
 //! The controller as a whole: a real one on an in-process API server, agents over real gRPC with TLS.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says with them what it expects")]
 
 mod agent;
 mod house;
@@ -40,7 +41,12 @@ async fn from_storage_to_restore() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 
     let session = house.get("BackupSession", &name).await.unwrap();
-    let order: Vec<_> = session["status"]["conditions"].as_array().unwrap().iter().map(|condition| condition["type"].as_str().unwrap()).collect();
+    let order: Vec<_> = session["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|condition| condition["type"].as_str().unwrap())
+        .collect();
     assert_eq!(order, ["SnapshotsEnsured", "BackupExecutorEnsured", "SessionHistoryCleaned", "MetricsPushed"]);
     let snapshot_name = format!("one-repo-{name}");
     house
@@ -64,7 +70,10 @@ async fn from_storage_to_restore() {
 
     // What went to the agent: secrets from their Secrets, the volume by its UID, an attempt that was persisted before.
     let assigned = agent.memory.lock().unwrap().assigned.clone();
-    let backup = assigned.iter().find_map(|assign| match &assign.spec { Some(v1::assign::Spec::Backup(task)) => Some((assign, task)), _ => None });
+    let backup = assigned.iter().find_map(|assign| match &assign.spec {
+        Some(v1::assign::Spec::Backup(task)) => Some((assign, task)),
+        _ => None,
+    });
     let (assign, task) = backup.unwrap();
     assert!(assign.epoch > 0 && assign.task.as_ref().unwrap().attempt == 1);
     let access = task.repository.as_ref().unwrap();
@@ -72,28 +81,44 @@ async fn from_storage_to_restore() {
     let volume = task.sources[0].volume.as_ref().unwrap();
     assert_eq!((volume.pv_name.as_str(), volume.pod_name.as_str()), ("pv-data", "app"));
     assert_eq!(snapshot["metadata"]["annotations"]["holdfast.dev/attempts"], r#"{"dump":{"attempt":1,"node":"a"}}"#);
-    let views: Vec<String> = assigned.iter().filter_map(|assign| match &assign.spec {
-        Some(v1::assign::Spec::WriteViews(views)) => Some(views.put.iter().map(|view| view.path.clone())),
-        _ => None,
-    }).flatten().collect();
-    for path in ["metadata.yaml".to_owned(), "one/repository.yaml".to_owned(), format!("one/snapshots/{snapshot_name}.yaml")] {
+    let views: Vec<String> = assigned
+        .iter()
+        .filter_map(|assign| match &assign.spec {
+            Some(v1::assign::Spec::WriteViews(views)) => Some(views.put.iter().map(|view| view.path.clone())),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    for path in
+        ["metadata.yaml".to_owned(), "one/repository.yaml".to_owned(), format!("one/snapshots/{snapshot_name}.yaml")]
+    {
         assert!(views.contains(&path), "{path} is not among {views:?}");
     }
 
     agent.hold(true);
     house.create(house::restore("back")).await;
     house.until("the restore to begin", || async { agent.attempts().len() == 2 }).await;
-    house.until("backups to be paused", || async { house.get("BackupConfiguration", "one").await.unwrap()["spec"]["paused"] == true }).await;
+    house
+        .until("backups to be paused", || async {
+            house.get("BackupConfiguration", "one").await.unwrap()["spec"]["paused"] == true
+        })
+        .await;
     agent.let_go();
     house.until_phase("RestoreSession", "back", "Succeeded").await;
-    house.until("backups to go on", || async { house.get("BackupConfiguration", "one").await.unwrap()["spec"]["paused"] == false }).await;
+    house
+        .until("backups to go on", || async {
+            house.get("BackupConfiguration", "one").await.unwrap()["spec"]["paused"] == false
+        })
+        .await;
     let restored = house.get("RestoreSession", "back").await.unwrap();
     assert_eq!(restored["status"]["components"]["dump"]["phase"], "Succeeded");
     assert_eq!(restored["status"]["pausedBackups"][0]["name"], "one");
-    house.until("every result to be acknowledged", || async {
-        let memory = agent.memory.lock().unwrap();
-        memory.acknowledged == memory.assigned.len()
-    }).await;
+    house
+        .until("every result to be acknowledged", || async {
+            let memory = agent.memory.lock().unwrap();
+            memory.acknowledged == memory.assigned.len()
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,9 +131,12 @@ async fn twenty_on_one_node_in_five_seconds() {
         house.create(house::configuration(&format!("c{index}"))).await;
     }
     let start = Instant::now();
-    house.until("twenty sessions to succeed", || async {
-        house.list("BackupSession").await.iter().filter(|session| session["status"]["phase"] == "Succeeded").count() == 20
-    }).await;
+    house
+        .until("twenty sessions to succeed", || async {
+            house.list("BackupSession").await.iter().filter(|session| session["status"]["phase"] == "Succeeded").count()
+                == 20
+        })
+        .await;
     println!("twenty sessions, from their configurations on: {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
@@ -121,7 +149,12 @@ async fn a_missing_secret_is_named_and_heals() {
     house.until_phase("BackupStorage", "store", "NotReady").await;
     let storage = house.get("BackupStorage", "store").await.unwrap();
     assert_eq!(condition(&storage, "BackendSecretFound")["reason"], "BackendSecretNotAvailable");
-    assert!(condition(&storage, "BackendInitialized")["message"].as_str().unwrap().contains("Secret demo/s3 does not exist"));
+    assert!(
+        condition(&storage, "BackendInitialized")["message"]
+            .as_str()
+            .unwrap()
+            .contains("Secret demo/s3 does not exist")
+    );
     house.secrets().await;
     house.until_phase("BackupStorage", "store", "Ready").await;
 }
@@ -143,7 +176,9 @@ async fn deleting_a_running_session_or_pausing_its_invoker_leaves_nothing() {
             house.until_phase("BackupSession", &session, "Failed").await;
         }
         house.until("its snapshot to go", || async { house.list("Snapshot").await.is_empty() }).await;
-        assert_eq!(agent.memory.lock().unwrap().cancelled.len(), round + 1);
+        house
+            .until("the agent to be told", || async { agent.memory.lock().unwrap().cancelled.len() == round + 1 })
+            .await;
     }
     // One at a time: a session beside a running one is skipped.
     house.create(house::configuration("three")).await;
@@ -205,6 +240,8 @@ async fn only_agents_are_let_in() {
     assert_eq!(agent::dial(&house, &other).await.map(|_| ()).unwrap_err().code(), tonic::Code::Unauthenticated);
     let good = house.standalone.mint_token("holdfast/holdfast-agent", "agent-a", "a", "holdfast").unwrap();
     let (_sender, mut stream) = agent::dial(&house, &good).await.unwrap();
-    let Some(v1::controller_message::Kind::Welcome(welcome)) = stream.message().await.unwrap().unwrap().kind else { panic!() };
+    let Some(v1::controller_message::Kind::Welcome(welcome)) = stream.message().await.unwrap().unwrap().kind else {
+        panic!()
+    };
     assert_eq!(welcome.node, "a");
 }

@@ -175,7 +175,10 @@ fn a_new_leader_waits_a_whole_grant_before_it_reassigns_a_restore_but_not_a_back
     table.want(&owner("r"), wanted(request(Class::Restore, "dump", "a", Some(3))), 1_000);
     table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", Some(3))), 1_000);
     let first = run_all(&mut table, 1_000);
-    assert_eq!(first.iter().map(|start| (start.owner.key.name.as_str(), start.attempt)).collect::<Vec<_>>(), [("s", 4)]);
+    assert_eq!(
+        first.iter().map(|start| (start.owner.key.name.as_str(), start.attempt)).collect::<Vec<_>>(),
+        [("s", 4)]
+    );
     assert!(run_all(&mut table, 1_000 + GRANT_MS - 1).is_empty());
     assert_eq!(run_all(&mut table, 1_000 + GRANT_MS)[0].attempt, 4);
 }
@@ -344,17 +347,18 @@ proptest! {
                     let outcome = if good { backed_up() } else { failed(v1::task_failure::Reason::Released) };
                     if let Some(id) = id { table.finished(AgentId(id), finish(&start, outcome)); }
                 },
-                Step::Grant { nth } => if let Some(start) = begun.get(usize::from(nth) % begun.len().max(1)).cloned() {
-                    if let Some(id) = streams[usize::from(start.node == "b")] {
-                        table.drain();
-                        table.grant(AgentId(id), &v1::GrantRequest { task: Some(start.reference()), sequence: 0 }, true, now_ms);
-                        for (_, message) in sent(&mut table) {
-                            if let Sent::Grant(answer) = message && answer.granted {
-                                granted.insert(start.key.owner_uid.clone(), now_ms + answer.ttl_ms);
-                            }
+                Step::Grant { nth } => {
+                    let Some(start) = begun.get(usize::from(nth) % begun.len().max(1)).cloned() else { continue };
+                    let Some(id) = streams[usize::from(start.node == "b")] else { continue };
+                    table.drain();
+                    let ask = v1::GrantRequest { task: Some(start.reference()), sequence: 0 };
+                    table.grant(AgentId(id), &ask, true, now_ms);
+                    for (_, message) in sent(&mut table) {
+                        if let Sent::Grant(answer) = message && answer.granted {
+                            granted.insert(start.key.owner_uid.clone(), now_ms + answer.ttl_ms);
                         }
                     }
-                },
+                }
                 Step::Wait { ms } => { now_ms += u64::from(ms); table.expire(now_ms); }
             }
             for agent in table.agents.iter().map(|(id, _)| id).collect::<Vec<_>>() {
