@@ -72,6 +72,7 @@ fn start(arguments: Arguments) -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let started = std::time::Instant::now();
     let place = Place::make(&arguments)?;
     let cluster = Cluster::start(&place).await?;
     let manifests = Manifests::new(cluster.client(), &place);
@@ -83,6 +84,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     operator.stop().await;
     place.remove();
+    println!("{:.0} s in all", started.elapsed().as_secs_f64());
     outcome
 }
 

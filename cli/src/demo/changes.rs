@@ -13,6 +13,8 @@ use super::{at, cluster::Cluster};
 
 /// Below this a file is not worth changing in the middle.
 const LARGE_BYTES: u64 = 4 * 1024 * 1024;
+/// Files below this are removed and appended to, so that the table shows the changes and not one large file's absence.
+const SMALL_BYTES: u64 = 64 * 1024;
 
 /// Makes the changes, in the applications' own mounts, and says what they are.
 pub(super) fn make(cluster: &Cluster) -> Result<String> {
@@ -27,7 +29,7 @@ pub(super) fn make(cluster: &Cluster) -> Result<String> {
             at(change_in_the_middle(large), large)?;
             made.push("changed inside (64 bytes of a large file)");
         }
-        let small: Vec<&PathBuf> = files.iter().filter(|path| path.extension().is_some()).take(3).collect();
+        let small: Vec<&PathBuf> = files.iter().filter(|path| is_small(path)).take(3).collect();
         if let [appended, removed, closed] = small.as_slice() {
             let mut file = at(fs::OpenOptions::new().append(true).open(appended), appended)?;
             at(file.write_all(b"one more line\n"), appended)?;
@@ -45,6 +47,10 @@ pub(super) fn make(cluster: &Cluster) -> Result<String> {
         }
     }
     Ok(counted.iter().map(|(count, change)| format!("{count} {} {change}", if *count == 1 { "file" } else { "files" })).collect::<Vec<_>>().join(", "))
+}
+
+fn is_small(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() < SMALL_BYTES)
 }
 
 fn change_in_the_middle(path: &Path) -> std::io::Result<()> {

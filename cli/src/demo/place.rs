@@ -92,12 +92,10 @@ impl Place {
     /// Fills the applications' volumes. Returns the number of entries.
     pub(super) fn fill(&self, cluster: &Cluster) -> Result<usize> {
         let sources = self.sources()?;
-        for source in &sources {
-            println!("  from {}", source.display());
-        }
         let volumes = cluster.volumes();
         // The large ones take turns; the small one gets a single file, as some volumes do.
-        let (small, large): (Vec<&Volume>, Vec<&Volume>) = volumes.iter().partition(|volume| volume.claim == "notes");
+        let (small, mut large): (Vec<&Volume>, Vec<&Volume>) = volumes.iter().partition(|volume| volume.claim == "notes");
+        large.sort_by_key(|volume| std::cmp::Reverse(&volume.claim));
         ensure!(!large.is_empty(), "the examples have no volumes to fill");
         for volume in small {
             let note = self.volume(&volume.name).join("note.txt");
@@ -114,16 +112,21 @@ impl Place {
 
     fn sources(&self) -> Result<Vec<PathBuf>> {
         if let Some(data) = &self.data {
-            return Ok(vec![at(fs::canonicalize(data), data)?]);
+            return children(data);
         }
         let printed = Command::new("rustc").args(["--print", "sysroot"]).output().context("rustc --print sysroot")?;
         let sysroot = PathBuf::from(String::from_utf8(printed.stdout)?.trim());
-        let mut sources: Vec<PathBuf> =
-            ["share", "lib"].iter().map(|name| sysroot.join(name)).filter(|path| path.is_dir()).collect();
-        ensure!(!sources.is_empty(), "no Rust toolchain is at {}: name a directory with --data", sysroot.display());
-        let files: usize = sources.iter().map(|source| count(source, FILES_WANTED)).sum::<Result<usize>>()?;
+        let library = sysroot.join("lib");
+        ensure!(library.is_dir(), "no Rust toolchain is at {}: name a directory with --data", sysroot.display());
+        let documentation = Some(sysroot.join("share")).filter(|path| path.is_dir());
+        let mut sources: Vec<PathBuf> = documentation.into_iter().chain(children(&library)?).collect();
+        println!("  filled from {}", sysroot.display());
+        let files: usize = count(&sysroot, FILES_WANTED)?;
         if files < FILES_WANTED {
-            sources.extend(cargo_sources());
+            for registry in cargo_sources() {
+                println!("  and from {}", registry.display());
+                sources.extend(children(&registry)?);
+            }
         }
         Ok(sources)
     }
@@ -184,6 +187,15 @@ fn cargo_sources() -> Vec<PathBuf> {
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
     let registries = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
     registries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
+/// What a directory holds, in order.
+fn children(directory: &Path) -> Result<Vec<PathBuf>> {
+    let directory = at(fs::canonicalize(directory), directory)?;
+    let entries = at(fs::read_dir(&directory), &directory)?.collect::<std::io::Result<Vec<_>>>();
+    let mut children: Vec<_> = at(entries, &directory)?.into_iter().map(|entry| entry.path()).collect();
+    children.sort();
+    Ok(children)
 }
 
 /// Entries below a directory, counted up to `enough`.
