@@ -19,9 +19,8 @@ use crate::hub::{ConnectionId, Event};
 use backoff::Backoff;
 use dial::Ended;
 
-/// How often the name is looked up: replicas come and go in seconds, and an agent that knows none looks more often.
+/// How often the name is looked up, as replicas come and go.
 const LOOK_UP_INTERVAL: Duration = Duration::from_secs(10);
-const LOOK_UP_INTERVAL_NONE: Duration = Duration::from_secs(1);
 /// More replicas than anybody runs.
 const ADDRESSES_MAX: usize = 16;
 
@@ -30,6 +29,7 @@ pub(crate) async fn run(config: Arc<Config>, events: mpsc::Sender<Event>, shutdo
     let numbers = Arc::new(AtomicU64::new(1));
     let streams = TaskTracker::new();
     let mut known: HashMap<SocketAddr, CancellationToken> = HashMap::new();
+    let mut waits = Backoff::default();
     while !shutdown.is_cancelled() {
         match address::look_up(&config.controller).await {
             Ok(mut addresses) => {
@@ -46,7 +46,8 @@ pub(crate) async fn run(config: Arc<Config>, events: mpsc::Sender<Event>, shutdo
             }
             Err(error) => tracing::warn!(controller = config.controller, %error, "no controller's address is known"),
         }
-        let interval = if known.is_empty() { LOOK_UP_INTERVAL_NONE } else { LOOK_UP_INTERVAL };
+        // An agent that knows nobody looks more often at first: controllers come up in seconds.
+        let interval = if known.is_empty() { waits.next_delay() } else { LOOK_UP_INTERVAL };
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = shutdown.cancelled() => {}

@@ -297,6 +297,8 @@ fn read_all(mut reader: OwnedReadHalf) -> mpsc::Receiver<FromWorker> {
                     }
                 }
                 Ok(None) => break,
+                // It died before it had read everything; its exit is heard of.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
                 Err(error) => {
                     tracing::warn!(%error, "a worker says something that is no message; it is not heard any more");
                     break;

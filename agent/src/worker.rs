@@ -143,7 +143,10 @@ fn cage(
             need: plan.need(),
             ids: plan.ids(),
         };
-        sandbox::enter(&cage).map_err(|error| failure::sandbox(&error))
+        let roots = sandbox::enter(&cage).map_err(|error| failure::sandbox(&error))?;
+        // A change of ids undoes what the kernel ties to them: once more, for good.
+        hardening::harden(order.parent_pid).map_err(failure::hardening)?;
+        Ok(roots)
     } else {
         sandbox::without(kubelet_dir, &volumes).map_err(|error| failure::volume(&error))
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, open, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount};
-use rustix::process::{chdir, fchdir, getgid, getuid, pivot_root};
+use rustix::process::{DumpableBehavior, chdir, fchdir, getgid, getuid, pivot_root, set_dumpable_behavior};
 use rustix::thread::UnshareFlags;
 
 use super::{REPOSITORY, SandboxError};
@@ -40,12 +40,13 @@ fn unshare_with_user(namespaces: UnshareFlags) -> Result<(), SandboxError> {
         ("/proc/self/uid_map", format!("{uid} {uid} 1")),
         ("/proc/self/gid_map", format!("{gid} {gid} 1")),
     ];
-    for (file, content) in maps {
-        std::fs::write(file, content).map_err(|error| {
-            SandboxError::System("map the user namespace's ids", Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        })?;
-    }
-    Ok(())
+    // The files of a process that is not dumpable are root's. Only without privilege, and only for these three writes.
+    set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(at("own the namespace's maps"))?;
+    let mapped = maps.into_iter().try_for_each(|(file, content)| std::fs::write(file, content));
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at("be undumpable again"))?;
+    mapped.map_err(|error| {
+        SandboxError::System("map the user namespace's ids", Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    })
 }
 
 /// Replaces the root by an empty tmpfs and drops the old one.

@@ -66,6 +66,10 @@ pub(super) fn sandbox(error: &SandboxError) -> TaskFailure {
     }
 }
 
+pub(super) fn hardening(errno: rustix::io::Errno) -> TaskFailure {
+    failure(Reason::Internal, format!("the worker cannot be hardened: {errno}"), true)
+}
+
 pub(super) fn store(error: &StoreError) -> TaskFailure {
     let (reason, retry) = match error {
         StoreError::Denied { .. } | StoreError::ReadOnly { .. } => (Reason::BackendDenied, false),

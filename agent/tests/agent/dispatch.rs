@@ -115,9 +115,12 @@ fn token_and_authority_are_read_again_at_each_dial() {
             Ok(if is_projected.load(Ordering::Relaxed) { TOKEN.into() } else { b"an-old-one".to_vec() })
         }));
         let agent = Agent::start(config);
-        while *controller.refused.lock().unwrap() < 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        let refused = async {
+            while *controller.refused.lock().unwrap() < 2 {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(crate::controller::PATIENCE, refused).await.expect("the old token was not tried");
         projected.store(true, Ordering::Relaxed);
         controller.welcome(1).await;
         agent.stop().await;
