@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: demo test test-unit test-sim test-servers test-e2e crds lint cluster-up cluster-down scale prerequisites
+.PHONY: demo test test-unit test-servers test-e2e crds lint cluster-up cluster-down scale prerequisites
 
 demo: prerequisites
 	@tests/run demo
@@ -24,7 +24,7 @@ scale: prerequisites
 	@tests/run scale
 
 crds:
-	$(CARGO) run -q -p holdfast-api --bin crdgen
+	$(CARGO) run -q -p holdfast-api --example crdgen
 
 lint:
 	$(CARGO) fmt --all --check
