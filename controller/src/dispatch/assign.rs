@@ -134,6 +134,13 @@ impl Preparer {
             .get(&name.namespace, &name.name)
             .ok_or_else(|| NotStarted::Storage(format!("Repository {name} does not exist")))?;
         let storage = storage_of(&repository, name)?;
+        let directory = repository.spec.path.clone().unwrap_or_default().trim_matches('/').to_owned();
+        // Whoever may write a Repository object must not thereby reach what lies outside the storage's prefix.
+        if !is_plain(&directory) {
+            return Err(NotStarted::Storage(format!(
+                "Repository {name}: spec.path {directory:?} must not contain `..`"
+            )));
+        }
         let secret_name = match other_secret {
             Some(secret) => secret.clone(),
             None => encryption_secret(&repository, name)?,
@@ -141,7 +148,7 @@ impl Preparer {
         let secret = SecretData::read(&self.client, &secret_name).await?;
         Ok(v1::RepositoryAccess {
             backend: Some(self.backend(&storage).await?),
-            directory: repository.spec.path.clone().unwrap_or_default().trim_matches('/').to_owned(),
+            directory,
             password: without_newline(secret.required(PASSWORD_KEY)?),
         })
     }
@@ -216,12 +223,15 @@ fn local(name: &Named, local: &LocalBackend) -> Result<String, NotStarted> {
         )));
     };
     let sub_path = local.sub_path.as_deref().unwrap_or_default().trim_matches('/');
-    let plain = |path: &str| !Path::new(path).components().any(|part| part == Component::ParentDir);
-    if !plain(&host_path.path) || !plain(sub_path) || !host_path.path.starts_with('/') {
+    if !is_plain(&host_path.path) || !is_plain(sub_path) || !host_path.path.starts_with('/') {
         return Err(NotStarted::Storage(format!("BackupStorage {name}: the path must be absolute, and without `..`")));
     }
     let base = host_path.path.trim_end_matches('/');
     Ok(if sub_path.is_empty() { base.to_owned() } else { format!("{base}/{sub_path}") })
+}
+
+fn is_plain(path: &str) -> bool {
+    !Path::new(path).components().any(|part| part == Component::ParentDir)
 }
 
 /// One trailing newline is what an editor leaves, never a part of a password.

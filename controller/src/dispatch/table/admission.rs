@@ -124,7 +124,7 @@ impl Table {
         let previous_attempt = task.attempt;
         // Service work is repeatable and persists nothing: the leadership's epoch, which is persisted, makes its
         // attempts grow.
-        task.attempt = if task.request.class == Class::Service { service_attempt } else { previous_attempt + 1 };
+        task.attempt = if task.request.class == Class::Service { service_attempt } else { previous_attempt.saturating_add(1) };
         task.state = State::Starting { agent };
         task.withdrawn = false;
         let (owner, request, attempt) = (task.owner.clone(), task.request.clone(), task.attempt);
