@@ -100,9 +100,14 @@ impl Dispatcher {
     fn send(&self, agent: AgentId, message: v1::ControllerMessage) {
         let streams = self.0.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(stream) = streams.get(&agent) else { return };
-        if stream.outgoing.try_send(Ok(message)).is_err() {
-            tracing::warn!(?agent, "an agent does not read its stream and is cut off");
-            stream.closed.cancel();
+        match stream.outgoing.try_send(Ok(message)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                tracing::warn!(?agent, node = stream.node, "an agent does not read its stream and is cut off");
+                stream.closed.cancel();
+            }
+            // The stream has ended; what is to be said waits for the next.
+            Err(mpsc::error::TrySendError::Closed(_)) => stream.closed.cancel(),
         }
     }
 
