@@ -1,6 +1,7 @@
 //! One stream to one controller, from dial to end. CA and token are read anew each time, so both may rotate.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use holdfast_proto::MESSAGE_BYTES_MAX;
@@ -31,18 +32,35 @@ pub(super) enum Ended {
     AfterWelcome(String),
 }
 
-pub(super) async fn attend(config: &Config, address: SocketAddr, id: ConnectionId, events: &mpsc::Sender<Event>, shutdown: &CancellationToken) -> Ended {
+pub(super) async fn attend(
+    config: &Config,
+    address: SocketAddr,
+    id: ConnectionId,
+    events: &mpsc::Sender<Event>,
+    attending: &AtomicU64,
+    shutdown: &CancellationToken,
+) -> Ended {
     let close = CancellationToken::new();
-    let mut welcomed = false;
+    let welcomed = AtomicBool::new(false);
+    let on_welcome = || {
+        if !welcomed.swap(true, Ordering::Relaxed) {
+            attending.fetch_add(1, Ordering::Relaxed);
+        }
+    };
     let result = tokio::select! {
-        result = stream(config, address, id, events, &close, &mut welcomed) => result,
+        result = stream(config, address, id, events, &close, &on_welcome) => result,
         () = close.cancelled() => Err("the controller takes no more messages".into()),
         () = shutdown.cancelled() => Err("the agent is being stopped".into()),
     };
     // The hub ends after the streams, or the agent does.
     let _ = events.send(Event::Closed { id }).await;
     let reason = result.err().unwrap_or_else(|| "the controller closed it".into());
-    if welcomed { Ended::AfterWelcome(reason) } else { Ended::Before(reason) }
+    if welcomed.into_inner() {
+        attending.fetch_sub(1, Ordering::Relaxed);
+        Ended::AfterWelcome(reason)
+    } else {
+        Ended::Before(reason)
+    }
 }
 
 async fn stream(
@@ -51,7 +69,7 @@ async fn stream(
     id: ConnectionId,
     events: &mpsc::Sender<Event>,
     close: &CancellationToken,
-    welcomed: &mut bool,
+    on_welcome: &(dyn Fn() + Send + Sync),
 ) -> Result<(), String> {
     let channel = connect(config, address).await?;
     let token = bearer(config)?;
@@ -66,16 +84,19 @@ async fn stream(
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let answered = tokio::time::timeout(WELCOME_TIMEOUT, client.attend(request)).await;
     let mut inbound = answered.map_err(|_| "no answer to the call".to_owned())?.map_err(|status| say(&status))?.into_inner();
+    let mut welcomed = false;
     loop {
         let next = async {
-            if *welcomed {
+            if welcomed {
                 return Ok(inbound.message().await);
             }
             tokio::time::timeout(WELCOME_TIMEOUT, inbound.message()).await.map_err(|_| "no Welcome".to_owned())
         };
         let Some(message) = next.await?.map_err(|status| say(&status))? else { return Ok(()) };
-        *welcomed |= matches!(message.kind, Some(Kind::Welcome(_)));
-        if !*welcomed {
+        if matches!(message.kind, Some(Kind::Welcome(_))) {
+            welcomed = true;
+            on_welcome();
+        } else if !welcomed {
             return Err("its first message is not Welcome".into());
         }
         events.send(Event::Message { id, message: Box::new(message) }).await.map_err(hub_gone)?;
