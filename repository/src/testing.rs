@@ -11,13 +11,23 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::environment::{Clock, Random};
+use crate::error::WriteError;
+use crate::id::LeaseId;
 use crate::lock::locked;
+use crate::repository::Repository;
+use crate::snapshot::{Ending, EndingReason};
 use crate::store::{ObjectEntry, Store, StoreError};
 
 mod conformance;
 mod scripted;
 pub use conformance::conformance;
 pub use scripted::{Fate, Operation, ScriptedStore};
+
+/// Fences a lease as a prune does that has seen no heartbeat for too long, rightly or wrongly.
+pub async fn fence(repository: &Repository, lease: &LeaseId, by: &str) -> Result<(), WriteError> {
+    let ending = Ending { reason: EndingReason::Fenced, by: by.to_owned() };
+    ending.write(&repository.core, lease).await.map(drop)
+}
 
 /// Objects in memory: strongly listing, conditional unless told otherwise.
 #[derive(Default)]

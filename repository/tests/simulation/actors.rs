@@ -1,15 +1,17 @@
-//! Who is at work: writers and readers, each in processes that may die.
+//! Who is at work: writers, readers, and one that suspects others, each in processes that may die.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use holdfast_repository::testing::fence;
 use holdfast_repository::{
-    Activity, BlobId, BlobKind, CommitError, Purpose, ReadError, Reader, Repository, Scratch, SnapshotDraft, SnapshotId, SourceRecord,
+    Activity, BlobId, BlobKind, CommitError, LeaseId, Purpose, ReadError, Reader, Repository, Scratch, SnapshotDraft, SnapshotId, SourceRecord,
     WriteError, Writer,
 };
 
 use crate::chance::Chance;
 use crate::content::{SEEDS, content, decode, encode};
+use crate::world::World;
 
 /// What writers were told: these must be accepted for ever, since nothing in a run forgets them.
 pub type Committed = Arc<Mutex<BTreeMap<SnapshotId, Vec<u64>>>>;
@@ -94,4 +96,19 @@ pub async fn restore_any(repository: &Repository, host: &str, chance: &Chance) -
         }
     }
     reader.close().await
+}
+
+/// Suspects some lease that has not ended, and fences it: as often wrong as right, since it asks no heartbeat.
+pub async fn suspect(repository: &Repository, world: &World, host: &str, chance: &Chance) -> Result<(), WriteError> {
+    let open: Vec<LeaseId> = {
+        let objects = world.objects.lock().unwrap();
+        let leases = objects.keys().filter_map(|name| name.strip_prefix("leases/")?.split('/').next()?.parse().ok());
+        leases.filter(|lease: &LeaseId| !objects.contains_key(&format!("snapshots/{lease}"))).collect()
+    };
+    if open.is_empty() {
+        return Ok(());
+    }
+    let lease = open[usize::try_from(chance.below(open.len() as u64)).unwrap()];
+    world.note(format!("{host} suspects {lease}"));
+    fence(repository, &lease, host).await
 }

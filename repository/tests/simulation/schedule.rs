@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use holdfast_repository::{CommitError, Environment, Repository, SecretBytes};
 
-use crate::actors::{Committed, back_up, restore_any};
+use crate::actors::{Committed, back_up, restore_any, suspect};
 use crate::chance::Chance;
 use crate::clock::HostClock;
 use crate::oracle;
@@ -14,6 +14,20 @@ use crate::world::{Faults, World};
 
 /// How often a host's process is started again after a crash or an error.
 const LIVES_MAX: u64 = 4;
+
+/// What a host does, in all its lives.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Writer,
+    Reader,
+    Suspicious,
+}
+
+impl Role {
+    fn draw(chance: &Chance) -> Self {
+        [Self::Writer, Self::Writer, Self::Writer, Self::Reader, Self::Suspicious][usize::try_from(chance.below(5)).unwrap()]
+    }
+}
 
 struct Host {
     name: String,
@@ -42,15 +56,21 @@ impl Host {
     }
 
     /// A process from start to end: opens, works, and dies if it is its time.
-    async fn live(&self, writes: bool) {
+    async fn live(&self, role: Role) {
         let life = Arc::new(Life::default());
         let work = async {
             let repository = Repository::open(self.store(&life), &password(), self.environment()).await.map_err(|e| e.to_string())?;
             for _ in 0..1 + self.chance.below(3) {
-                if writes {
-                    back_up(&repository, &self.name, &self.chance, &self.committed).await.map(drop).map_err(|e: CommitError| e.to_string())?;
-                } else {
-                    restore_any(&repository, &self.name, &self.chance).await.map_err(|e| e.to_string())?;
+                match role {
+                    Role::Writer => {
+                        let done = back_up(&repository, &self.name, &self.chance, &self.committed).await;
+                        done.map(drop).map_err(|e: CommitError| e.to_string())?;
+                    }
+                    Role::Reader => restore_any(&repository, &self.name, &self.chance).await.map_err(|e| e.to_string())?,
+                    Role::Suspicious => {
+                        tokio::time::sleep(Duration::from_millis(self.chance.below(240_000))).await;
+                        suspect(&repository, &self.world, &self.name, &self.chance).await.map_err(|e| e.to_string())?;
+                    }
                 }
             }
             Ok::<(), String>(())
@@ -63,10 +83,10 @@ impl Host {
         }
     }
 
-    async fn run(&self, writes: bool) {
+    async fn run(&self, role: Role) {
         for _ in 0..1 + self.chance.below(LIVES_MAX) {
             tokio::time::sleep(Duration::from_millis(self.chance.below(120_000))).await;
-            self.live(writes).await;
+            self.live(role).await;
         }
     }
 }
@@ -86,8 +106,9 @@ pub async fn run(seed: u64, world: &Arc<World>) -> u64 {
     let made = Repository::init(calm.store(&Arc::default()), &password(), calm.environment()).await.expect("init in calm weather");
     let watcher = oracle_repository(world, &calm).await;
 
-    let hosts: Vec<(Host, bool)> = (0..2 + chance.below(3)).map(|n| (host(format!("host{n}"), faults), n == 0 || chance.hits(700))).collect();
-    let mut work = Box::pin(futures::future::join_all(hosts.iter().map(|(host, writes)| host.run(*writes))));
+    let roles: Vec<Role> = (0..2 + chance.below(3)).map(|n| if n == 0 { Role::Writer } else { Role::draw(&chance) }).collect();
+    let hosts: Vec<(Host, Role)> = roles.into_iter().enumerate().map(|(n, role)| (host(format!("host{n}"), faults), role)).collect();
+    let mut work = Box::pin(futures::future::join_all(hosts.iter().map(|(host, role)| host.run(*role))));
     let mut objects = 0;
     loop {
         tokio::select! {
