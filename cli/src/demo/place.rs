@@ -1,6 +1,7 @@
 //! Where the demo's files are: a kubelet's directory for each node, the volumes, what is lost, the repository.
 
 use std::{
+    ffi::CString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
 use super::{
     Arguments, at,
@@ -17,13 +18,15 @@ use super::{
 
 /// With fewer files the toolchain came without its documentation, and the sources of our dependencies are added.
 const FILES_WANTED: usize = 20_000;
+/// Memory that the demo leaves to everything else.
+const MEMORY_LEFT_BYTES: u64 = 1 << 30;
 
 /// The demo's directories.
 #[derive(Debug)]
 pub(super) struct Place {
     root: PathBuf,
     temporary: bool,
-    data: Option<PathBuf>,
+    sources: Vec<PathBuf>,
 }
 
 impl Place {
@@ -37,9 +40,14 @@ impl Place {
         let root = at(fs::canonicalize(&root), &root)?;
         let is_empty = at(fs::read_dir(&root), &root)?.next().is_none();
         ensure!(is_empty, "{} is not empty", root.display());
-        let place = Self { root, temporary, data: arguments.data.clone() };
+        let sources = sources(arguments.data.as_deref())?;
+        let place = Self { root, temporary, sources };
+        if temporary {
+            place.use_memory()?;
+        }
         let nodes = NODES.iter().map(|node| place.kubelet(node));
-        for directory in nodes.chain([place.repository(), place.root.join("volumes"), place.root.join("lost")]) {
+        let files = place.files();
+        for directory in nodes.chain([place.repository(), files.join("volumes"), files.join("lost")]) {
             at(fs::create_dir_all(&directory), &directory)?;
         }
         println!("Everything is below {}", place.root.display());
@@ -50,18 +58,46 @@ impl Place {
         self.root.join("nodes").join(node).join("kubelet")
     }
 
+    /// Volumes, and what was lost of them: one file system.
+    fn files(&self) -> PathBuf {
+        self.root.join("files")
+    }
+
+    /// Keeps the volumes in memory if there is plenty, as copying and removing tens of thousands of files on a disk takes
+    /// longer than all the rest. The repository stays on the disk.
+    fn use_memory(&self) -> Result<()> {
+        let mut bytes = 0;
+        for source in &self.sources {
+            bytes += bytes_below(source)?;
+        }
+        // Once as it is, once as it comes back, and as much again for rounding to pages.
+        let wanted = bytes.saturating_mul(3);
+        if wanted.saturating_add(MEMORY_LEFT_BYTES) > memory_available_bytes() {
+            println!("The volumes are on the disk: there is not memory enough for {} MiB of them", bytes >> 20);
+            return Ok(());
+        }
+        let files = self.files();
+        at(fs::create_dir_all(&files), &files)?;
+        let options = CString::new(format!("size={wanted},mode=0755"))?;
+        match mount("tmpfs", &files, "tmpfs", MountFlags::NODEV, Some(options.as_c_str())) {
+            Ok(()) => println!("The volumes are in memory (tmpfs), the repository is on the disk"),
+            Err(error) => println!("The volumes are on the disk: no tmpfs can be mounted ({error})"),
+        }
+        Ok(())
+    }
+
     pub(super) fn repository(&self) -> PathBuf {
         self.root.join("repository")
     }
 
     /// The volume's files, apart from any mount.
     pub(super) fn volume(&self, name: &str) -> PathBuf {
-        self.root.join("volumes").join(name)
+        self.files().join("volumes").join(name)
     }
 
     /// Where a volume's files are kept after they were lost.
     pub(super) fn lost(&self, name: &str) -> PathBuf {
-        self.root.join("lost").join(name)
+        self.files().join("lost").join(name)
     }
 
     /// Mounts the volume where a kubelet would: `pods/<uid>/volumes/kubernetes.io~csi/<pv>/mount`.
@@ -91,7 +127,6 @@ impl Place {
 
     /// Fills the applications' volumes. Returns the number of entries.
     pub(super) fn fill(&self, cluster: &Cluster) -> Result<usize> {
-        let sources = self.sources()?;
         let volumes = cluster.volumes();
         // The large ones take turns; the small one gets a single file, as some volumes do.
         let (small, mut large): (Vec<&Volume>, Vec<&Volume>) = volumes.iter().partition(|volume| volume.claim == "notes");
@@ -101,34 +136,13 @@ impl Place {
             let note = self.volume(&volume.name).join("note.txt");
             at(fs::write(&note, "twenty-nine bytes of content\n"), &note)?;
         }
-        for (turn, source) in sources.iter().enumerate() {
+        for (turn, source) in self.sources.iter().enumerate() {
             let volume = large[turn % large.len()];
             let target = self.volume(&volume.name);
             let copied = Command::new("cp").args(["-a", "--no-preserve=ownership", "--reflink=auto"]).arg(source).arg(&target).status();
             ensure!(at(copied, source)?.success(), "{} cannot be copied to {}", source.display(), target.display());
         }
         volumes.iter().map(|volume| count(&self.volume(&volume.name), usize::MAX)).sum()
-    }
-
-    fn sources(&self) -> Result<Vec<PathBuf>> {
-        if let Some(data) = &self.data {
-            return children(data);
-        }
-        let printed = Command::new("rustc").args(["--print", "sysroot"]).output().context("rustc --print sysroot")?;
-        let sysroot = PathBuf::from(String::from_utf8(printed.stdout)?.trim());
-        let library = sysroot.join("lib");
-        ensure!(library.is_dir(), "no Rust toolchain is at {}: name a directory with --data", sysroot.display());
-        let documentation = Some(sysroot.join("share")).filter(|path| path.is_dir());
-        let mut sources: Vec<PathBuf> = documentation.into_iter().chain(children(&library)?).collect();
-        println!("  filled from {}", sysroot.display());
-        let files: usize = count(&sysroot, FILES_WANTED)?;
-        if files < FILES_WANTED {
-            for registry in cargo_sources() {
-                println!("  and from {}", registry.display());
-                sources.extend(children(&registry)?);
-            }
-        }
-        Ok(sources)
     }
 
     /// Takes every file out of the volumes, as a person does who deletes the wrong directory. They are kept aside, on the
@@ -158,21 +172,39 @@ impl Place {
             println!("Volumes and repository stay in {}", self.root.display());
             return;
         }
-        for node in NODES {
-            // A bind mount must not be removed through.
-            let pods = self.kubelet(node).join("pods");
-            let found = mounts_below(&pods);
-            for mount in found {
-                if let Err(error) = unmount(&mount, UnmountFlags::DETACH) {
-                    eprintln!("{} cannot be unmounted: {error}; {} stays", mount.display(), self.root.display());
-                    return;
-                }
+        // The newest first; nothing must be removed through a mount.
+        for mount in mounts_below(&self.root).into_iter().rev() {
+            if let Err(error) = unmount(&mount, UnmountFlags::DETACH) {
+                eprintln!("{} cannot be unmounted: {error}; {} stays", mount.display(), self.root.display());
+                return;
             }
         }
         if let Err(error) = fs::remove_dir_all(&self.root) {
             eprintln!("{} cannot be removed: {error}", self.root.display());
         }
     }
+}
+
+/// Directories and files that the volumes are filled with.
+fn sources(data: Option<&Path>) -> Result<Vec<PathBuf>> {
+    if let Some(data) = data {
+        return children(data);
+    }
+    let printed = Command::new("rustc").args(["--print", "sysroot"]).output().context("rustc --print sysroot")?;
+    let sysroot = PathBuf::from(String::from_utf8(printed.stdout)?.trim());
+    let library = sysroot.join("lib");
+    ensure!(library.is_dir(), "no Rust toolchain is at {}: name a directory with --data", sysroot.display());
+    let documentation = Some(sysroot.join("share")).filter(|path| path.is_dir());
+    let mut sources: Vec<PathBuf> = documentation.into_iter().chain(children(&library)?).collect();
+    println!("Volumes are filled from {}", sysroot.display());
+    let files: usize = count(&sysroot, FILES_WANTED)?;
+    if files < FILES_WANTED {
+        for registry in cargo_sources() {
+            println!("  and from {}", registry.display());
+            sources.extend(children(&registry)?);
+        }
+    }
+    Ok(sources)
 }
 
 fn mounts_below(directory: &Path) -> Vec<PathBuf> {
@@ -196,6 +228,27 @@ fn children(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut children: Vec<_> = at(entries, &directory)?.into_iter().map(|entry| entry.path()).collect();
     children.sort();
     Ok(children)
+}
+
+/// Sizes of the files below, or of the file.
+fn bytes_below(path: &Path) -> Result<u64> {
+    let metadata = at(fs::symlink_metadata(path), path)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.len());
+    }
+    let mut bytes = 0;
+    for entry in at(fs::read_dir(path), path)? {
+        bytes += bytes_below(&at(entry, path)?.path())?;
+    }
+    Ok(bytes)
+}
+
+/// What the kernel could give without swapping; nothing if it does not say.
+fn memory_available_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|number| number.trim().parse().ok());
+    kibibytes.unwrap_or(0_u64).saturating_mul(1024)
 }
 
 /// Entries below a directory, counted up to `enough`.
