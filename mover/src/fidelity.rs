@@ -123,6 +123,7 @@ struct Walk {
     comparison: Comparison,
     /// Device and inode of each side's files with several names, by the first name met.
     first_names: [HashMap<(u64, u64), RelPath>; 2],
+    buffers: [Vec<u8>; 2],
 }
 
 impl Walk {
@@ -209,7 +210,9 @@ impl Walk {
     }
 
     fn content(&mut self, path: &RelPath, left: &OwnedFd, right: &OwnedFd, size: u64) -> Result<(), Errno> {
-        let (mut one, mut other) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
+        let [mut one, mut other] = std::mem::take(&mut self.buffers);
+        one.resize(COMPARED_BYTES, 0);
+        other.resize(COMPARED_BYTES, 0);
         let (left_data, right_data) = (inspect::data_ranges(left, size)?, inspect::data_ranges(right, size)?);
         // Where neither has blocks both read as zeros.
         for range in inspect::union(&left_data, &right_data) {
@@ -227,6 +230,7 @@ impl Walk {
                 offset += bytes as u64;
             }
         }
+        self.buffers = [one, other];
         if left_data != right_data {
             self.differ(path, Aspect::Holes, format!("data in {left_data:?}"), format!("data in {right_data:?}"));
         }

@@ -78,12 +78,13 @@ impl Inspected {
 
 /// All but the labels that a system gives by itself.
 fn xattrs(path: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Errno> {
-    let mut names = vec![0; XATTR_BYTES_MAX];
-    let bytes = match rustix::fs::llistxattr(path, &mut names[..]) {
-        Ok(bytes) => bytes,
-        Err(Errno::NOTSUP) => 0,
-        Err(errno) => return Err(errno),
+    // Most entries have none.
+    match rustix::fs::llistxattr_query(path) {
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(BTreeMap::new()),
+        other => other?,
     };
+    let mut names = vec![0; XATTR_BYTES_MAX];
+    let bytes = rustix::fs::llistxattr(path, &mut names[..])?;
     let mut found = BTreeMap::new();
     for name in names[..bytes].split(|byte| *byte == 0).filter(|name| !name.is_empty() && *name != b"security.selinux") {
         let mut value = vec![0; XATTR_BYTES_MAX];
