@@ -26,7 +26,7 @@ pub(crate) fn kinds() -> Vec<Kind> {
         cluster::<Node>().with_status().selecting(&["spec.unschedulable"]),
         cluster::<PersistentVolume>().with_status(),
         cluster::<StorageClass>(),
-        cluster::<CustomResourceDefinition>().with_status().counted(),
+        definition(),
         namespaced::<Pod>()
             .with_status()
             .counted()
@@ -44,6 +44,11 @@ pub(crate) fn kinds() -> Vec<Kind> {
         namespaced::<DaemonSet>().with_status().counted(),
         namespaced::<ReplicaSet>().with_status().counted(),
     ]
+}
+
+/// The kind of CustomResourceDefinitions.
+pub(crate) fn definition() -> Kind {
+    cluster::<CustomResourceDefinition>().with_status().counted()
 }
 
 /// API groups of Kubernetes itself: what is missing there is missing here, not in the cluster.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::{
-    failure::Failure,
+    builtin,
+    failure::{Cause, Failure},
     kind::{Generation, Kind, Shape},
     metadata,
     schema::Schema,
@@ -46,7 +47,8 @@ pub(crate) fn retire(state: &mut State, definition: &Value) {
     state.kinds.remove(&resource);
 }
 
-fn kind_of(definition: &Value) -> Result<Kind, Failure> {
+/// The kind that a definition defines, or why it cannot be served.
+pub(crate) fn kind_of(definition: &Value) -> Result<Kind, Failure> {
     let spec = &definition["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let list = |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
@@ -75,10 +77,8 @@ fn kind_of(definition: &Value) -> Result<Kind, Failure> {
     };
     let name = metadata::text(definition, "name");
     if name != kind.group_resource() {
-        return Err(Failure::bad_request(format!(
-            "metadata.name of the definition is {name:?}, must be {:?}",
-            kind.group_resource()
-        )));
+        let cause = Cause::invalid("metadata.name", &json!(name), format!("must be {:?}", kind.group_resource()));
+        return Err(Failure::invalid(&builtin::definition(), name, &[cause]));
     }
     Ok(kind)
 }

@@ -86,6 +86,9 @@ impl State {
             return Err(Failure::already_exists(kind, &key.name));
         }
         if options.dry_run {
+            if custom::is_definition(kind) {
+                custom::kind_of(&object)?;
+            }
             return Ok(Arc::new(object));
         }
         if custom::is_definition(kind) {

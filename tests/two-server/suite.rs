@@ -7,6 +7,7 @@
 
 mod apply;
 mod create;
+mod definitions;
 mod delete;
 mod ground;
 mod lease;
@@ -45,6 +46,7 @@ on_both_servers! {
     create: system_fields_are_the_servers, a_generated_name_has_its_prefix, a_second_create_is_refused,
         a_missing_namespace_is_not_found, a_bad_name_is_invalid, status_is_not_created, string_data_becomes_data,
         a_dry_run_writes_nothing;
+    definitions: every_kind_of_ours_is_accepted, a_definition_that_is_none_is_refused;
     update: a_stale_revision_conflicts, only_builtins_are_overwritten_without_a_revision,
         spec_and_status_are_written_apart, the_same_again_is_no_write, another_objects_uid_conflicts;
     patch: merge_patch_removes_by_null_and_keeps_the_rest, a_merge_patch_with_a_stale_revision_conflicts,
