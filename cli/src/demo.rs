@@ -62,9 +62,16 @@ fn start(arguments: Arguments) -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let ran = runtime.context("start the runtime").and_then(|runtime| runtime.block_on(run(arguments)));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ran = runtime
+        .context("start the runtime")
+        .and_then(|runtime| runtime.block_on(run(arguments)));
     ran.unwrap_or_else(|error| {
         eprintln!("\nThe demo failed: {error:#}");
         ExitCode::FAILURE
@@ -88,13 +95,22 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     outcome
 }
 
-async fn chapters(place: &Arc<Place>, cluster: &Cluster, manifests: &Manifests) -> Result<ExitCode> {
+async fn chapters(
+    place: &Arc<Place>,
+    cluster: &Cluster,
+    manifests: &Manifests,
+) -> Result<ExitCode> {
     heading("Applications and their data");
     manifests.apply(manifests::APPLICATIONS).await?;
     cluster.make_pods().await?;
     cluster.run_pods().await?;
     let filled = place.fill(cluster)?;
-    println!("  {} files and directories in {} volumes on {} nodes", filled, cluster.volumes().len(), cluster::NODES.len());
+    println!(
+        "  {} files and directories in {} volumes on {} nodes",
+        filled,
+        cluster.volumes().len(),
+        cluster::NODES.len()
+    );
     let mut report = Report::new(place);
     let watcher = Watcher::new(cluster.client(), SESSION_LIMIT);
 

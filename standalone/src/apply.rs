@@ -38,7 +38,9 @@ struct Owner {
 
 impl Owner {
     fn is(&self, manager: &str, operation: &str, part: Part) -> bool {
-        self.manager == manager && self.operation == operation && self.subresource == subresource(part)
+        self.manager == manager
+            && self.operation == operation
+            && self.subresource == subresource(part)
     }
 }
 
@@ -66,13 +68,19 @@ pub(crate) fn apply(
     options: &WriteOptions,
 ) -> Result<Applied, Failure> {
     kind.stamp_type(&mut config)?;
-    if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
+    if config["metadata"]
+        .get("managedFields")
+        .is_some_and(|fields| !fields.is_null())
+    {
         return Err(Failure::bad_request("metadata.managedFields must be nil"));
     }
     match metadata::text(&config, "name") {
         "" => config["metadata"]["name"] = json!(key.name),
         name if name != key.name => {
-            return Err(Failure::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({})", key.name)));
+            return Err(Failure::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                key.name
+            )));
         }
         _ => {}
     }
@@ -85,33 +93,60 @@ pub(crate) fn apply(
         let owner = new_owner(&options.manager, "Apply", part, wanted);
         config["metadata"]["managedFields"] = render(kind, &[owner]);
         let namespace = kind.namespaced.then_some(key.namespace.as_str());
-        return Ok(Applied { object: state.create(kind, namespace, config, options)?, created: true });
+        return Ok(Applied {
+            object: state.create(kind, namespace, config, options)?,
+            created: true,
+        });
     };
 
     let mut owners = owners_of(&old);
-    settle_conflicts(kind, &old, &config, &wanted, &mut owners, part, force, &options.manager)?;
+    settle_conflicts(
+        kind,
+        &old,
+        &config,
+        &wanted,
+        &mut owners,
+        part,
+        force,
+        &options.manager,
+    )?;
     let mut new = (*old).clone();
     merge(&mut new, &config);
     claim(&mut new, &mut owners, wanted, part, &options.manager);
     new["metadata"]["managedFields"] = render(kind, &owners);
-    let applied = WriteOptions { owners_settled: true, ..options.clone() };
-    Ok(Applied { object: state.update(kind, &old, new, part, &applied)?, created: false })
+    let applied = WriteOptions {
+        owners_settled: true,
+        ..options.clone()
+    };
+    Ok(Applied {
+        object: state.update(kind, &old, new, part, &applied)?,
+        created: false,
+    })
 }
 
 /// An apply to one part says nothing about the other.
 fn restrict(kind: &Kind, config: &mut Value, part: Part) {
-    let Some(fields) = config.as_object_mut() else { return };
+    let Some(fields) = config.as_object_mut() else {
+        return;
+    };
     match part {
         Part::Main if kind.has_status => {
             fields.remove("status");
         }
         Part::Main => {}
-        Part::Status => fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status")),
+        Part::Status => fields.retain(|name, _| {
+            matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status")
+        }),
     }
     if part == Part::Status
         && let Some(metadata) = config["metadata"].as_object_mut()
     {
-        metadata.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "uid" | "resourceVersion"));
+        metadata.retain(|name, _| {
+            matches!(
+                name.as_str(),
+                "name" | "namespace" | "uid" | "resourceVersion"
+            )
+        });
     }
 }
 
@@ -128,29 +163,51 @@ fn settle_conflicts(
     manager: &str,
 ) -> Result<(), Failure> {
     let mut causes = Vec::new();
-    for owner in owners.iter_mut().filter(|owner| !owner.is(manager, "Apply", part)) {
+    for owner in owners
+        .iter_mut()
+        .filter(|owner| !owner.is(manager, "Apply", part))
+    {
         let disputed: Vec<FieldPath> = owner
             .fields
             .iter()
-            .filter(|path| wanted.iter().any(|wish| overlaps(path, wish)) && at(old, path) != at(config, path))
+            .filter(|path| {
+                wanted.iter().any(|wish| overlaps(path, wish)) && at(old, path) != at(config, path)
+            })
             .cloned()
             .collect();
         for path in disputed {
             if at(old, &path).is_array() && !is_atomic_list(kind, &path) {
-                return Err(Failure::not_implemented(format!("an apply to the list {} that has another owner", describe(&path))));
+                return Err(Failure::not_implemented(format!(
+                    "an apply to the list {} that has another owner",
+                    describe(&path)
+                )));
             }
             let message = format!("conflict with \"{}\"", owner.manager);
-            causes.push(Cause { field: describe(&path), reason: "FieldManagerConflict", message });
+            causes.push(Cause {
+                field: describe(&path),
+                reason: "FieldManagerConflict",
+                message,
+            });
             owner.fields.remove(&path);
         }
     }
     if causes.is_empty() || force {
         return Ok(());
     }
-    let lines: Vec<_> = causes.iter().map(|cause| format!("{}: {}", cause.message, cause.field)).collect();
+    let lines: Vec<_> = causes
+        .iter()
+        .map(|cause| format!("{}: {}", cause.message, cause.field))
+        .collect();
     let plural = if causes.len() == 1 { "" } else { "s" };
-    let mut failure =
-        Failure::new(409, "Conflict", format!("Apply failed with {} conflict{plural}: {}", causes.len(), lines.join("\n")));
+    let mut failure = Failure::new(
+        409,
+        "Conflict",
+        format!(
+            "Apply failed with {} conflict{plural}: {}",
+            causes.len(),
+            lines.join("\n")
+        ),
+    );
     failure.details = Some(json!({"causes": causes.iter().map(|cause| {
         json!({"reason": cause.reason, "message": cause.message, "field": cause.field})
     }).collect::<Vec<_>>()}));
@@ -158,14 +215,27 @@ fn settle_conflicts(
 }
 
 /// What the manager applied before and no longer names goes away, unless somebody else owns it too.
-fn claim(new: &mut Value, owners: &mut Vec<Owner>, wanted: BTreeSet<FieldPath>, part: Part, manager: &str) {
-    let mine = owners.iter().position(|owner| owner.is(manager, "Apply", part));
+fn claim(
+    new: &mut Value,
+    owners: &mut Vec<Owner>,
+    wanted: BTreeSet<FieldPath>,
+    part: Part,
+    manager: &str,
+) {
+    let mine = owners
+        .iter()
+        .position(|owner| owner.is(manager, "Apply", part));
     if let Some(mine) = mine {
         let given_up: Vec<FieldPath> = owners[mine]
             .fields
             .iter()
             .filter(|path| !wanted.iter().any(|wish| overlaps(path, wish)))
-            .filter(|path| !owners.iter().enumerate().any(|(at, owner)| at != mine && owner.fields.contains(*path)))
+            .filter(|path| {
+                !owners
+                    .iter()
+                    .enumerate()
+                    .any(|(at, owner)| at != mine && owner.fields.contains(*path))
+            })
             .cloned()
             .collect();
         given_up.iter().for_each(|path| remove(new, path));
@@ -184,21 +254,32 @@ pub(crate) fn note_update(kind: &Kind, old: &Value, new: &mut Value, part: Part,
     match recorded {
         Some(recorded) => new["metadata"]["managedFields"] = recorded,
         None => {
-            new["metadata"].as_object_mut().and_then(|fields| fields.remove("managedFields"));
+            new["metadata"]
+                .as_object_mut()
+                .and_then(|fields| fields.remove("managedFields"));
             return;
         }
     }
     let (was, is) = (leaves(old), leaves(new));
-    let changed: BTreeSet<FieldPath> = is.iter().filter(|path| at(old, path) != at(new, path)).cloned().collect();
+    let changed: BTreeSet<FieldPath> = is
+        .iter()
+        .filter(|path| at(old, path) != at(new, path))
+        .cloned()
+        .collect();
     let removed: BTreeSet<FieldPath> = was.into_iter().filter(|path| !is.contains(path)).collect();
     if changed.is_empty() && removed.is_empty() {
         return;
     }
     let mut owners = owners_of(old);
     for owner in &mut owners {
-        owner.fields.retain(|path| !changed.contains(path) && !removed.contains(path));
+        owner
+            .fields
+            .retain(|path| !changed.contains(path) && !removed.contains(path));
     }
-    match owners.iter_mut().find(|owner| owner.is(manager, "Update", part)) {
+    match owners
+        .iter_mut()
+        .find(|owner| owner.is(manager, "Update", part))
+    {
         Some(owner) => {
             owner.fields.extend(changed);
             owner.time = metadata::seconds(now());
@@ -217,20 +298,47 @@ fn is_atomic_list(kind: &Kind, path: &FieldPath) -> bool {
     }
 }
 
-fn new_owner(manager: &str, operation: &'static str, part: Part, fields: BTreeSet<FieldPath>) -> Owner {
+fn new_owner(
+    manager: &str,
+    operation: &'static str,
+    part: Part,
+    fields: BTreeSet<FieldPath>,
+) -> Owner {
     let time = metadata::seconds(now());
-    Owner { manager: manager.to_owned(), operation, subresource: subresource(part), time, fields }
+    Owner {
+        manager: manager.to_owned(),
+        operation,
+        subresource: subresource(part),
+        time,
+        fields,
+    }
 }
 
 fn owners_of(object: &Value) -> Vec<Owner> {
-    let recorded = object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let recorded = object["metadata"]["managedFields"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     if recorded.is_empty() {
-        return vec![new_owner(BEFORE_FIRST_APPLY, "Update", Part::Main, leaves(object))];
+        return vec![new_owner(
+            BEFORE_FIRST_APPLY,
+            "Update",
+            Part::Main,
+            leaves(object),
+        )];
     }
     let owner = |entry: &Value| Owner {
         manager: entry["manager"].as_str().unwrap_or_default().to_owned(),
-        operation: if entry["operation"] == "Apply" { "Apply" } else { "Update" },
-        subresource: if entry["subresource"] == "status" { "status" } else { "" },
+        operation: if entry["operation"] == "Apply" {
+            "Apply"
+        } else {
+            "Update"
+        },
+        subresource: if entry["subresource"] == "status" {
+            "status"
+        } else {
+            ""
+        },
         time: entry["time"].clone(),
         fields: fields::parse(&entry["fieldsV1"]),
     };

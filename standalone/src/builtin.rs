@@ -23,14 +23,18 @@ use crate::kind::{Generation, Kind, Shape};
 pub(crate) fn kinds() -> Vec<Kind> {
     vec![
         cluster::<Namespace>().with_status(),
-        cluster::<Node>().with_status().selecting(&["spec.unschedulable"]),
+        cluster::<Node>()
+            .with_status()
+            .selecting(&["spec.unschedulable"]),
         cluster::<PersistentVolume>().with_status(),
         cluster::<StorageClass>(),
         definition(),
-        namespaced::<Pod>()
-            .with_status()
-            .counted()
-            .selecting(&["spec.nodeName", "spec.serviceAccountName", "status.phase", "status.podIP"]),
+        namespaced::<Pod>().with_status().counted().selecting(&[
+            "spec.nodeName",
+            "spec.serviceAccountName",
+            "status.phase",
+            "status.podIP",
+        ]),
         namespaced::<Secret>().selecting(&["type"]),
         namespaced::<ConfigMap>(),
         namespaced::<Service>().with_status(),
@@ -48,7 +52,9 @@ pub(crate) fn kinds() -> Vec<Kind> {
 
 /// The kind of CustomResourceDefinitions.
 pub(crate) fn definition() -> Kind {
-    cluster::<CustomResourceDefinition>().with_status().counted()
+    cluster::<CustomResourceDefinition>()
+        .with_status()
+        .counted()
 }
 
 /// API groups of Kubernetes itself: what is missing there is missing here, not in the cluster.
@@ -69,12 +75,20 @@ pub(crate) fn default_on_create(kind: &Kind, object: &mut Value) {
             set_default(object, &["spec", "finalizers"], json!(["kubernetes"]));
             object["status"] = json!({"phase": "Active"});
             let name = object["metadata"]["name"].clone();
-            set_default(object, &["metadata", "labels", "kubernetes.io/metadata.name"], name);
+            set_default(
+                object,
+                &["metadata", "labels", "kubernetes.io/metadata.name"],
+                name,
+            );
         }
         "pods" => {
             object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
             set_default(object, &["spec", "restartPolicy"], json!("Always"));
-            set_default(object, &["spec", "terminationGracePeriodSeconds"], json!(30));
+            set_default(
+                object,
+                &["spec", "terminationGracePeriodSeconds"],
+                json!(30),
+            );
             set_default(object, &["spec", "serviceAccountName"], json!("default"));
         }
         "persistentvolumeclaims" => {
@@ -84,7 +98,11 @@ pub(crate) fn default_on_create(kind: &Kind, object: &mut Value) {
         "persistentvolumes" => {
             object["status"] = json!({"phase": "Pending"});
             set_default(object, &["spec", "volumeMode"], json!("Filesystem"));
-            set_default(object, &["spec", "persistentVolumeReclaimPolicy"], json!("Retain"));
+            set_default(
+                object,
+                &["spec", "persistentVolumeReclaimPolicy"],
+                json!("Retain"),
+            );
         }
         "secrets" => set_default(object, &["type"], json!("Opaque")),
         "services" => set_default(object, &["spec", "type"], json!("ClusterIP")),
@@ -94,7 +112,10 @@ pub(crate) fn default_on_create(kind: &Kind, object: &mut Value) {
 
 /// `stringData` is a way to write `data`, and is never read back.
 pub(crate) fn fold_string_data(object: &mut Value) {
-    let Some(Value::Object(plain)) = object.as_object_mut().and_then(|fields| fields.remove("stringData")) else {
+    let Some(Value::Object(plain)) = object
+        .as_object_mut()
+        .and_then(|fields| fields.remove("stringData"))
+    else {
         return;
     };
     if !object["data"].is_object() {
@@ -113,7 +134,9 @@ fn set_default(object: &mut Value, path: &[&str], value: Value) {
         if place.is_null() {
             *place = Value::Object(Map::new());
         }
-        let Some(fields) = place.as_object_mut() else { return };
+        let Some(fields) = place.as_object_mut() else {
+            return;
+        };
         place = fields.entry(*step).or_insert(Value::Null);
     }
     if place.is_null() {

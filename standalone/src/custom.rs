@@ -22,9 +22,7 @@ pub(crate) fn is_definition(kind: &Kind) -> bool {
 pub(crate) fn establish(state: &mut State, definition: &mut Value) -> Result<(), Failure> {
     let kind = kind_of(definition)?;
     let since = metadata::seconds(now());
-    let condition = |type_: &str, reason: &str, message: &str| {
-        json!({"type": type_, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since})
-    };
+    let condition = |type_: &str, reason: &str, message: &str| json!({"type": type_, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since});
     definition["status"] = json!({
         "acceptedNames": definition["spec"]["names"],
         "storedVersions": [kind.version],
@@ -41,7 +39,10 @@ pub(crate) fn establish(state: &mut State, definition: &mut Value) -> Result<(),
 pub(crate) fn retire(state: &mut State, definition: &Value) {
     let resource = metadata::text(definition, "name").to_owned();
     for object in state.store.list(&resource, None) {
-        let key = Key::new(metadata::text(&object, "namespace"), metadata::text(&object, "name"));
+        let key = Key::new(
+            metadata::text(&object, "namespace"),
+            metadata::text(&object, "name"),
+        );
         state.store.remove(&resource, &key);
     }
     state.kinds.remove(&resource);
@@ -51,10 +52,22 @@ pub(crate) fn retire(state: &mut State, definition: &Value) {
 pub(crate) fn kind_of(definition: &Value) -> Result<Kind, Failure> {
     let spec = &definition["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let list = |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
-    let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let list = |value: &Value| {
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(text)
+            .collect::<Vec<_>>()
+    };
+    let versions = spec["versions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let [version] = versions else {
-        return Err(Failure::not_implemented("a CustomResourceDefinition of other than one version"));
+        return Err(Failure::not_implemented(
+            "a CustomResourceDefinition of other than one version",
+        ));
     };
     if version["subresources"].get("scale").is_some() {
         return Err(Failure::not_implemented("the scale subresource"));
@@ -73,11 +86,17 @@ pub(crate) fn kind_of(definition: &Value) -> Result<Kind, Failure> {
         generation: Generation::Counted,
         unconditional_update: false,
         field_labels: &[],
-        shape: Shape::Custom(Arc::new(Schema::parse(&version["schema"]["openAPIV3Schema"])?)),
+        shape: Shape::Custom(Arc::new(Schema::parse(
+            &version["schema"]["openAPIV3Schema"],
+        )?)),
     };
     let name = metadata::text(definition, "name");
     if name != kind.group_resource() {
-        let cause = Cause::invalid("metadata.name", &json!(name), format!("must be {:?}", kind.group_resource()));
+        let cause = Cause::invalid(
+            "metadata.name",
+            &json!(name),
+            format!("must be {:?}", kind.group_resource()),
+        );
         return Err(Failure::invalid(&builtin::definition(), name, &[cause]));
     }
     Ok(kind)

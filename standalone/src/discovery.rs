@@ -10,11 +10,17 @@ use crate::{kind::Kind, state::State};
 pub(crate) fn answer(state: &State, path: &str) -> Option<Value> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     match segments.as_slice() {
-        ["version"] => Some(json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0+standalone", "platform": "linux"})),
+        ["version"] => Some(
+            json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0+standalone", "platform": "linux"}),
+        ),
         ["healthz" | "livez" | "readyz"] => Some(json!("ok")),
         ["api"] => Some(json!({"kind": "APIVersions", "versions": ["v1"]})),
-        ["apis"] => Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups(state)})),
-        ["apis", group] => groups(state).into_iter().find(|known| known["name"] == *group),
+        ["apis"] => {
+            Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups(state)}))
+        }
+        ["apis", group] => groups(state)
+            .into_iter()
+            .find(|known| known["name"] == *group),
         ["api", "v1"] => resources(state, "", "v1"),
         ["apis", group, version] => resources(state, group, version),
         _ => None,
@@ -36,16 +42,32 @@ fn groups(state: &State) -> Vec<Value> {
 }
 
 fn resources(state: &State, group: &str, version: &str) -> Option<Value> {
-    let served = state.kinds.values().filter(|kind| kind.group == group && kind.version == version);
+    let served = state
+        .kinds
+        .values()
+        .filter(|kind| kind.group == group && kind.version == version);
     let listed: Vec<Value> = served.flat_map(|kind| describe(kind)).collect();
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let group_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     (!listed.is_empty()).then(
         || json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": listed}),
     )
 }
 
 fn describe(kind: &Kind) -> Vec<Value> {
-    let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    let verbs = [
+        "create",
+        "delete",
+        "deletecollection",
+        "get",
+        "list",
+        "patch",
+        "update",
+        "watch",
+    ];
     let mut described = vec![json!({
         "name": kind.plural, "singularName": kind.singular, "kind": kind.kind, "namespaced": kind.namespaced,
         "verbs": verbs, "shortNames": kind.short_names, "categories": kind.categories,

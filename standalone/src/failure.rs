@@ -24,30 +24,67 @@ pub(crate) struct Cause {
 
 impl Cause {
     pub(crate) fn required(field: impl Into<String>, detail: &str) -> Self {
-        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
-        Self { field: field.into(), reason: "FieldValueRequired", message }
+        let message = if detail.is_empty() {
+            "Required value".to_owned()
+        } else {
+            format!("Required value: {detail}")
+        };
+        Self {
+            field: field.into(),
+            reason: "FieldValueRequired",
+            message,
+        }
     }
 
-    pub(crate) fn invalid(field: impl Into<String>, value: &Value, detail: impl AsRef<str>) -> Self {
+    pub(crate) fn invalid(
+        field: impl Into<String>,
+        value: &Value,
+        detail: impl AsRef<str>,
+    ) -> Self {
         let message = format!("Invalid value: {value}: {}", detail.as_ref());
-        Self { field: field.into(), reason: "FieldValueInvalid", message }
+        Self {
+            field: field.into(),
+            reason: "FieldValueInvalid",
+            message,
+        }
     }
 
     pub(crate) fn wrong_type(field: &str, value: &Value, expected: &str) -> Self {
         let found = json!(type_name(value));
-        let message = format!("Invalid value: {found}: {field} in body must be of type {expected}: {found}");
-        Self { field: field.to_owned(), reason: "FieldValueTypeInvalid", message }
+        let message =
+            format!("Invalid value: {found}: {field} in body must be of type {expected}: {found}");
+        Self {
+            field: field.to_owned(),
+            reason: "FieldValueTypeInvalid",
+            message,
+        }
     }
 
-    pub(crate) fn unsupported(field: impl Into<String>, value: &Value, supported: &[Value]) -> Self {
-        let supported = supported.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+    pub(crate) fn unsupported(
+        field: impl Into<String>,
+        value: &Value,
+        supported: &[Value],
+    ) -> Self {
+        let supported = supported
+            .iter()
+            .map(Value::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
         let message = format!("Unsupported value: {value}: supported values: {supported}");
-        Self { field: field.into(), reason: "FieldValueNotSupported", message }
+        Self {
+            field: field.into(),
+            reason: "FieldValueNotSupported",
+            message,
+        }
     }
 
     pub(crate) fn forbidden(field: impl Into<String>, detail: impl AsRef<str>) -> Self {
         let message = format!("Forbidden: {}", detail.as_ref());
-        Self { field: field.into(), reason: "FieldValueForbidden", message }
+        Self {
+            field: field.into(),
+            reason: "FieldValueForbidden",
+            message,
+        }
     }
 }
 
@@ -65,13 +102,22 @@ fn type_name(value: &Value) -> &'static str {
 
 impl Failure {
     pub(crate) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        }
     }
 
     /// What this server does not do, said so that nobody takes it for an answer of a real one.
     pub(crate) fn not_implemented(what: impl AsRef<str>) -> Self {
         let what = what.as_ref();
-        Self::new(501, "NotImplemented", format!("the standalone API does not implement {what}; use a real API server"))
+        Self::new(
+            501,
+            "NotImplemented",
+            format!("the standalone API does not implement {what}; use a real API server"),
+        )
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -79,7 +125,11 @@ impl Failure {
     }
 
     pub(crate) fn no_such_resource() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
     }
 
     pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
@@ -99,17 +149,34 @@ impl Failure {
     }
 
     pub(crate) fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.group_resource());
-        Self { code: 409, reason: "Conflict", message, details: Some(details(kind, name)) }
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {why}",
+            kind.group_resource()
+        );
+        Self {
+            code: 409,
+            reason: "Conflict",
+            message,
+            details: Some(details(kind, name)),
+        }
     }
 
     pub(crate) fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
         let message = format!("{} \"{name}\" is forbidden: {why}", kind.group_resource());
-        Self { code: 403, reason: "Forbidden", message, details: Some(details(kind, name)) }
+        Self {
+            code: 403,
+            reason: "Forbidden",
+            message,
+            details: Some(details(kind, name)),
+        }
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
     }
 
     pub(crate) fn expired(message: impl Into<String>) -> Self {
@@ -117,10 +184,20 @@ impl Failure {
     }
 
     pub(crate) fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Self {
-        let lines = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect::<Vec<_>>();
-        let listed = if lines.len() == 1 { lines.concat() } else { format!("[{}]", lines.join(", ")) };
-        let qualified =
-            if kind.group.is_empty() { kind.kind.clone() } else { format!("{}.{}", kind.kind, kind.group) };
+        let lines = causes
+            .iter()
+            .map(|cause| format!("{}: {}", cause.field, cause.message))
+            .collect::<Vec<_>>();
+        let listed = if lines.len() == 1 {
+            lines.concat()
+        } else {
+            format!("[{}]", lines.join(", "))
+        };
+        let qualified = if kind.group.is_empty() {
+            kind.kind.clone()
+        } else {
+            format!("{}.{}", kind.kind, kind.group)
+        };
         let mut details = json!({"name": name, "kind": kind.kind, "causes": causes.iter().map(|cause| {
             json!({"reason": cause.reason, "message": cause.message, "field": cause.field})
         }).collect::<Vec<_>>()});
@@ -137,7 +214,12 @@ impl Failure {
 
     fn about(kind: &Kind, name: &str, code: u16, reason: &'static str, what: &str) -> Self {
         let message = format!("{} \"{name}\" {what}", kind.group_resource());
-        Self { code, reason, message, details: Some(details(kind, name)) }
+        Self {
+            code,
+            reason,
+            message,
+            details: Some(details(kind, name)),
+        }
     }
 
     /// The body of the answer, and of a watch's ERROR event.

@@ -14,7 +14,9 @@ pub(crate) async fn serve(service: ApiService, listener: TcpListener) -> std::io
         let (stream, peer) = listener.accept().await?;
         let service = TowerToHyperService::new(service.clone());
         tokio::spawn(async move {
-            let served = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            let served = Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
             if let Err(error) = served {
                 tracing::debug!(%peer, %error, "a connection ended");
             }

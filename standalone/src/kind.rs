@@ -50,11 +50,19 @@ pub(crate) struct Kind {
 impl Kind {
     /// `pods`, `backupstorages.storage.kubestash.com`: the key of the store, and the name in messages.
     pub(crate) fn group_resource(&self) -> String {
-        if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.clone()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 
     pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     pub(crate) fn is_custom(&self) -> bool {
@@ -70,7 +78,10 @@ impl Kind {
         let Some(fields) = object.as_object_mut() else {
             return Err(Failure::bad_request("the body is not a JSON object"));
         };
-        for (field, expected) in [("apiVersion", self.api_version()), ("kind", self.kind.clone())] {
+        for (field, expected) in [
+            ("apiVersion", self.api_version()),
+            ("kind", self.kind.clone()),
+        ] {
             match fields.get(field).and_then(Value::as_str) {
                 Some(found) if found == expected => {}
                 Some("") | None if !self.is_custom() => {

@@ -37,11 +37,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::core::Status;
 use serde_json::json;
 
+use crate::{failure::Failure, state::Server, write::WriteOptions};
 pub use crate::{
     service::{ApiService, ResponseBody},
     token::MintError,
 };
-use crate::{failure::Failure, state::Server, write::WriteOptions};
 
 /// Namespaces that every cluster has.
 const FIRST_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
@@ -55,12 +55,16 @@ pub struct Standalone {
 impl Standalone {
     /// A server with the first namespaces and no custom resources. Must be called within a tokio runtime, on which it
     /// collects garbage as long as a clone or a client lives.
-    #[expect(clippy::new_without_default, reason = "needs a runtime and starts a task")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "needs a runtime and starts a task"
+    )]
     pub fn new() -> Self {
         let server = Arc::new(Server::new());
         let standalone = Self { server };
         for name in FIRST_NAMESPACES {
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            let namespace =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             if let Err(failure) = standalone.create("namespaces", namespace) {
                 tracing::error!(%failure, name, "a first namespace was refused");
             }
@@ -74,9 +78,14 @@ impl Standalone {
     /// # Errors
     /// The server's refusal: a definition of several versions, with CEL rules or with a scale subresource is 501.
     pub fn install(&self, definition: &CustomResourceDefinition) -> Result<(), Box<Status>> {
-        let object = serde_json::to_value(definition).map_err(|error| Failure::bad_request(error.to_string()));
-        let created = object.and_then(|object| self.create("customresourcedefinitions.apiextensions.k8s.io", object));
-        created.map_err(|failure| Box::new(Status::failure(&failure.message, failure.reason).with_code(failure.code)))
+        let object = serde_json::to_value(definition)
+            .map_err(|error| Failure::bad_request(error.to_string()));
+        let created = object.and_then(|object| {
+            self.create("customresourcedefinitions.apiextensions.k8s.io", object)
+        });
+        created.map_err(|failure| {
+            Box::new(Status::failure(&failure.message, failure.reason).with_code(failure.code))
+        })
     }
 
     /// A client of this server, with `default` as its namespace.
@@ -86,7 +95,9 @@ impl Standalone {
 
     /// The API as a tower service.
     pub fn service(&self) -> ApiService {
-        ApiService { server: self.server.clone() }
+        ApiService {
+            server: self.server.clone(),
+        }
     }
 
     /// A token as a kubelet projects it into a pod: of `service_account` (`namespace/name`), bound to the pod of the same
@@ -101,7 +112,8 @@ impl Standalone {
         node: &str,
         audience: &str,
     ) -> Result<String, MintError> {
-        self.server.with(|state| state.mint_token(service_account, pod, node, audience))
+        self.server
+            .with(|state| state.mint_token(service_account, pod, node, audience))
     }
 
     /// Serves the API over plain HTTP until the listener fails. For loopback: there is no authentication.
@@ -113,9 +125,17 @@ impl Standalone {
     }
 
     fn create(&self, resource: &str, object: serde_json::Value) -> Result<(), Failure> {
-        let options = WriteOptions { dry_run: false, manager: "standalone".to_owned(), owners_settled: false };
+        let options = WriteOptions {
+            dry_run: false,
+            manager: "standalone".to_owned(),
+            owners_settled: false,
+        };
         self.server.with(|state| {
-            let kind = state.kinds.get(resource).cloned().ok_or_else(Failure::no_such_resource)?;
+            let kind = state
+                .kinds
+                .get(resource)
+                .cloned()
+                .ok_or_else(Failure::no_such_resource)?;
             state.create(&kind, None, object, &options).map(|_| ())
         })
     }

@@ -39,11 +39,21 @@ pub(crate) fn list(
         if query.label_selector.is_none() && query.field_selector.is_none() {
             list_metadata["remainingItemCount"] = json!(rest.len());
         }
-        state.remember(Continuation { token, revision, rest });
+        state.remember(Continuation {
+            token,
+            revision,
+            rest,
+        });
     }
-    let items: Vec<Value> = objects.iter().map(|object| shown(object, metadata_only)).collect();
+    let items: Vec<Value> = objects
+        .iter()
+        .map(|object| shown(object, metadata_only))
+        .collect();
     let (api_version, name) = if metadata_only {
-        ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned())
+        (
+            "meta.k8s.io/v1".to_owned(),
+            "PartialObjectMetadataList".to_owned(),
+        )
     } else {
         (kind.api_version(), format!("{}List", kind.kind))
     };
@@ -51,7 +61,11 @@ pub(crate) fn list(
 }
 
 pub(crate) fn selector(kind: &Kind, query: &Query) -> Result<Selector, Failure> {
-    Selector::parse(kind, query.label_selector.as_deref(), query.field_selector.as_deref())
+    Selector::parse(
+        kind,
+        query.label_selector.as_deref(),
+        query.field_selector.as_deref(),
+    )
 }
 
 /// The object, or its metadata only.
@@ -64,27 +78,37 @@ pub(crate) fn shown(object: &Value, metadata_only: bool) -> Value {
 }
 
 pub(crate) fn parse_revision(text: &str) -> Result<u64, Failure> {
-    text.parse().map_err(|_| Failure::bad_request(format!("invalid resource version {text:?}")))
+    text.parse()
+        .map_err(|_| Failure::bad_request(format!("invalid resource version {text:?}")))
 }
 
 /// This server has one state, the newest: an older one is gone, a newer one has not come.
 fn check_revision(state: &State, query: &Query) -> Result<(), Failure> {
-    let Some(text) = &query.resource_version else { return Ok(()) };
+    let Some(text) = &query.resource_version else {
+        return Ok(());
+    };
     let (wanted, current) = (parse_revision(text)?, state.store.revision());
     if wanted > current {
         let message = format!("Too large resource version: {wanted}, current: {current}");
         return Err(Failure::new(504, "Timeout", message));
     }
     if query.resource_version_match.as_deref() == Some("Exact") && wanted < current {
-        return Err(Failure::expired(format!("The resourceVersion for the provided list is too old: {wanted}")));
+        return Err(Failure::expired(format!(
+            "The resourceVersion for the provided list is too old: {wanted}"
+        )));
     }
     Ok(())
 }
 
 fn resume(state: &mut State, token: &str) -> Result<(u64, Vec<Arc<Value>>), Failure> {
-    let found = state.continuations.iter().position(|continuation| continuation.token == token);
+    let found = state
+        .continuations
+        .iter()
+        .position(|continuation| continuation.token == token);
     match found.and_then(|at| state.continuations.remove(at)) {
         Some(continuation) => Ok((continuation.revision, continuation.rest)),
-        None => Err(Failure::expired("The provided continue parameter is too old or unknown; list again without it")),
+        None => Err(Failure::expired(
+            "The provided continue parameter is too old or unknown; list again without it",
+        )),
     }
 }

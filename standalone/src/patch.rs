@@ -15,13 +15,20 @@ pub(crate) const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json
 pub(crate) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// The object after the patch.
-pub(crate) fn patched(kind: &Kind, old: &Value, content_type: &str, patch: Value) -> Result<Value, Failure> {
+pub(crate) fn patched(
+    kind: &Kind,
+    old: &Value,
+    content_type: &str,
+    patch: Value,
+) -> Result<Value, Failure> {
     let mut new = old.clone();
     match content_type {
         MERGE_PATCH => json_patch::merge(&mut new, &patch),
         JSON_PATCH => {
-            let operations: Vec<PatchOperation> = serde_json::from_value(patch)
-                .map_err(|error| Failure::bad_request(format!("the body is not a JSON patch: {error}")))?;
+            let operations: Vec<PatchOperation> =
+                serde_json::from_value(patch).map_err(|error| {
+                    Failure::bad_request(format!("the body is not a JSON patch: {error}"))
+                })?;
             let operations = checked(&new, operations);
             json_patch::patch(&mut new, &operations).map_err(|error| {
                 let cause = Cause::invalid("patch", &Value::Null, error.to_string());
@@ -40,10 +47,15 @@ pub(crate) fn patched(kind: &Kind, old: &Value, content_type: &str, patch: Value
 /// A test that an absent field is null holds on a real server: Go's JSON has no other absence.
 fn checked(old: &Value, operations: Vec<PatchOperation>) -> Vec<PatchOperation> {
     let holds = |operation: &PatchOperation| match operation {
-        PatchOperation::Test(test) => test.value.is_null() && old.pointer(test.path.as_str()).is_none(),
+        PatchOperation::Test(test) => {
+            test.value.is_null() && old.pointer(test.path.as_str()).is_none()
+        }
         _ => false,
     };
-    operations.into_iter().filter(|operation| !holds(operation)).collect()
+    operations
+        .into_iter()
+        .filter(|operation| !holds(operation))
+        .collect()
 }
 
 /// Lists that Kubernetes merges by a key of their items, by field name; the key is the same wherever the name occurs.
@@ -73,7 +85,9 @@ fn merge_strategically(value: &mut Value, patch: &Value, path: &str) -> Result<(
     }
     for (name, change) in changes {
         if name.starts_with('$') {
-            return Err(Failure::not_implemented(format!("the strategic merge directive {name}")));
+            return Err(Failure::not_implemented(format!(
+                "the strategic merge directive {name}"
+            )));
         }
         let path = format!("{path}.{name}");
         match change {
@@ -110,7 +124,9 @@ fn merge_list(value: &mut Value, name: &str, items: &[Value], path: &str) -> Res
         return Ok(());
     }
     if !REPLACED_LISTS.contains(&name) && list.as_slice() != items {
-        return Err(Failure::not_implemented(format!("a strategic merge of the list {path}")));
+        return Err(Failure::not_implemented(format!(
+            "a strategic merge of the list {path}"
+        )));
     }
     *value = Value::Array(items.to_vec());
     Ok(())
@@ -139,9 +155,13 @@ mod tests {
     #[test]
     fn a_list_of_unknown_strategy_is_refused_rather_than_guessed() {
         let mut service = json!({"spec": {"ports": [{"port": 1}]}});
-        let failure = merge_strategically(&mut service, &json!({"spec": {"ports": [{"port": 2}]}}), "").unwrap_err();
+        let failure =
+            merge_strategically(&mut service, &json!({"spec": {"ports": [{"port": 2}]}}), "")
+                .unwrap_err();
         assert_eq!(failure.code, 501);
-        let failure = merge_strategically(&mut service, &json!({"spec": {"$patch": "replace"}}), "").unwrap_err();
+        let failure =
+            merge_strategically(&mut service, &json!({"spec": {"$patch": "replace"}}), "")
+                .unwrap_err();
         assert_eq!(failure.code, 501);
     }
 }

@@ -30,7 +30,10 @@ impl Target {
             ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return None,
         };
-        let target = |namespace: Option<&str>, plural: &str, name: Option<&str>, subresource: Option<&str>| Self {
+        let target = |namespace: Option<&str>,
+                      plural: &str,
+                      name: Option<&str>,
+                      subresource: Option<&str>| Self {
             group: group.to_owned(),
             version: version.to_owned(),
             plural: plural.to_owned(),
@@ -43,13 +46,20 @@ impl Target {
                 Some(target(None, "namespaces", Some(name), Some(subresource)))
             }
             ["namespaces", namespace, plural] => Some(target(Some(namespace), plural, None, None)),
-            ["namespaces", namespace, plural, name] => Some(target(Some(namespace), plural, Some(name), None)),
-            ["namespaces", namespace, plural, name, subresource] => {
-                Some(target(Some(namespace), plural, Some(name), Some(subresource)))
+            ["namespaces", namespace, plural, name] => {
+                Some(target(Some(namespace), plural, Some(name), None))
             }
+            ["namespaces", namespace, plural, name, subresource] => Some(target(
+                Some(namespace),
+                plural,
+                Some(name),
+                Some(subresource),
+            )),
             [plural] => Some(target(None, plural, None, None)),
             [plural, name] => Some(target(None, plural, Some(name), None)),
-            [plural, name, subresource] => Some(target(None, plural, Some(name), Some(subresource))),
+            [plural, name, subresource] => {
+                Some(target(None, plural, Some(name), Some(subresource)))
+            }
             _ => None,
         }
     }
@@ -83,7 +93,9 @@ impl Query {
                 continue;
             }
             let number = || {
-                value.parse::<u32>().map_err(|_| Failure::bad_request(format!("{name} is not a number: {value:?}")))
+                value
+                    .parse::<u32>()
+                    .map_err(|_| Failure::bad_request(format!("{name} is not a number: {value:?}")))
             };
             let truth = || matches!(&*value, "true" | "1");
             match &*name {
@@ -103,9 +115,15 @@ impl Query {
                 "propagationPolicy" => query.propagation_policy = Some(value.into_owned()),
                 "gracePeriodSeconds" => query.grace_period_seconds = Some(i64::from(number()?)),
                 // Unknown fields are pruned without complaint here, so every level of strictness but Strict is met.
-                "fieldValidation" if value == "Strict" => return Err(Failure::not_implemented("fieldValidation=Strict")),
+                "fieldValidation" if value == "Strict" => {
+                    return Err(Failure::not_implemented("fieldValidation=Strict"));
+                }
                 "fieldValidation" | "pretty" | "timeout" => {}
-                other => return Err(Failure::not_implemented(format!("the query parameter {other:?}"))),
+                other => {
+                    return Err(Failure::not_implemented(format!(
+                        "the query parameter {other:?}"
+                    )));
+                }
             }
         }
         Ok(query)
@@ -128,15 +146,29 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn new(parts: &http::request::Parts, body: Bytes) -> Result<Self, Failure> {
         if body.len() > BODY_BYTES_MAX {
-            let message = format!("the request is {} bytes, more than the limit of {BODY_BYTES_MAX}", body.len());
+            let message = format!(
+                "the request is {} bytes, more than the limit of {BODY_BYTES_MAX}",
+                body.len()
+            );
             return Err(Failure::new(413, "RequestEntityTooLarge", message));
         }
-        let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let header = |name| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+        };
         Ok(Self {
             method: parts.method.clone(),
             path: parts.uri.path().to_owned(),
             query: Query::parse(parts.uri.query().unwrap_or_default())?,
-            content_type: header(http::header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_owned(),
+            content_type: header(http::header::CONTENT_TYPE)
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
             metadata_only: header(http::header::ACCEPT).contains("as=PartialObjectMetadata"),
             user_agent: header(http::header::USER_AGENT).to_owned(),
             body,
@@ -151,14 +183,24 @@ impl Request {
 
     /// The body, or nothing if there is none.
     pub(crate) fn optional_json(&self) -> Result<Value, Failure> {
-        if self.body.is_empty() { Ok(Value::Null) } else { self.json() }
+        if self.body.is_empty() {
+            Ok(Value::Null)
+        } else {
+            self.json()
+        }
     }
 
     /// Who writes: named in the query, or the client's program, as the real server does.
     pub(crate) fn manager(&self) -> String {
         match &self.query.field_manager {
             Some(manager) => manager.clone(),
-            None => self.user_agent.split('/').next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned(),
+            None => self
+                .user_agent
+                .split('/')
+                .next()
+                .filter(|name| !name.is_empty())
+                .unwrap_or("unknown")
+                .to_owned(),
         }
     }
 }

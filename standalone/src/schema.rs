@@ -75,10 +75,13 @@ enum AdditionalProperties {
 impl Schema {
     /// Reads a CRD version's `openAPIV3Schema`.
     pub(crate) fn parse(schema: &Value) -> Result<Self, Failure> {
-        let schema: Self = serde_json::from_value(schema.clone())
-            .map_err(|error| Failure::bad_request(format!("openAPIV3Schema cannot be read: {error}")))?;
+        let schema: Self = serde_json::from_value(schema.clone()).map_err(|error| {
+            Failure::bad_request(format!("openAPIV3Schema cannot be read: {error}"))
+        })?;
         if schema.has_cel_rules() {
-            return Err(Failure::not_implemented("CEL rules (x-kubernetes-validations) in a CustomResourceDefinition"));
+            return Err(Failure::not_implemented(
+                "CEL rules (x-kubernetes-validations) in a CustomResourceDefinition",
+            ));
         }
         Ok(schema)
     }
@@ -102,7 +105,12 @@ impl Schema {
             _ => None,
         };
         !self.cel_rules.is_empty()
-            || self.properties.values().chain(self.items.as_deref()).chain(additional).any(Self::has_cel_rules)
+            || self
+                .properties
+                .values()
+                .chain(self.items.as_deref())
+                .chain(additional)
+                .any(Self::has_cel_rules)
     }
 
     /// The schema of a named field: a property, or what additionalProperties says.
@@ -116,11 +124,17 @@ impl Schema {
 
     /// Whether a list at this path is replaced as a whole: what a list is unless the schema says otherwise.
     pub(crate) fn is_atomic_list(&self, path: &[String]) -> bool {
-        let found = path.iter().try_fold(self, |schema, step| schema.field(step));
+        let found = path
+            .iter()
+            .try_fold(self, |schema, step| schema.field(step));
         found.is_none_or(|schema| matches!(schema.list_type.as_deref(), None | Some("atomic")))
     }
 
     fn allows_unknown(&self) -> bool {
-        self.preserve_unknown_fields || matches!(self.additional_properties, Some(AdditionalProperties::Allowed(true)))
+        self.preserve_unknown_fields
+            || matches!(
+                self.additional_properties,
+                Some(AdditionalProperties::Allowed(true))
+            )
     }
 }

@@ -33,12 +33,18 @@ struct FieldRequirement {
 }
 
 impl Selector {
-    pub(crate) fn parse(kind: &Kind, labels: Option<&str>, fields: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) fn parse(
+        kind: &Kind,
+        labels: Option<&str>,
+        fields: Option<&str>,
+    ) -> Result<Self, Failure> {
         let labels = split_outside_parentheses(labels.unwrap_or_default())
             .into_iter()
             .map(|term| {
                 parse_label(term).ok_or_else(|| {
-                    Failure::bad_request(format!("unable to parse requirement: {term:?} is not a label selector"))
+                    Failure::bad_request(format!(
+                        "unable to parse requirement: {term:?} is not a label selector"
+                    ))
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -53,8 +59,13 @@ impl Selector {
 
     pub(crate) fn matches(&self, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];
-        self.labels.iter().all(|requirement| requirement.test.holds(labels[&requirement.key].as_str()))
-            && self.fields.iter().all(|requirement| requirement.holds(object))
+        self.labels
+            .iter()
+            .all(|requirement| requirement.test.holds(labels[&requirement.key].as_str()))
+            && self
+                .fields
+                .iter()
+                .all(|requirement| requirement.holds(object))
     }
 }
 
@@ -63,8 +74,12 @@ impl LabelTest {
         match (self, value) {
             (Self::Exists, value) => value.is_some(),
             (Self::Absent, value) => value.is_none(),
-            (Self::In(allowed), value) => value.is_some_and(|value| allowed.iter().any(|one| one == value)),
-            (Self::NotIn(refused), value) => value.is_none_or(|value| refused.iter().all(|one| one != value)),
+            (Self::In(allowed), value) => {
+                value.is_some_and(|value| allowed.iter().any(|one| one == value))
+            }
+            (Self::NotIn(refused), value) => {
+                value.is_none_or(|value| refused.iter().all(|one| one != value))
+            }
         }
     }
 }
@@ -96,11 +111,20 @@ fn split_outside_parentheses(text: &str) -> Vec<&str> {
         }
     }
     terms.push(&text[start..]);
-    terms.into_iter().map(str::trim).filter(|term| !term.is_empty()).collect()
+    terms
+        .into_iter()
+        .map(str::trim)
+        .filter(|term| !term.is_empty())
+        .collect()
 }
 
 fn parse_label(term: &str) -> Option<LabelRequirement> {
-    let requirement = |key: &str, test| is_label_key(key).then(|| LabelRequirement { key: key.to_owned(), test });
+    let requirement = |key: &str, test| {
+        is_label_key(key).then(|| LabelRequirement {
+            key: key.to_owned(),
+            test,
+        })
+    };
     if let Some((key, values)) = term.split_once(" notin ") {
         return requirement(key.trim(), LabelTest::NotIn(parse_values(values)?));
     }
@@ -120,12 +144,20 @@ fn parse_label(term: &str) -> Option<LabelRequirement> {
 }
 
 fn is_label_key(key: &str) -> bool {
-    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
+    !key.is_empty()
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
 }
 
 fn parse_values(text: &str) -> Option<Vec<String>> {
     let inner = text.trim().strip_prefix('(')?.strip_suffix(')')?;
-    Some(inner.split(',').map(|value| value.trim().to_owned()).collect())
+    Some(
+        inner
+            .split(',')
+            .map(|value| value.trim().to_owned())
+            .collect(),
+    )
 }
 
 fn parse_field(kind: &Kind, term: &str) -> Result<FieldRequirement, Failure> {
@@ -134,13 +166,21 @@ fn parse_field(kind: &Kind, term: &str) -> Result<FieldRequirement, Failure> {
     } else if let Some((path, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
         (path, value, true)
     } else {
-        return Err(Failure::bad_request(format!("invalid field selector: {term:?}")));
+        return Err(Failure::bad_request(format!(
+            "invalid field selector: {term:?}"
+        )));
     };
     let known = path == "metadata.name"
         || (path == "metadata.namespace" && kind.namespaced)
         || kind.field_labels.contains(&path);
     if !known {
-        return Err(Failure::bad_request(format!("field label not supported: {path}")));
+        return Err(Failure::bad_request(format!(
+            "field label not supported: {path}"
+        )));
     }
-    Ok(FieldRequirement { path: path.split('.').map(str::to_owned).collect(), value: value.to_owned(), equal })
+    Ok(FieldRequirement {
+        path: path.split('.').map(str::to_owned).collect(),
+        value: value.to_owned(),
+        equal,
+    })
 }

@@ -39,7 +39,10 @@ pub(crate) struct State {
 
 impl State {
     fn new() -> Self {
-        let kinds = builtin::kinds().into_iter().map(|kind| (kind.group_resource(), Arc::new(kind))).collect();
+        let kinds = builtin::kinds()
+            .into_iter()
+            .map(|kind| (kind.group_resource(), Arc::new(kind)))
+            .collect();
         Self {
             kinds,
             store: Store::new(HISTORY_CHANGES),
@@ -51,20 +54,31 @@ impl State {
     /// The kind a request is about. Missing built-ins are 501, missing custom resources 404, as where no CRD is installed.
     pub(crate) fn kind_of(&self, target: &Target) -> Result<Arc<Kind>, Failure> {
         let found = self.kinds.values().find(|kind| {
-            kind.group == target.group && kind.version == target.version && kind.plural == target.plural
+            kind.group == target.group
+                && kind.version == target.version
+                && kind.plural == target.plural
         });
         match found {
             Some(kind) => Ok(kind.clone()),
             None if builtin::is_builtin_group(&target.group) => {
-                let Target { group, version, plural, .. } = target;
-                Err(Failure::not_implemented(format!("the resource {plural} of {group}/{version}")))
+                let Target {
+                    group,
+                    version,
+                    plural,
+                    ..
+                } = target;
+                Err(Failure::not_implemented(format!(
+                    "the resource {plural} of {group}/{version}"
+                )))
             }
             None => Err(Failure::no_such_resource()),
         }
     }
 
     pub(crate) fn get(&self, kind: &Kind, key: &Key) -> Result<Arc<Value>, Failure> {
-        self.store.get(&kind.group_resource(), key).ok_or_else(|| Failure::not_found(kind, &key.name))
+        self.store
+            .get(&kind.group_resource(), key)
+            .ok_or_else(|| Failure::not_found(kind, &key.name))
     }
 
     pub(crate) fn remember(&mut self, continuation: Continuation) {
@@ -86,7 +100,10 @@ impl Server {
     pub(crate) fn new() -> Self {
         let state = State::new();
         let (revised, _) = watch::channel(state.store.revision());
-        Self { state: Mutex::new(state), revised }
+        Self {
+            state: Mutex::new(state),
+            revised,
+        }
     }
 
     /// Runs one request's work. Whoever watches learns of what it changed after the lock is free.
@@ -96,7 +113,8 @@ impl Server {
         let result = work(&mut state);
         let revision = state.store.revision();
         drop(state);
-        self.revised.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+        self.revised
+            .send_if_modified(|known| std::mem::replace(known, revision) != revision);
         result
     }
 

@@ -20,7 +20,10 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
     }
 }
 
@@ -56,7 +59,11 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(history_changes: usize) -> Self {
-        Self { revision: 1, history_changes, shelves: BTreeMap::new() }
+        Self {
+            revision: 1,
+            history_changes,
+            shelves: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn revision(&self) -> u64 {
@@ -69,13 +76,18 @@ impl Store {
 
     /// Objects in order, of one namespace or of all.
     pub(crate) fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
-        let Some(shelf) = self.shelves.get(resource) else { return Vec::new() };
+        let Some(shelf) = self.shelves.get(resource) else {
+            return Vec::new();
+        };
         match namespace {
             None => shelf.objects.values().cloned().collect(),
             Some(namespace) => {
                 let start = Bound::Included(Key::new(namespace, ""));
                 let in_namespace = shelf.objects.range((start, Bound::Unbounded));
-                in_namespace.take_while(|(key, _)| key.namespace == namespace).map(|(_, object)| object.clone()).collect()
+                in_namespace
+                    .take_while(|(key, _)| key.namespace == namespace)
+                    .map(|(_, object)| object.clone())
+                    .collect()
             }
         }
     }
@@ -83,7 +95,10 @@ impl Store {
     /// Every object of every kind, with its resource.
     pub(crate) fn everything(&self) -> impl Iterator<Item = (&str, &Key, &Arc<Value>)> {
         self.shelves.iter().flat_map(|(resource, shelf)| {
-            shelf.objects.iter().map(move |(key, object)| (resource.as_str(), key, object))
+            shelf
+                .objects
+                .iter()
+                .map(move |(key, object)| (resource.as_str(), key, object))
         })
     }
 
@@ -94,7 +109,12 @@ impl Store {
         let object = Arc::new(object);
         let shelf = self.shelves.entry(resource.to_owned()).or_default();
         let previous = shelf.objects.insert(key, object.clone());
-        let change = Change { revision: self.revision, deleted: false, object: object.clone(), previous };
+        let change = Change {
+            revision: self.revision,
+            deleted: false,
+            object: object.clone(),
+            previous,
+        };
         shelf.remember(change, self.history_changes);
         object
     }
@@ -107,19 +127,34 @@ impl Store {
         let mut last = (*previous).clone();
         last["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let object = Arc::new(last);
-        let change =
-            Change { revision: self.revision, deleted: true, object: object.clone(), previous: Some(previous) };
+        let change = Change {
+            revision: self.revision,
+            deleted: true,
+            object: object.clone(),
+            previous: Some(previous),
+        };
         shelf.remember(change, self.history_changes);
         Some(object)
     }
 
     /// Up to `limit` changes after `revision`, oldest first.
-    pub(crate) fn changes_after(&self, resource: &str, revision: u64, limit: usize) -> Result<Vec<Change>, Compacted> {
-        let Some(shelf) = self.shelves.get(resource) else { return Ok(Vec::new()) };
+    pub(crate) fn changes_after(
+        &self,
+        resource: &str,
+        revision: u64,
+        limit: usize,
+    ) -> Result<Vec<Change>, Compacted> {
+        let Some(shelf) = self.shelves.get(resource) else {
+            return Ok(Vec::new());
+        };
         if revision < shelf.compacted {
-            return Err(Compacted { oldest: shelf.compacted });
+            return Err(Compacted {
+                oldest: shelf.compacted,
+            });
         }
-        let first = shelf.history.partition_point(|change| change.revision <= revision);
+        let first = shelf
+            .history
+            .partition_point(|change| change.revision <= revision);
         Ok(shelf.history.range(first..).take(limit).cloned().collect())
     }
 }

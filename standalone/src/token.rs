@@ -63,24 +63,46 @@ impl State {
     ) -> Result<Value, Failure> {
         let bound = &request["spec"]["boundObjectRef"];
         if bound["kind"] != "Pod" {
-            return Err(Failure::not_implemented("a token that is not bound to a Pod"));
+            return Err(Failure::not_implemented(
+                "a token that is not bound to a Pod",
+            ));
         }
-        let pods = self.kinds.get("pods").cloned().ok_or_else(Failure::no_such_resource)?;
+        let pods = self
+            .kinds
+            .get("pods")
+            .cloned()
+            .ok_or_else(Failure::no_such_resource)?;
         let pod_name = bound["name"].as_str().unwrap_or_default().to_owned();
         let pod = self.get(&pods, &Key::new(namespace, &pod_name))?;
-        if bound["uid"].as_str().is_some_and(|uid| uid != metadata::text(&pod, "uid")) {
-            return Err(Failure::conflict(&pods, &pod_name, "the UID in the bound object reference does not match"));
+        if bound["uid"]
+            .as_str()
+            .is_some_and(|uid| uid != metadata::text(&pod, "uid"))
+        {
+            return Err(Failure::conflict(
+                &pods,
+                &pod_name,
+                "the UID in the bound object reference does not match",
+            ));
         }
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        let audiences = request["spec"]["audiences"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let audiences = request["spec"]["audiences"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let audience = match audiences {
             [] => API_AUDIENCE.to_owned(),
             [one] => one.as_str().unwrap_or_default().to_owned(),
             _ => return Err(Failure::not_implemented("a token for several audiences")),
         };
-        let minted = self.mint_token(&format!("{namespace}/{account}"), &pod_name, node, &audience);
+        let minted = self.mint_token(
+            &format!("{namespace}/{account}"),
+            &pod_name,
+            node,
+            &audience,
+        );
         let token = minted.map_err(|error| Failure::new(404, "NotFound", error.to_string()))?;
-        request["status"] = json!({"token": token, "expirationTimestamp": metadata::seconds(now() + LIFETIME)});
+        request["status"] =
+            json!({"token": token, "expirationTimestamp": metadata::seconds(now() + LIFETIME)});
         Ok(request)
     }
 
@@ -96,7 +118,10 @@ impl State {
         };
         let uid = |kind: &'static str, resource: &str, namespace: &str, name: &str| {
             let found = self.store.get(resource, &Key::new(namespace, name));
-            let found = found.ok_or_else(|| MintError::NotFound { kind, name: format!("{namespace}/{name}") })?;
+            let found = found.ok_or_else(|| MintError::NotFound {
+                kind,
+                name: format!("{namespace}/{name}"),
+            })?;
             Ok::<_, MintError>(metadata::text(&found, "uid").to_owned())
         };
         uid("serviceaccount", "serviceaccounts", namespace, account)?;
@@ -110,16 +135,31 @@ impl State {
             audience: audience.to_owned(),
             expires: now() + LIFETIME,
         };
-        self.tokens.claims.retain(|_, claims| claims.expires > now());
-        let token = format!("standalone-{}{}", metadata::generate_uid(random), metadata::generate_uid(random));
+        self.tokens
+            .claims
+            .retain(|_, claims| claims.expires > now());
+        let token = format!(
+            "standalone-{}{}",
+            metadata::generate_uid(random),
+            metadata::generate_uid(random)
+        );
         self.tokens.claims.insert(token.clone(), claims);
         Ok(token)
     }
 
     /// The answer to a TokenReview: the request with its status.
     pub(crate) fn review_token(&self, mut review: Value) -> Value {
-        let asked: Vec<&str> = review["spec"]["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let asked = if asked.is_empty() { vec![API_AUDIENCE] } else { asked };
+        let asked: Vec<&str> = review["spec"]["audiences"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let asked = if asked.is_empty() {
+            vec![API_AUDIENCE]
+        } else {
+            asked
+        };
         let token = review["spec"]["token"].as_str().unwrap_or_default();
         let status = match self.tokens.claims.get(token) {
             None => json!({"user": {}, "error": "[invalid bearer token]"}),
@@ -132,7 +172,9 @@ impl State {
             Some(claims) if !self.is_bound(claims) => {
                 json!({"user": {}, "error": "[invalid bearer token, service account token has been invalidated]"})
             }
-            Some(claims) => json!({"authenticated": true, "audiences": [claims.audience], "user": user(claims)}),
+            Some(claims) => {
+                json!({"authenticated": true, "audiences": [claims.audience], "user": user(claims)})
+            }
         };
         review["status"] = status;
         review
@@ -140,14 +182,23 @@ impl State {
 
     /// A token dies with its pod and its service account.
     fn is_bound(&self, claims: &Claims) -> bool {
-        let pod = self.store.get("pods", &Key::new(&claims.namespace, &claims.pod));
-        let account = self.store.get("serviceaccounts", &Key::new(&claims.namespace, &claims.service_account));
+        let pod = self
+            .store
+            .get("pods", &Key::new(&claims.namespace, &claims.pod));
+        let account = self.store.get(
+            "serviceaccounts",
+            &Key::new(&claims.namespace, &claims.service_account),
+        );
         account.is_some() && pod.is_some_and(|pod| metadata::text(&pod, "uid") == claims.pod_uid)
     }
 }
 
 fn user(claims: &Claims) -> Value {
-    let Claims { namespace, service_account, .. } = claims;
+    let Claims {
+        namespace,
+        service_account,
+        ..
+    } = claims;
     json!({
         "username": format!("system:serviceaccount:{namespace}:{service_account}"),
         "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{namespace}"), "system:authenticated"],

@@ -53,11 +53,23 @@ impl Watcher {
         query: &Query,
         metadata_only: bool,
     ) -> Result<Self, Failure> {
-        let stated = query.resource_version.as_deref().map(parse_revision).transpose()?.unwrap_or(0);
-        if query.send_initial_events && query.resource_version_match.as_deref() != Some("NotOlderThan") {
-            return Err(Failure::bad_request("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+        let stated = query
+            .resource_version
+            .as_deref()
+            .map(parse_revision)
+            .transpose()?
+            .unwrap_or(0);
+        if query.send_initial_events
+            && query.resource_version_match.as_deref() != Some("NotOlderThan")
+        {
+            return Err(Failure::bad_request(
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
         }
-        let limit = query.timeout_seconds.filter(|seconds| *seconds > 0).map_or(WATCH_MAX, Duration::from_secs);
+        let limit = query
+            .timeout_seconds
+            .filter(|seconds| *seconds > 0)
+            .map_or(WATCH_MAX, Duration::from_secs);
         let mut watcher = Self {
             server: server.clone(),
             revised: server.revisions(),
@@ -88,9 +100,15 @@ impl Watcher {
     }
 
     fn begin_with_objects(&mut self, state: &State, announce_end: bool) {
-        let objects = state.store.list(&self.kind.group_resource(), self.namespace.as_deref());
-        let matching = objects.iter().filter(|object| self.selector.matches(object));
-        self.pending = matching.map(|object| event("ADDED", shown(object, self.metadata_only))).collect();
+        let objects = state
+            .store
+            .list(&self.kind.group_resource(), self.namespace.as_deref());
+        let matching = objects
+            .iter()
+            .filter(|object| self.selector.matches(object));
+        self.pending = matching
+            .map(|object| event("ADDED", shown(object, self.metadata_only)))
+            .collect();
         self.position = state.store.revision();
         if announce_end && self.bookmarks {
             let mut bookmark = self.bookmark();
@@ -119,21 +137,38 @@ impl Watcher {
         let server = self.server.clone();
         let resource = self.kind.group_resource();
         let (changes, revision, served) = server.with(|state| {
-            let changes = state.store.changes_after(&resource, self.position, CHANGES_AT_ONCE);
-            (changes, state.store.revision(), state.kinds.contains_key(&resource))
+            let changes = state
+                .store
+                .changes_after(&resource, self.position, CHANGES_AT_ONCE);
+            (
+                changes,
+                state.store.revision(),
+                state.kinds.contains_key(&resource),
+            )
         });
         match changes {
             Err(compacted) => {
-                let message = format!("too old resource version: {} ({})", self.position, compacted.oldest);
-                self.pending.push_back(event("ERROR", Failure::expired(message).to_status()));
+                let message = format!(
+                    "too old resource version: {} ({})",
+                    self.position, compacted.oldest
+                );
+                self.pending
+                    .push_back(event("ERROR", Failure::expired(message).to_status()));
                 self.ended = true;
             }
             Ok(changes) => {
                 // A client may name a revision that is still to come; nothing before it is shown.
                 let complete = changes.len() < CHANGES_AT_ONCE;
-                let read_to = if complete { revision } else { changes.last().map_or(revision, |last| last.revision) };
+                let read_to = if complete {
+                    revision
+                } else {
+                    changes.last().map_or(revision, |last| last.revision)
+                };
                 self.position = self.position.max(read_to);
-                let events: Vec<_> = changes.iter().filter_map(|change| self.event_of(change)).collect();
+                let events: Vec<_> = changes
+                    .iter()
+                    .filter_map(|change| self.event_of(change))
+                    .collect();
                 self.pending.extend(events);
                 self.ended = !served && complete;
             }
@@ -141,7 +176,11 @@ impl Watcher {
     }
 
     async fn wait(&mut self) {
-        let bookmark_at = if self.bookmarks { self.next_bookmark } else { self.deadline };
+        let bookmark_at = if self.bookmarks {
+            self.next_bookmark
+        } else {
+            self.deadline
+        };
         tokio::select! {
             changed = self.revised.changed() => self.ended |= changed.is_err(),
             () = tokio::time::sleep_until(self.deadline) => self.ended = true,
@@ -156,11 +195,18 @@ impl Watcher {
 
     /// An object that leaves the selection is deleted for this watcher, one that enters is added.
     fn event_of(&self, change: &Change) -> Option<Value> {
-        let here = |object: &Value| self.namespace.as_deref().is_none_or(|namespace| metadata::text(object, "namespace") == namespace);
+        let here = |object: &Value| {
+            self.namespace
+                .as_deref()
+                .is_none_or(|namespace| metadata::text(object, "namespace") == namespace)
+        };
         if !here(&change.object) {
             return None;
         }
-        let was = change.previous.as_ref().is_some_and(|object| self.selector.matches(object));
+        let was = change
+            .previous
+            .as_ref()
+            .is_some_and(|object| self.selector.matches(object));
         let is = !change.deleted && self.selector.matches(&change.object);
         let what = match (was, is) {
             (false, true) => "ADDED",
@@ -173,12 +219,19 @@ impl Watcher {
 
     fn bookmark(&self) -> Value {
         let (api_version, kind) = if self.metadata_only {
-            ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata".to_owned())
+            (
+                "meta.k8s.io/v1".to_owned(),
+                "PartialObjectMetadata".to_owned(),
+            )
         } else {
             (self.kind.api_version(), self.kind.kind.clone())
         };
-        let metadata = json!({"resourceVersion": self.position.to_string(), "creationTimestamp": null});
-        event("BOOKMARK", json!({"apiVersion": api_version, "kind": kind, "metadata": metadata}))
+        let metadata =
+            json!({"resourceVersion": self.position.to_string(), "creationTimestamp": null});
+        event(
+            "BOOKMARK",
+            json!({"apiVersion": api_version, "kind": kind, "metadata": metadata}),
+        )
     }
 }
 

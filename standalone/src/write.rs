@@ -65,11 +65,19 @@ impl State {
         place_in_namespace(kind, namespace, &mut object)?;
         if !metadata::text(&object, "resourceVersion").is_empty() {
             // 500, for so does the real server's storage.
-            return Err(Failure::new(500, "InternalError", "resourceVersion should not be set on objects to be created"));
+            return Err(Failure::new(
+                500,
+                "InternalError",
+                "resourceVersion should not be set on objects to be created",
+            ));
         }
         name_new_object(kind, &mut object)?;
-        let key = Key::new(namespace.unwrap_or_default(), metadata::text(&object, "name"));
-        if kind.has_status && !kind.is_core("nodes")
+        let key = Key::new(
+            namespace.unwrap_or_default(),
+            metadata::text(&object, "name"),
+        );
+        if kind.has_status
+            && !kind.is_core("nodes")
             && let Some(fields) = object.as_object_mut()
         {
             fields.remove("status");
@@ -139,7 +147,12 @@ impl State {
         Ok(written)
     }
 
-    pub(crate) fn delete(&mut self, kind: &Kind, key: &Key, options: &DeleteOptions) -> Result<Deleted, Failure> {
+    pub(crate) fn delete(
+        &mut self,
+        kind: &Kind,
+        key: &Key,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, Failure> {
         let old = self.get(kind, key)?;
         check_preconditions(kind, &old, options)?;
         let mut new = (*old).clone();
@@ -148,7 +161,11 @@ impl State {
             Some("Foreground") if !finalizers.contains(&FOREGROUND) => finalizers.push(FOREGROUND),
             Some("Orphan") if !finalizers.contains(&ORPHAN) => finalizers.push(ORPHAN),
             Some("Foreground" | "Orphan" | "Background") | None => {}
-            Some(other) => return Err(Failure::bad_request(format!("invalid propagationPolicy {other:?}"))),
+            Some(other) => {
+                return Err(Failure::bad_request(format!(
+                    "invalid propagationPolicy {other:?}"
+                )));
+            }
         }
         let grace_seconds = grace_seconds(kind, &old, options);
         let waits = !finalizers.is_empty() || grace_seconds > 0 || kind.is_core("namespaces");
@@ -160,7 +177,10 @@ impl State {
         }
         new["metadata"]["finalizers"] = json!(finalizers);
         let already = metadata::is_deleting(&old);
-        let shorter = already && old["metadata"]["deletionGracePeriodSeconds"].as_i64().is_some_and(|was| grace_seconds < was);
+        let shorter = already
+            && old["metadata"]["deletionGracePeriodSeconds"]
+                .as_i64()
+                .is_some_and(|was| grace_seconds < was);
         if !already || shorter {
             let end = now() + jiff::SignedDuration::from_secs(grace_seconds);
             new["metadata"]["deletionTimestamp"] = metadata::seconds(end);
@@ -176,7 +196,11 @@ impl State {
         if new == *old || options.dry_run {
             return Ok(Deleted::Waiting(old));
         }
-        Ok(Deleted::Waiting(self.store.put(&kind.group_resource(), key.clone(), new)))
+        Ok(Deleted::Waiting(self.store.put(
+            &kind.group_resource(),
+            key.clone(),
+            new,
+        )))
     }
 
     /// Removes the object now. A definition takes its objects with it.
@@ -187,21 +211,37 @@ impl State {
         }
     }
 
-    fn admit_namespace(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<(), Failure> {
-        let Some(namespace) = namespace else { return Ok(()) };
+    fn admit_namespace(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<(), Failure> {
+        let Some(namespace) = namespace else {
+            return Ok(());
+        };
         let Some(found) = self.store.get("namespaces", &Key::new("", namespace)) else {
-            let namespaces = self.kinds.get("namespaces").ok_or_else(Failure::no_such_resource)?;
+            let namespaces = self
+                .kinds
+                .get("namespaces")
+                .ok_or_else(Failure::no_such_resource)?;
             return Err(Failure::not_found(namespaces, namespace));
         };
         if metadata::is_deleting(&found) {
-            let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+            let why = format!(
+                "unable to create new content in namespace {namespace} because it is being terminated"
+            );
             return Err(Failure::forbidden(kind, name, &why));
         }
         Ok(())
     }
 }
 
-fn place_in_namespace(kind: &Kind, namespace: Option<&str>, object: &mut Value) -> Result<(), Failure> {
+fn place_in_namespace(
+    kind: &Kind,
+    namespace: Option<&str>,
+    object: &mut Value,
+) -> Result<(), Failure> {
     if !object["metadata"].is_object() {
         object["metadata"] = json!({});
     }
@@ -213,9 +253,15 @@ fn place_in_namespace(kind: &Kind, namespace: Option<&str>, object: &mut Value) 
                 "the namespace of the provided object does not match the namespace sent on the request",
             ));
         }
-        None if kind.namespaced => return Err(Failure::bad_request("an empty namespace may not be set during creation")),
+        None if kind.namespaced => {
+            return Err(Failure::bad_request(
+                "an empty namespace may not be set during creation",
+            ));
+        }
         None if !stated.is_empty() => {
-            return Err(Failure::bad_request("namespace may not be set on a cluster-scoped object"));
+            return Err(Failure::bad_request(
+                "namespace may not be set on a cluster-scoped object",
+            ));
         }
         _ => {}
     }
@@ -232,7 +278,12 @@ fn name_new_object(kind: &Kind, object: &mut Value) -> Result<(), Failure> {
         object["metadata"]["name"] = json!(metadata::generate_name(&prefix, random));
     }
     if let Some(fields) = object["metadata"].as_object_mut() {
-        for system in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+        for system in [
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "selfLink",
+            "generation",
+        ] {
             fields.remove(system);
         }
     }
@@ -253,7 +304,8 @@ fn check_identity(kind: &Kind, old: &Value, new: &Value) -> Result<(), Failure> 
     }
     let (was, is) = (metadata::text(old, "uid"), metadata::text(new, "uid"));
     if !is.is_empty() && was != is {
-        let why = format!("Precondition failed: UID in precondition: {is}, UID in object meta: {was}");
+        let why =
+            format!("Precondition failed: UID in precondition: {is}, UID in object meta: {was}");
         return Err(Failure::conflict(kind, metadata::text(old, "name"), &why));
     }
     Ok(())
@@ -264,7 +316,11 @@ fn check_revision(kind: &Kind, old: &Value, new: &Value) -> Result<(), Failure> 
     match metadata::text(new, "resourceVersion") {
         "" if kind.unconditional_update => Ok(()),
         "" => {
-            let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+            let cause = Cause::invalid(
+                "metadata.resourceVersion",
+                &json!(0),
+                "must be specified for an update",
+            );
             Err(Failure::invalid(kind, name, &[cause]))
         }
         stated if stated == metadata::text(old, "resourceVersion") => Ok(()),
@@ -288,7 +344,10 @@ fn keep_status(kind: &Kind, old: &Value, mut new: Value) -> Value {
 fn take_status(old: &Value, mut new: Value) -> Value {
     let mut kept = old.clone();
     if let Some(fields) = kept.as_object_mut() {
-        match new.as_object_mut().and_then(|fields| fields.remove("status")) {
+        match new
+            .as_object_mut()
+            .and_then(|fields| fields.remove("status"))
+        {
             Some(status) => fields.insert("status".to_owned(), status),
             None => fields.remove("status"),
         };
@@ -299,7 +358,9 @@ fn take_status(old: &Value, mut new: Value) -> Value {
 
 /// What only the server writes stays as it was.
 fn keep_system_metadata(old: &Value, new: &mut Value) {
-    let Some(fields) = new["metadata"].as_object_mut() else { return };
+    let Some(fields) = new["metadata"].as_object_mut() else {
+        return;
+    };
     for field in [
         "uid",
         "namespace",
@@ -322,8 +383,9 @@ fn normalize(kind: &Kind, object: &mut Value) -> Result<(), Failure> {
     match &kind.shape {
         Shape::Builtin(canonical) => {
             builtin::fold_string_data(object);
-            *object = canonical(object.take())
-                .map_err(|error| Failure::bad_request(format!("{} cannot be decoded: {error}", kind.kind)))?;
+            *object = canonical(object.take()).map_err(|error| {
+                Failure::bad_request(format!("{} cannot be decoded: {error}", kind.kind))
+            })?;
         }
         Shape::Custom(schema) => schema.normalize(object),
     }
@@ -335,47 +397,75 @@ fn validate(kind: &Kind, object: &Value) -> Result<(), Failure> {
     if let Shape::Custom(schema) = &kind.shape {
         causes.extend(schema.validate(object));
     }
-    if causes.is_empty() { Ok(()) } else { Err(Failure::invalid(kind, metadata::text(object, "name"), &causes)) }
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::invalid(
+            kind,
+            metadata::text(object, "name"),
+            &causes,
+        ))
+    }
 }
 
 fn refuse_new_finalizers(kind: &Kind, old: &Value, new: &Value) -> Result<(), Failure> {
     let had = metadata::finalizers(old);
-    let added: Vec<_> = metadata::finalizers(new).into_iter().filter(|one| !had.contains(one)).collect();
+    let added: Vec<_> = metadata::finalizers(new)
+        .into_iter()
+        .filter(|one| !had.contains(one))
+        .collect();
     if added.is_empty() || !metadata::is_deleting(old) {
         return Ok(());
     }
     let why = format!(
         "no new finalizers can be added if the object is being deleted, found new finalizers []string{added:?}"
     );
-    Err(Failure::invalid(kind, metadata::text(old, "name"), &[Cause::forbidden("metadata.finalizers", why)]))
+    Err(Failure::invalid(
+        kind,
+        metadata::text(old, "name"),
+        &[Cause::forbidden("metadata.finalizers", why)],
+    ))
 }
 
 /// The part of the object whose changes the generation counts.
 fn counted<'a>(kind: &Kind, object: &'a Value) -> Vec<(&'a String, &'a Value)> {
     let fields = object.as_object().into_iter().flatten();
-    fields.filter(|(name, _)| *name != "metadata" && !(kind.has_status && *name == "status")).collect()
+    fields
+        .filter(|(name, _)| *name != "metadata" && !(kind.has_status && *name == "status"))
+        .collect()
 }
 
 fn raise_generation(object: &mut Value) {
-    let generation = object["metadata"]["generation"].as_i64().unwrap_or_default();
+    let generation = object["metadata"]["generation"]
+        .as_i64()
+        .unwrap_or_default();
     object["metadata"]["generation"] = json!(generation + 1);
 }
 
 fn is_finished_deleting(kind: &Kind, object: &Value) -> bool {
     metadata::is_deleting(object)
         && metadata::finalizers(object).is_empty()
-        && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default() == 0
+        && object["metadata"]["deletionGracePeriodSeconds"]
+            .as_i64()
+            .unwrap_or_default()
+            == 0
         && !kind.is_core("namespaces")
 }
 
 fn check_preconditions(kind: &Kind, old: &Value, options: &DeleteOptions) -> Result<(), Failure> {
-    for (what, wanted, field) in
-        [("UID", &options.uid, "uid"), ("ResourceVersion", &options.resource_version, "resourceVersion")]
-    {
+    for (what, wanted, field) in [
+        ("UID", &options.uid, "uid"),
+        (
+            "ResourceVersion",
+            &options.resource_version,
+            "resourceVersion",
+        ),
+    ] {
         let found = metadata::text(old, field);
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
-            let why =
-                format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
+            let why = format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            );
             return Err(Failure::conflict(kind, metadata::text(old, "name"), &why));
         }
     }
@@ -384,11 +474,18 @@ fn check_preconditions(kind: &Kind, old: &Value, options: &DeleteOptions) -> Res
 
 /// Only a scheduled Pod that still runs waits for its kubelet.
 fn grace_seconds(kind: &Kind, object: &Value, options: &DeleteOptions) -> i64 {
-    let is_scheduled = object["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
-    let has_ended = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let is_scheduled = object["spec"]["nodeName"]
+        .as_str()
+        .is_some_and(|node| !node.is_empty());
+    let has_ended = matches!(
+        object["status"]["phase"].as_str(),
+        Some("Succeeded" | "Failed")
+    );
     if !kind.is_core("pods") || !is_scheduled || has_ended {
         return 0;
     }
-    let own = object["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
+    let own = object["spec"]["terminationGracePeriodSeconds"]
+        .as_i64()
+        .unwrap_or(30);
     options.grace_period_seconds.unwrap_or(own).max(0)
 }

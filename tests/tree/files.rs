@@ -8,7 +8,9 @@ use std::{
 use crate::dependencies::root;
 
 const LINES_MAX: usize = 600;
-const VAGUE_NAMES: [&str; 8] = ["util", "utils", "helper", "helpers", "common", "manager", "misc", "mod"];
+const VAGUE_NAMES: [&str; 8] = [
+    "util", "utils", "helper", "helpers", "common", "manager", "misc", "mod",
+];
 const NOT_OURS: [&str; 5] = ["target", ".git", "node_modules", "assets.d", "demo-data"];
 
 fn files(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -37,8 +39,12 @@ fn sources() -> Vec<PathBuf> {
 /// The Rust sources of a folder of the root.
 pub(crate) fn texts(folder: &str) -> Vec<(PathBuf, String)> {
     let folder = root().join(folder);
-    let inside = sources().into_iter().filter(|path| path.starts_with(&folder));
-    let texts: Vec<_> = inside.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect();
+    let inside = sources()
+        .into_iter()
+        .filter(|path| path.starts_with(&folder));
+    let texts: Vec<_> = inside
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect();
     assert!(!texts.is_empty());
     texts
 }
@@ -59,7 +65,10 @@ fn files_are_named_by_the_noun_they_own() {
         .into_iter()
         .filter(|path| {
             let of_root = path.strip_prefix(root()).unwrap();
-            of_root.with_extension("").components().any(|part| VAGUE_NAMES.iter().any(|name| part.as_os_str() == *name))
+            of_root
+                .with_extension("")
+                .components()
+                .any(|part| VAGUE_NAMES.iter().any(|name| part.as_os_str() == *name))
         })
         .collect();
     assert!(vague.is_empty(), "names that say nothing: {vague:?}");
@@ -67,7 +76,13 @@ fn files_are_named_by_the_noun_they_own() {
 
 #[test]
 fn nothing_is_left_to_do_or_to_guess() {
-    let markers = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("todo", "!("), concat!("unimplemented", "!(")];
+    let markers = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+    ];
     let mut found = Vec::new();
     for path in sources() {
         let text = fs::read_to_string(&path).unwrap();
@@ -84,7 +99,9 @@ fn nothing_is_left_to_do_or_to_guess() {
 fn crates_of_plain_logic_forbid_unsafe_code() {
     for folder in ["api", "proto", "repository", "controller", "standalone"] {
         for (path, text) in texts(folder) {
-            let is_unsafe = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains("unsafe {"));
+            let is_unsafe = text
+                .lines()
+                .any(|line| !line.trim_start().starts_with("//") && line.contains("unsafe {"));
             assert!(!is_unsafe, "{} has unsafe code", path.display());
         }
     }

@@ -5,7 +5,10 @@ use serde_json::json;
 use crate::ground::{Ground, refusal, status, typed};
 
 fn dry() -> PostParams {
-    PostParams { dry_run: true, ..PostParams::default() }
+    PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    }
 }
 
 /// Dry, so that nothing of ours is installed in somebody's cluster; where it is already, the server has accepted it.

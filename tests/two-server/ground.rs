@@ -32,9 +32,12 @@ impl Ground {
     }
 
     pub(crate) async fn real(name: &str) -> Self {
-        let path = std::env::var("HOLDFAST_TEST_KUBECONFIG").expect("HOLDFAST_TEST_KUBECONFIG names no kubeconfig");
+        let path = std::env::var("HOLDFAST_TEST_KUBECONFIG")
+            .expect("HOLDFAST_TEST_KUBECONFIG names no kubeconfig");
         let kubeconfig = Kubeconfig::read_from(path).unwrap();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .unwrap();
         Self::on(Client::try_from(config).unwrap(), name).await
     }
 
@@ -42,14 +45,24 @@ impl Ground {
         install_widgets(&client).await;
         let prefix: String = name.replace('_', "-").chars().take(40).collect();
         let namespace = json!({"metadata": {"generateName": format!("{prefix}-")}});
-        let namespace = create(&Api::<Namespace>::all(client.clone()), namespace).await.unwrap();
-        Self { client, namespace: namespace.metadata.name.unwrap() }
+        let namespace = create(&Api::<Namespace>::all(client.clone()), namespace)
+            .await
+            .unwrap();
+        Self {
+            client,
+            namespace: namespace.metadata.name.unwrap(),
+        }
     }
 
     pub(crate) async fn run(self, test: impl AsyncFnOnce(&Ground)) {
-        tokio::time::timeout(TEST_LIMIT, test(&self)).await.expect("the test ends in time");
+        tokio::time::timeout(TEST_LIMIT, test(&self))
+            .await
+            .expect("the test ends in time");
         let namespaces = Api::<Namespace>::all(self.client.clone());
-        namespaces.delete(&self.namespace, &DeleteParams::default()).await.ok();
+        namespaces
+            .delete(&self.namespace, &DeleteParams::default())
+            .await
+            .ok();
     }
 
     pub(crate) fn api<T>(&self) -> Api<T>
@@ -70,7 +83,11 @@ impl Ground {
 }
 
 pub(crate) fn widget_resource() -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("two-server.holdfast.dev", "v1", "Widget"))
+    ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "two-server.holdfast.dev",
+        "v1",
+        "Widget",
+    ))
 }
 
 pub(crate) fn widget(name: &str, spec: Value) -> Value {
@@ -111,15 +128,27 @@ async fn install_widgets(client: &Client) {
         Err(error) => assert_eq!(status(error).reason, "AlreadyExists"),
     }
     eventually("the definition is established", async || {
-        let definition = definitions.get("widgets.two-server.holdfast.dev").await.unwrap();
-        let conditions = definition.status.and_then(|status| status.conditions).unwrap_or_default();
-        conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True").then_some(())
+        let definition = definitions
+            .get("widgets.two-server.holdfast.dev")
+            .await
+            .unwrap();
+        let conditions = definition
+            .status
+            .and_then(|status| status.conditions)
+            .unwrap_or_default();
+        conditions
+            .iter()
+            .any(|condition| condition.type_ == "Established" && condition.status == "True")
+            .then_some(())
     })
     .await;
     // Established comes a moment before the real server serves the kind.
     eventually("the kind is served", async || {
         let all = Api::<DynamicObject>::all_with(client.clone(), &widget_resource());
-        all.list(&kube::api::ListParams::default().limit(1)).await.ok().map(|_| ())
+        all.list(&kube::api::ListParams::default().limit(1))
+            .await
+            .ok()
+            .map(|_| ())
     })
     .await;
 }
@@ -128,7 +157,11 @@ pub(crate) async fn create<T>(api: &Api<T>, object: Value) -> kube::Result<T>
 where
     T: Clone + DeserializeOwned + Serialize + Debug,
 {
-    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await
+    api.create(
+        &PostParams::default(),
+        &serde_json::from_value(object).unwrap(),
+    )
+    .await
 }
 
 pub(crate) fn value<T: Serialize>(object: &T) -> Value {
@@ -156,7 +189,11 @@ pub(crate) fn refusal<T: Debug>(result: kube::Result<T>) -> (u16, String) {
 /// Field and reason of each cause of a refusal.
 pub(crate) fn causes<T: Debug>(result: kube::Result<T>) -> Vec<(String, String)> {
     let details = status(result.unwrap_err()).details.unwrap();
-    let mut causes: Vec<_> = details.causes.into_iter().map(|cause| (cause.field, cause.reason)).collect();
+    let mut causes: Vec<_> = details
+        .causes
+        .into_iter()
+        .map(|cause| (cause.field, cause.reason))
+        .collect();
     causes.sort();
     // A real server may say the same twice.
     causes.dedup();
@@ -170,7 +207,10 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(tokio::time::Instant::now() < deadline, "it never came to be that {what}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it never came to be that {what}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

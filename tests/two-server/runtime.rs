@@ -19,7 +19,9 @@ use crate::ground::{Ground, PATIENCE, value, widget_resource};
 
 async fn watched(ground: &Ground, config: watcher::Config) {
     for n in 0..5 {
-        ground.widget(&format!("before-{n}"), json!({"size": 1})).await;
+        ground
+            .widget(&format!("before-{n}"), json!({"size": 1}))
+            .await;
     }
     let mut events = watcher(ground.widgets(), config).boxed();
     let mut known = BTreeMap::new();
@@ -37,7 +39,11 @@ async fn watched(ground: &Ground, config: watcher::Config) {
                 watcher::Event::InitDone if !changed => {
                     assert_eq!(known.len(), 5);
                     ground.widget("after", json!({"size": 1})).await;
-                    ground.widgets().delete("before-0", &DeleteParams::default()).await.unwrap();
+                    ground
+                        .widgets()
+                        .delete("before-0", &DeleteParams::default())
+                        .await
+                        .unwrap();
                     changed = true;
                 }
                 watcher::Event::InitDone => panic!("the watch began again"),
@@ -48,7 +54,9 @@ async fn watched(ground: &Ground, config: watcher::Config) {
         }
         panic!("the watch ended");
     };
-    tokio::time::timeout(PATIENCE, watch).await.expect("all events in time");
+    tokio::time::timeout(PATIENCE, watch)
+        .await
+        .expect("all events in time");
 }
 
 pub(crate) async fn a_watcher_sees_everything_once(ground: &Ground) {
@@ -68,10 +76,15 @@ pub(crate) async fn the_finalizer_of_kube_runtime_works(ground: &Ground) {
             let _ = event;
             Ok::<_, std::convert::Infallible>(Action::await_change())
         };
-        finalizer(&widgets, "holdfast.dev/test", object, reconcile).await.unwrap();
+        finalizer(&widgets, "holdfast.dev/test", object, reconcile)
+            .await
+            .unwrap();
     };
     pass().await;
-    assert_eq!(widgets.get("a").await.unwrap().finalizers(), ["holdfast.dev/test"]);
+    assert_eq!(
+        widgets.get("a").await.unwrap().finalizers(),
+        ["holdfast.dev/test"]
+    );
     widgets.delete("a", &DeleteParams::default()).await.unwrap();
     pass().await;
     assert!(widgets.get_opt("a").await.unwrap().is_none());
@@ -80,7 +93,10 @@ pub(crate) async fn the_finalizer_of_kube_runtime_works(ground: &Ground) {
 pub(crate) async fn events_are_recorded(ground: &Ground) {
     let object = ground.widget("a", json!({"size": 1})).await;
     let object: DynamicObject = serde_json::from_value(object).unwrap();
-    let reporter = Reporter { controller: "holdfast-controller".into(), instance: Some("one".into()) };
+    let reporter = Reporter {
+        controller: "holdfast-controller".into(),
+        instance: Some("one".into()),
+    };
     let recorder = Recorder::new(ground.client.clone(), reporter);
     let event = Event {
         type_: EventType::Warning,
@@ -93,10 +109,19 @@ pub(crate) async fn events_are_recorded(ground: &Ground) {
     for _ in 0..2 {
         recorder.publish(&event, &reference).await.unwrap();
     }
-    let events = ground.api::<Recorded>().list(&ListParams::default()).await.unwrap();
-    let [only] = events.items.as_slice() else { panic!("{events:?}") };
+    let events = ground
+        .api::<Recorded>()
+        .list(&ListParams::default())
+        .await
+        .unwrap();
+    let [only] = events.items.as_slice() else {
+        panic!("{events:?}")
+    };
     assert_eq!(only.reason.as_deref(), Some("SomeFilesUnreadable"));
     let regarding = value(only.regarding.as_ref().unwrap());
-    assert_eq!((&regarding["kind"], &regarding["name"]), (&json!("Widget"), &json!("a")));
+    assert_eq!(
+        (&regarding["kind"], &regarding["name"]),
+        (&json!("Widget"), &json!("a"))
+    );
     assert_eq!(only.series.as_ref().map(|series| series.count), Some(2));
 }

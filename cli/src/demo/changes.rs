@@ -25,7 +25,10 @@ pub(super) fn make(cluster: &Cluster) -> Result<String> {
         let added = root.join("added after the first backup");
         at(fs::write(&added, "new\n"), &added)?;
         made.push("added");
-        if let Some(large) = files.iter().find(|path| fs::metadata(path).is_ok_and(|file| file.len() > LARGE_BYTES)) {
+        if let Some(large) = files
+            .iter()
+            .find(|path| fs::metadata(path).is_ok_and(|file| file.len() > LARGE_BYTES))
+        {
             at(change_in_the_middle(large), large)?;
             made.push("changed inside (64 bytes of a large file)");
         }
@@ -34,7 +37,10 @@ pub(super) fn make(cluster: &Cluster) -> Result<String> {
             let mut file = at(fs::OpenOptions::new().append(true).open(appended), appended)?;
             at(file.write_all(b"one more line\n"), appended)?;
             at(fs::remove_file(removed), removed)?;
-            at(fs::set_permissions(closed, fs::Permissions::from_mode(0o600)), closed)?;
+            at(
+                fs::set_permissions(closed, fs::Permissions::from_mode(0o600)),
+                closed,
+            )?;
             made.extend(["appended to", "removed", "of another mode"]);
         }
     }
@@ -46,7 +52,16 @@ pub(super) fn make(cluster: &Cluster) -> Result<String> {
             None => counted.push((1, change)),
         }
     }
-    Ok(counted.iter().map(|(count, change)| format!("{count} {} {change}", if *count == 1 { "file" } else { "files" })).collect::<Vec<_>>().join(", "))
+    Ok(counted
+        .iter()
+        .map(|(count, change)| {
+            format!(
+                "{count} {} {change}",
+                if *count == 1 { "file" } else { "files" }
+            )
+        })
+        .collect::<Vec<_>>()
+        .join(", "))
 }
 
 fn is_small(path: &Path) -> bool {
@@ -68,7 +83,9 @@ fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
     while let Some(directory) = open.pop() {
         let entries = at(fs::read_dir(&directory), &directory)?;
-        let mut entries = entries.collect::<std::io::Result<Vec<_>>>().with_context(|| directory.display().to_string())?;
+        let mut entries = entries
+            .collect::<std::io::Result<Vec<_>>>()
+            .with_context(|| directory.display().to_string())?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let kind = at(entry.file_type(), &entry.path())?;

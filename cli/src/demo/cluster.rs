@@ -44,15 +44,28 @@ impl Cluster {
     pub(super) async fn start(place: &Arc<Place>) -> Result<Arc<Self>> {
         let api = Standalone::new();
         for definition in holdfast_api::crd::all() {
-            let definition = serde_json::from_value(definition).context("a definition of our own")?;
+            let definition =
+                serde_json::from_value(definition).context("a definition of our own")?;
             api.install(&definition)?;
         }
-        let cluster = Arc::new(Self { api, place: Arc::clone(place), volumes: Mutex::default() });
+        let cluster = Arc::new(Self {
+            api,
+            place: Arc::clone(place),
+            volumes: Mutex::default(),
+        });
         for node in NODES {
-            create(&Api::<Node>::all(cluster.client()), json!({"metadata": {"name": node}})).await?;
+            create(
+                &Api::<Node>::all(cluster.client()),
+                json!({"metadata": {"name": node}}),
+            )
+            .await?;
         }
         let namespace = json!({"metadata": {"name": OPERATOR_NAMESPACE}});
-        create(&Api::<k8s_openapi::api::core::v1::Namespace>::all(cluster.client()), namespace).await?;
+        create(
+            &Api::<k8s_openapi::api::core::v1::Namespace>::all(cluster.client()),
+            namespace,
+        )
+        .await?;
         let accounts = Api::<ServiceAccount>::namespaced(cluster.client(), OPERATOR_NAMESPACE);
         create(&accounts, json!({"metadata": {"name": "holdfast-agent"}})).await?;
         for node in NODES {
@@ -66,7 +79,10 @@ impl Cluster {
     }
 
     pub(super) fn volumes(&self) -> Vec<Volume> {
-        self.volumes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.volumes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Where the volume's pod sees it.
@@ -77,7 +93,12 @@ impl Cluster {
     /// The token that a kubelet would project into the agent's pod.
     pub(super) fn agent_token(&self, node: &str) -> Result<String> {
         let account = format!("{OPERATOR_NAMESPACE}/holdfast-agent");
-        Ok(self.api.mint_token(&account, &format!("holdfast-agent-{node}"), node, "holdfast")?)
+        Ok(self.api.mint_token(
+            &account,
+            &format!("holdfast-agent-{node}"),
+            node,
+            "holdfast",
+        )?)
     }
 
     async fn agent_pod(&self, node: &str) -> Result<()> {
@@ -92,11 +113,15 @@ impl Cluster {
 
     /// Makes the pods of the workloads.
     pub(super) async fn make_pods(&self) -> Result<()> {
-        let deployments = Api::<Deployment>::namespaced(self.client(), SHOP).list(&ListParams::default()).await?;
+        let deployments = Api::<Deployment>::namespaced(self.client(), SHOP)
+            .list(&ListParams::default())
+            .await?;
         for deployment in deployments {
             self.pods_of_deployment(&deployment).await?;
         }
-        let sets = Api::<StatefulSet>::namespaced(self.client(), SHOP).list(&ListParams::default()).await?;
+        let sets = Api::<StatefulSet>::namespaced(self.client(), SHOP)
+            .list(&ListParams::default())
+            .await?;
         for set in sets {
             self.pods_of_set(&set).await?;
         }
@@ -105,8 +130,15 @@ impl Cluster {
 
     /// Schedules every pod that does not run yet, binds its claims, mounts its volumes and lets it run.
     pub(super) async fn run_pods(&self) -> Result<()> {
-        let pods = Api::<Pod>::namespaced(self.client(), SHOP).list(&ListParams::default()).await?;
-        let waiting = pods.items.into_iter().filter(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Running"));
+        let pods = Api::<Pod>::namespaced(self.client(), SHOP)
+            .list(&ListParams::default())
+            .await?;
+        let waiting = pods.items.into_iter().filter(|pod| {
+            pod.status
+                .as_ref()
+                .and_then(|status| status.phase.as_deref())
+                != Some("Running")
+        });
         for (turn, pod) in waiting.enumerate() {
             self.run_pod(pod, NODES[turn % NODES.len()]).await?;
         }
@@ -141,17 +173,30 @@ impl Cluster {
         let claims = Api::<PersistentVolumeClaim>::namespaced(self.client(), SHOP);
         for ordinal in 0..object["spec"]["replicas"].as_i64().unwrap_or(1) {
             let mut pod = object["spec"]["template"].clone();
-            let mut volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
-            for template in object["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
+            let mut volumes = pod["spec"]["volumes"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            for template in object["spec"]["volumeClaimTemplates"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
                 let volume = template["metadata"]["name"].as_str().unwrap_or_default();
                 let claim = format!("{volume}-{name}-{ordinal}");
-                create(&claims, json!({"metadata": {"name": claim}, "spec": template["spec"]})).await?;
-                volumes.push(json!({"name": volume, "persistentVolumeClaim": {"claimName": claim}}));
+                create(
+                    &claims,
+                    json!({"metadata": {"name": claim}, "spec": template["spec"]}),
+                )
+                .await?;
+                volumes
+                    .push(json!({"name": volume, "persistentVolumeClaim": {"claimName": claim}}));
             }
             pod["spec"]["volumes"] = json!(volumes);
             pod["metadata"]["name"] = json!(format!("{name}-{ordinal}"));
             pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] = json!(ordinal.to_string());
-            pod["metadata"]["labels"]["statefulset.kubernetes.io/pod-name"] = json!(format!("{name}-{ordinal}"));
+            pod["metadata"]["labels"]["statefulset.kubernetes.io/pod-name"] =
+                json!(format!("{name}-{ordinal}"));
             pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "controller": true,
                 "name": name, "uid": object["metadata"]["uid"]}]);
             self.create_pod(pod).await?;
@@ -169,10 +214,12 @@ impl Cluster {
         let name = pod.metadata.name.clone().unwrap_or_default();
         let spec = serde_json::to_value(&pod.spec)?;
         let scheduled = json!({"spec": {"nodeName": node}});
-        pods.patch(&name, &PatchParams::default(), &Patch::Merge(scheduled)).await?;
+        pods.patch(&name, &PatchParams::default(), &Patch::Merge(scheduled))
+            .await?;
         for volume in spec["volumes"].as_array().into_iter().flatten() {
             if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
-                self.bind(claim, node, pod.metadata.uid.as_deref().unwrap_or_default()).await?;
+                self.bind(claim, node, pod.metadata.uid.as_deref().unwrap_or_default())
+                    .await?;
             }
         }
         let containers = spec["containers"].as_array().into_iter().flatten();
@@ -184,7 +231,8 @@ impl Cluster {
             .collect();
         let status = json!({"status": {"phase": "Running", "containerStatuses": ready,
             "conditions": [{"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}]}});
-        pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await?;
+        pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status))
+            .await?;
         Ok(())
     }
 
@@ -205,10 +253,25 @@ impl Cluster {
         });
         create(&Api::<PersistentVolume>::all(self.client()), object).await?;
         let params = PatchParams::default();
-        claims.patch(claim, &params, &Patch::Merge(json!({"spec": {"volumeName": volume.name}}))).await?;
-        claims.patch_status(claim, &params, &Patch::Merge(json!({"status": {"phase": "Bound"}}))).await?;
+        claims
+            .patch(
+                claim,
+                &params,
+                &Patch::Merge(json!({"spec": {"volumeName": volume.name}})),
+            )
+            .await?;
+        claims
+            .patch_status(
+                claim,
+                &params,
+                &Patch::Merge(json!({"status": {"phase": "Bound"}})),
+            )
+            .await?;
         self.place.mount(&volume)?;
-        self.volumes.lock().unwrap_or_else(PoisonError::into_inner).push(volume);
+        self.volumes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(volume);
         Ok(())
     }
 }

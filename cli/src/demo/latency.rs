@@ -22,8 +22,14 @@ pub(super) struct Latency {
     pub(super) twenty_ms: u128,
 }
 
-pub(super) async fn measure(cluster: &Cluster, manifests: &Manifests, watcher: &Watcher) -> Result<Latency> {
-    let names: Vec<String> = (1..=CLAIMS).map(|number| format!("tiny-{number}")).collect();
+pub(super) async fn measure(
+    cluster: &Cluster,
+    manifests: &Manifests,
+    watcher: &Watcher,
+) -> Result<Latency> {
+    let names: Vec<String> = (1..=CLAIMS)
+        .map(|number| format!("tiny-{number}"))
+        .collect();
     let (mut mounts, mut volumes) = (Vec::new(), Vec::new());
     for name in &names {
         let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": SHOP},
@@ -36,7 +42,11 @@ pub(super) async fn measure(cluster: &Cluster, manifests: &Manifests, watcher: &
         "spec": {"containers": [{"name": "main", "image": "busybox:1.37", "volumeMounts": mounts}], "volumes": volumes}});
     manifests.apply_object(pod).await?;
     cluster.run_pods().await?;
-    for volume in cluster.volumes().iter().filter(|volume| names.contains(&volume.claim)) {
+    for volume in cluster
+        .volumes()
+        .iter()
+        .filter(|volume| names.contains(&volume.claim))
+    {
         let file = cluster.mounted(volume).join("file");
         at(fs::write(&file, "twenty-nine bytes of content\n"), &file)?;
     }
@@ -57,7 +67,10 @@ pub(super) async fn measure(cluster: &Cluster, manifests: &Manifests, watcher: &
     let started = Instant::now();
     let sessions = manifests.trigger(&configurations).await?;
     watcher.backups_quietly(&sessions).await?;
-    Ok(Latency { one_ms, twenty_ms: started.elapsed().as_millis() })
+    Ok(Latency {
+        one_ms,
+        twenty_ms: started.elapsed().as_millis(),
+    })
 }
 
 fn configuration(name: &str) -> serde_json::Value {

@@ -1,12 +1,6 @@
 //! Holdfast itself: the controller and one agent for each node, over gRPC and TLS on the loopback.
 
-use std::{
-    ffi::OsString,
-    io,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{ffi::OsString, io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use holdfast_agent::{Config as AgentConfig, SandboxMode, Source};
@@ -33,14 +27,22 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    pub(super) async fn start(cluster: &Arc<Cluster>, place: &Place, no_sandbox: bool) -> Result<Self> {
+    pub(super) async fn start(
+        cluster: &Arc<Cluster>,
+        place: &Place,
+        no_sandbox: bool,
+    ) -> Result<Self> {
         let shutdown = CancellationToken::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("listen on the loopback")?;
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("listen on the loopback")?;
         let address = listener.local_addr()?;
         let config = ControllerConfig::new(cluster.client(), listener, OPERATOR_NAMESPACE, "demo");
         let ended = shutdown.clone();
         let mut tasks = vec![tokio::spawn(async move {
-            holdfast_controller::run(config, ended).await.context("the controller")
+            holdfast_controller::run(config, ended)
+                .await
+                .context("the controller")
         })];
         let authorities = authorities(cluster).await?;
         let mut sandbox = SandboxMode::Required;
@@ -50,7 +52,10 @@ impl Operator {
                 controller: address.to_string(),
                 ca: Source::Function(Arc::new(move || Ok(authorities.clone()))),
                 token: Source::Function(Arc::new(move || {
-                    of_cluster.agent_token(node).map(String::into_bytes).map_err(io::Error::other)
+                    of_cluster
+                        .agent_token(node)
+                        .map(String::into_bytes)
+                        .map_err(io::Error::other)
                 })),
                 kubelet_dir: place.kubelet(node),
                 slots: SLOTS,
@@ -64,9 +69,14 @@ impl Operator {
                 config.sandbox = sandbox;
             }
             let ended = shutdown.clone();
-            tasks.push(tokio::spawn(async move { holdfast_agent::run(config, ended).await.context("an agent") }));
+            tasks.push(tokio::spawn(async move {
+                holdfast_agent::run(config, ended).await.context("an agent")
+            }));
         }
-        println!("Controller and {} agents run; gRPC with TLS on {address}", NODES.len());
+        println!(
+            "Controller and {} agents run; gRPC with TLS on {address}",
+            NODES.len()
+        );
         Ok(Self { shutdown, tasks })
     }
 
@@ -99,7 +109,9 @@ async fn choose_sandbox(config: &AgentConfig, no_sandbox: bool) -> SandboxMode {
             SandboxMode::Required
         }
         Err(why) => {
-            println!("Workers run WITHOUT their sandbox (--sandbox=off): this kernel allows none here ({why})");
+            println!(
+                "Workers run WITHOUT their sandbox (--sandbox=off): this kernel allows none here ({why})"
+            );
             SandboxMode::Off
         }
     }
@@ -110,7 +122,10 @@ async fn authorities(cluster: &Cluster) -> Result<Vec<u8>> {
     let maps = Api::<ConfigMap>::namespaced(cluster.client(), OPERATOR_NAMESPACE);
     let deadline = Instant::now() + START_LIMIT;
     loop {
-        let published = maps.get_opt("holdfast-ca").await?.and_then(|map| map.data?.remove("ca.crt"));
+        let published = maps
+            .get_opt("holdfast-ca")
+            .await?
+            .and_then(|map| map.data?.remove("ca.crt"));
         if let Some(pem) = published {
             return Ok(pem.into_bytes());
         }

@@ -41,13 +41,21 @@ impl Place {
         let is_empty = at(fs::read_dir(&root), &root)?.next().is_none();
         ensure!(is_empty, "{} is not empty", root.display());
         let sources = sources(arguments.data.as_deref())?;
-        let place = Self { root, temporary, sources };
+        let place = Self {
+            root,
+            temporary,
+            sources,
+        };
         if temporary {
             place.use_memory()?;
         }
         let nodes = NODES.iter().map(|node| place.kubelet(node));
         let files = place.files();
-        for directory in nodes.chain([place.repository(), files.join("volumes"), files.join("lost")]) {
+        for directory in nodes.chain([
+            place.repository(),
+            files.join("volumes"),
+            files.join("lost"),
+        ]) {
             at(fs::create_dir_all(&directory), &directory)?;
         }
         println!("Everything is below {}", place.root.display());
@@ -73,15 +81,26 @@ impl Place {
         // Once as it is, once as it comes back, and as much again for rounding to pages.
         let wanted = bytes.saturating_mul(3);
         if wanted.saturating_add(MEMORY_LEFT_BYTES) > memory_available_bytes() {
-            println!("The volumes are on the disk: there is not memory enough for {} MiB of them", bytes >> 20);
+            println!(
+                "The volumes are on the disk: there is not memory enough for {} MiB of them",
+                bytes >> 20
+            );
             return Ok(());
         }
         let files = self.files();
         at(fs::create_dir_all(&files), &files)?;
         let options = CString::new(format!("size={wanted},mode=0755"))?;
-        match mount("tmpfs", &files, "tmpfs", MountFlags::NODEV, Some(options.as_c_str())) {
+        match mount(
+            "tmpfs",
+            &files,
+            "tmpfs",
+            MountFlags::NODEV,
+            Some(options.as_c_str()),
+        ) {
             Ok(()) => println!("The volumes are in memory (tmpfs), the repository is on the disk"),
-            Err(error) => println!("The volumes are on the disk: no tmpfs can be mounted ({error})"),
+            Err(error) => {
+                println!("The volumes are on the disk: no tmpfs can be mounted ({error})")
+            }
         }
         Ok(())
     }
@@ -112,7 +131,8 @@ impl Place {
         let text = serde_json::json!({"driverName": "demo.holdfast.dev", "specVolID": volume.name,
             "volumeHandle": volume.name, "volumeLifecycleMode": "Persistent", "nodeName": volume.node});
         at(fs::write(&note, text.to_string()), &note)?;
-        mount_bind(&source, &target).with_context(|| format!("mount {} on {}", source.display(), target.display()))
+        mount_bind(&source, &target)
+            .with_context(|| format!("mount {} on {}", source.display(), target.display()))
     }
 
     /// Where its pod sees the volume.
@@ -121,7 +141,11 @@ impl Place {
     }
 
     fn directory_of(&self, volume: &Volume) -> PathBuf {
-        let volumes = self.kubelet(&volume.node).join("pods").join(&volume.pod_uid).join("volumes");
+        let volumes = self
+            .kubelet(&volume.node)
+            .join("pods")
+            .join(&volume.pod_uid)
+            .join("volumes");
         volumes.join("kubernetes.io~csi").join(&volume.name)
     }
 
@@ -129,7 +153,8 @@ impl Place {
     pub(super) fn fill(&self, cluster: &Cluster) -> Result<usize> {
         let volumes = cluster.volumes();
         // The large ones take turns; the small one gets a single file, as some volumes do.
-        let (small, mut large): (Vec<&Volume>, Vec<&Volume>) = volumes.iter().partition(|volume| volume.claim == "notes");
+        let (small, mut large): (Vec<&Volume>, Vec<&Volume>) =
+            volumes.iter().partition(|volume| volume.claim == "notes");
         large.sort_by_key(|volume| std::cmp::Reverse(&volume.claim));
         ensure!(!large.is_empty(), "the examples have no volumes to fill");
         for volume in small {
@@ -139,10 +164,22 @@ impl Place {
         for (turn, source) in self.sources.iter().enumerate() {
             let volume = large[turn % large.len()];
             let target = self.volume(&volume.name);
-            let copied = Command::new("cp").args(["-a", "--no-preserve=ownership", "--reflink=auto"]).arg(source).arg(&target).status();
-            ensure!(at(copied, source)?.success(), "{} cannot be copied to {}", source.display(), target.display());
+            let copied = Command::new("cp")
+                .args(["-a", "--no-preserve=ownership", "--reflink=auto"])
+                .arg(source)
+                .arg(&target)
+                .status();
+            ensure!(
+                at(copied, source)?.success(),
+                "{} cannot be copied to {}",
+                source.display(),
+                target.display()
+            );
         }
-        volumes.iter().map(|volume| count(&self.volume(&volume.name), usize::MAX)).sum()
+        volumes
+            .iter()
+            .map(|volume| count(&self.volume(&volume.name), usize::MAX))
+            .sum()
     }
 
     /// Takes every file out of the volumes, as a person does who deletes the wrong directory. They are kept aside, on the
@@ -154,12 +191,18 @@ impl Place {
             let metadata = at(fs::metadata(&from), &from)?;
             for entry in at(fs::read_dir(&from), &from)? {
                 let entry = at(entry, &from)?;
-                at(fs::rename(entry.path(), to.join(entry.file_name())), &entry.path())?;
+                at(
+                    fs::rename(entry.path(), to.join(entry.file_name())),
+                    &entry.path(),
+                )?;
             }
             // The directory itself is compared too: it was what the volume's root is now, with the time it had.
             at(fs::set_permissions(&to, metadata.permissions()), &to)?;
             let modified = at(metadata.modified(), &from)?;
-            at(fs::File::open(&to).and_then(|directory| directory.set_modified(modified)), &to)?;
+            at(
+                fs::File::open(&to).and_then(|directory| directory.set_modified(modified)),
+                &to,
+            )?;
             let left = at(fs::read_dir(&from), &from)?.count();
             ensure!(left == 0, "{} is not empty", from.display());
             println!("  {}: gone", volume.claim);
@@ -175,7 +218,11 @@ impl Place {
         // The newest first; nothing must be removed through a mount.
         for mount in mounts_below(&self.root).into_iter().rev() {
             if let Err(error) = unmount(&mount, UnmountFlags::DETACH) {
-                eprintln!("{} cannot be unmounted: {error}; {} stays", mount.display(), self.root.display());
+                eprintln!(
+                    "{} cannot be unmounted: {error}; {} stays",
+                    mount.display(),
+                    self.root.display()
+                );
                 return;
             }
         }
@@ -190,12 +237,22 @@ fn sources(data: Option<&Path>) -> Result<Vec<PathBuf>> {
     if let Some(data) = data {
         return children(data);
     }
-    let printed = Command::new("rustc").args(["--print", "sysroot"]).output().context("rustc --print sysroot")?;
+    let printed = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .context("rustc --print sysroot")?;
     let sysroot = PathBuf::from(String::from_utf8(printed.stdout)?.trim());
     let library = sysroot.join("lib");
-    ensure!(library.is_dir(), "no Rust toolchain is at {}: name a directory with --data", sysroot.display());
+    ensure!(
+        library.is_dir(),
+        "no Rust toolchain is at {}: name a directory with --data",
+        sysroot.display()
+    );
     let documentation = Some(sysroot.join("share")).filter(|path| path.is_dir());
-    let mut sources: Vec<PathBuf> = documentation.into_iter().chain(children(&library)?).collect();
+    let mut sources: Vec<PathBuf> = documentation
+        .into_iter()
+        .chain(children(&library)?)
+        .collect();
     println!("Volumes are filled from {}", sysroot.display());
     let files: usize = count(&sysroot, FILES_WANTED)?;
     if files < FILES_WANTED {
@@ -209,23 +266,36 @@ fn sources(data: Option<&Path>) -> Result<Vec<PathBuf>> {
 
 fn mounts_below(directory: &Path) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
-    points.filter(|point| point.starts_with(directory)).collect()
+    let points = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(PathBuf::from);
+    points
+        .filter(|point| point.starts_with(directory))
+        .collect()
 }
 
 /// Sources of the crates that this program was built from.
 fn cargo_sources() -> Vec<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    let home =
+        home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
     let registries = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
-    registries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+    registries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 /// What a directory holds, in order.
 fn children(directory: &Path) -> Result<Vec<PathBuf>> {
     let directory = at(fs::canonicalize(directory), directory)?;
     let entries = at(fs::read_dir(&directory), &directory)?.collect::<std::io::Result<Vec<_>>>();
-    let mut children: Vec<_> = at(entries, &directory)?.into_iter().map(|entry| entry.path()).collect();
+    let mut children: Vec<_> = at(entries, &directory)?
+        .into_iter()
+        .map(|entry| entry.path())
+        .collect();
     children.sort();
     Ok(children)
 }
@@ -246,8 +316,12 @@ fn bytes_below(path: &Path) -> Result<u64> {
 /// What the kernel could give without swapping; nothing if it does not say.
 fn memory_available_bytes() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|number| number.trim().parse().ok());
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = line
+        .and_then(|line| line.trim().strip_suffix("kB"))
+        .and_then(|number| number.trim().parse().ok());
     kibibytes.unwrap_or(0_u64).saturating_mul(1024)
 }
 

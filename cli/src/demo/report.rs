@@ -37,7 +37,13 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(place: &Arc<Place>) -> Self {
-        Self { place: Arc::clone(place), rows: Vec::new(), counted: BTreeSet::new(), restored: None, compared: None }
+        Self {
+            place: Arc::clone(place),
+            rows: Vec::new(),
+            counted: BTreeSet::new(),
+            restored: None,
+            compared: None,
+        }
     }
 
     /// Reads from the repositories what the snapshots counted that came since the last row.
@@ -46,9 +52,10 @@ impl Report {
         for name in REPOSITORIES {
             let directory = self.place.repository().join(name);
             let password = SecretBytes::new(PASSWORD.to_vec());
-            let repository = Repository::open(store::local(&directory)?, &password, Environment::system())
-                .await
-                .with_context(|| format!("open the repository {}", directory.display()))?;
+            let repository =
+                Repository::open(store::local(&directory)?, &password, Environment::system())
+                    .await
+                    .with_context(|| format!("open the repository {}", directory.display()))?;
             for (id, record) in repository.snapshots().await?.readable {
                 if self.counted.insert(id) {
                     add(&mut counted, &record.statistics);
@@ -56,7 +63,12 @@ impl Report {
             }
         }
         let stored_bytes = size_of(&self.place.repository())?;
-        self.rows.push(Row { what, took, counted, stored_bytes });
+        self.rows.push(Row {
+            what,
+            took,
+            counted,
+            stored_bytes,
+        });
         Ok(())
     }
 
@@ -72,12 +84,22 @@ impl Report {
             let comparison = fidelity::compare(&lost, &restored)?;
             entries += comparison.entries;
             bytes += comparison.bytes;
-            let losses: Vec<_> = comparison.differences.iter().filter(|one| one.aspect != Aspect::Holes).collect();
+            let losses: Vec<_> = comparison
+                .differences
+                .iter()
+                .filter(|one| one.aspect != Aspect::Holes)
+                .collect();
             for difference in losses.iter().take(DIFFERENCES_SHOWN) {
                 println!("  {}: {difference}", volume.claim);
             }
             differences += losses.len() as u64;
-            println!("  {}: {} entries, {} compared, {} differences", volume.claim, comparison.entries, bytes_text(comparison.bytes), losses.len());
+            println!(
+                "  {}: {} entries, {} compared, {} differences",
+                volume.claim,
+                comparison.entries,
+                bytes_text(comparison.bytes),
+                losses.len()
+            );
         }
         self.compared = Some((entries, bytes));
         Ok(differences)
@@ -85,16 +107,44 @@ impl Report {
 
     pub(super) fn print(&self, latency: &Latency) {
         println!();
-        println!("  {:<16}{:>10}{:>12}{:>9}{:>12}{:>12}{:>12}{:>12}", "", "files", "bytes", "time", "per second", "read", "added", "repository");
+        println!(
+            "  {:<16}{:>10}{:>12}{:>9}{:>12}{:>12}{:>12}{:>12}",
+            "", "files", "bytes", "time", "per second", "read", "added", "repository"
+        );
         for row in &self.rows {
-            let Statistics { files, bytes, bytes_read, bytes_stored, .. } = row.counted;
-            print_row(row.what, files, bytes, row.took, bytes_text(bytes_read), bytes_text(bytes_stored), bytes_text(row.stored_bytes));
+            let Statistics {
+                files,
+                bytes,
+                bytes_read,
+                bytes_stored,
+                ..
+            } = row.counted;
+            print_row(
+                row.what,
+                files,
+                bytes,
+                row.took,
+                bytes_text(bytes_read),
+                bytes_text(bytes_stored),
+                bytes_text(row.stored_bytes),
+            );
         }
         if let (Some(took), Some(last)) = (self.restored, self.rows.last()) {
-            print_row("restore", last.counted.files, last.counted.bytes, took, String::new(), String::new(), String::new());
+            print_row(
+                "restore",
+                last.counted.files,
+                last.counted.bytes,
+                took,
+                String::new(),
+                String::new(),
+                String::new(),
+            );
         }
         if let Some(second) = self.rows.get(1) {
-            println!("\n  the second backup read {} of {} files", second.counted.files_read, second.counted.files);
+            println!(
+                "\n  the second backup read {} of {} files",
+                second.counted.files_read, second.counted.files
+            );
         }
         if let Some((entries, bytes)) = self.compared {
             println!("  compared: {entries} entries, {}", bytes_text(bytes));
@@ -103,10 +153,22 @@ impl Report {
     }
 }
 
-fn print_row(what: &str, files: u64, bytes: u64, took: Duration, read: String, added: String, stored: String) {
+fn print_row(
+    what: &str,
+    files: u64,
+    bytes: u64,
+    took: Duration,
+    read: String,
+    added: String,
+    stored: String,
+) {
     let seconds = took.as_secs_f64().max(0.001);
     let speed = bytes_text((bytes as f64 / seconds) as u64);
-    println!("  {what:<16}{files:>10}{:>12}{:>9}{speed:>12}{read:>12}{added:>12}{stored:>12}", bytes_text(bytes), format!("{seconds:.1} s"));
+    println!(
+        "  {what:<16}{files:>10}{:>12}{:>9}{speed:>12}{read:>12}{added:>12}{stored:>12}",
+        bytes_text(bytes),
+        format!("{seconds:.1} s")
+    );
 }
 
 fn add(sum: &mut Statistics, more: &Statistics) {
@@ -143,5 +205,9 @@ fn bytes_text(bytes: u64) -> String {
         value /= 1024.0;
         unit = next;
     }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+    if unit == "B" {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
 }

@@ -21,7 +21,11 @@ pub(super) fn enter() -> Option<ExitCode> {
     if !root {
         options.extend(["--user", "--map-root-user"]);
     }
-    let allowed = Command::new("unshare").args(&options).arg("true").output().is_ok_and(|tried| tried.status.success());
+    let allowed = Command::new("unshare")
+        .args(&options)
+        .arg("true")
+        .output()
+        .is_ok_and(|tried| tried.status.success());
     if !allowed {
         eprintln!(
             "This kernel allows no mount namespace here, so volumes cannot be laid out as a kubelet lays them out. \
@@ -30,7 +34,8 @@ pub(super) fn enter() -> Option<ExitCode> {
         );
         return Some(ExitCode::FAILURE);
     }
-    let program = std::env::current_exe().map_or_else(|_| OsString::from("holdfast"), OsString::from);
+    let program =
+        std::env::current_exe().map_or_else(|_| OsString::from("holdfast"), OsString::from);
     let error = Command::new("unshare")
         .args(&options)
         .arg("--")

@@ -61,8 +61,12 @@ pub(super) fn at<'a>(object: &'a Value, path: &FieldPath) -> &'a Value {
 
 /// Removes the field, and the maps that are empty without it.
 pub(super) fn remove(object: &mut Value, path: &FieldPath) {
-    let Some((first, rest)) = path.split_first() else { return };
-    let Some(fields) = object.as_object_mut() else { return };
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
+    let Some(fields) = object.as_object_mut() else {
+        return;
+    };
     if !rest.is_empty()
         && let Some(inner) = fields.get_mut(first)
     {
@@ -115,7 +119,11 @@ pub(super) fn parse(fields: &Value) -> BTreeSet<FieldPath> {
 }
 
 fn parse_below(fields: &Value, path: &mut FieldPath, found: &mut BTreeSet<FieldPath>) {
-    let named = fields.as_object().into_iter().flatten().filter_map(|(name, below)| Some((name.strip_prefix("f:")?, below)));
+    let named = fields
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, below)| Some((name.strip_prefix("f:")?, below)));
     let before = found.len();
     for (name, below) in named {
         path.push(name.to_owned());

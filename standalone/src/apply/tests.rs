@@ -8,7 +8,15 @@ fn the_fields_of_an_object_survive_the_form_they_are_stored_in() {
         "spec": {"list": [1], "empty": {}, "deep": {"x": 1, "y": null}}});
     let found = leaves(&object);
     let paths: Vec<String> = found.iter().map(|path| path.join(".")).collect();
-    assert_eq!(paths, ["metadata.labels.a", "spec.deep.x", "spec.empty", "spec.list"]);
+    assert_eq!(
+        paths,
+        [
+            "metadata.labels.a",
+            "spec.deep.x",
+            "spec.empty",
+            "spec.list"
+        ]
+    );
     assert_eq!(parse(&render(&found)), found);
 }
 

@@ -22,7 +22,9 @@ fn prune(schema: &Schema, value: &mut Value) {
 }
 
 fn prune_fields(schema: &Schema, value: &mut Value, is_resource: bool) {
-    let Some(fields) = value.as_object_mut() else { return };
+    let Some(fields) = value.as_object_mut() else {
+        return;
+    };
     fields.retain(|name, field| {
         if is_resource && matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
             return true;
