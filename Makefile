@@ -27,7 +27,6 @@ crds:
 	$(CARGO) run -q -p holdfast-api --example crdgen
 
 lint:
-	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets
 
 cluster-up:
