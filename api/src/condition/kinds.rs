@@ -137,6 +137,10 @@ pub mod snapshot {
     /// Reason of [`BACKUP_INCOMPLETE`].
     pub const BACKUP_EXECUTOR_TERMINATED_BEFORE_COMPLETION: &str =
         "BackupExecutorTerminatedBeforeCompletion";
+    /// Ours, beside KubeStash's: the backup succeeded without some files, which the message counts and names. True is bad.
+    pub const FILES_UNREADABLE: &str = "FilesUnreadable";
+    /// Reason of [`FILES_UNREADABLE`].
+    pub const SOME_FILES_COULD_NOT_BE_READ: &str = "SomeFilesCouldNotBeRead";
 }
 
 /// Conditions of a Repository.

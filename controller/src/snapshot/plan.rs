@@ -56,7 +56,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return vec![Action::Tasks(Vec::new()), delete(snapshot)];
     }
     let mut status = snapshot.status.clone().unwrap_or_default();
-    let mut run = Run { observed, now, events: Vec::new(), wanted: Vec::new(), later: None };
+    let mut run = Run { observed, now, events: Vec::new(), unreadable: Vec::new(), wanted: Vec::new(), later: None };
     if status.total_components.is_none() && !run.find_components(&mut status) {
         return run.finish(None);
     }
@@ -66,6 +66,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
             run.advance(&name, component);
         }
     }
+    run.name_unreadable(&mut status);
     status.last_update_time = snapshot.status.as_ref().and_then(|status| status.last_update_time.clone());
     if status.components.values().all(|component| component.phase.is_some_and(ComponentPhase::is_terminal)) {
         if !run.write_views(&mut status) {
@@ -127,6 +128,8 @@ struct Run<'a> {
     observed: &'a Observed,
     now: Timestamp,
     events: Vec<Action>,
+    /// What components that ended in this pass could not read.
+    unreadable: Vec<String>,
     wanted: Vec<Wanted>,
     later: Option<Duration>,
 }
@@ -167,6 +170,18 @@ impl Run<'_> {
         self.later = Some(self.later.map_or(after, |later| later.min(after)));
     }
 
+    /// A backup without some files is a success that says so for as long as the Snapshot is there; an Event is gone in an hour.
+    fn name_unreadable(&mut self, status: &mut SnapshotStatus) {
+        if self.unreadable.is_empty() {
+            return;
+        }
+        let earlier = condition::get(&status.conditions, kinds::FILES_UNREADABLE).and_then(|earlier| earlier.message.clone());
+        let parts: Vec<String> = earlier.into_iter().chain(self.unreadable.drain(..)).collect();
+        let named =
+            Condition::new(kinds::FILES_UNREADABLE, true, kinds::SOME_FILES_COULD_NOT_BE_READ, parts.join("; "), self.now);
+        condition::set(&mut status.conditions, named);
+    }
+
     /// Brings one component on.
     fn advance(&mut self, name: &str, component: &mut Component) {
         if component.phase.is_some_and(ComponentPhase::is_terminal) {
@@ -177,6 +192,7 @@ impl Run<'_> {
             Some(TaskView::Finished { attempt, retries, elapsed_ms, outcome }) => match outcome.as_ref() {
                 Outcome::Backup(done) => {
                     result::succeed(component, done, *elapsed_ms);
+                    self.unreadable.extend(result::unreadable(name, done));
                     let remarks = result::remarks(name, done);
                     self.events.extend(remarks.into_iter().map(|(reason, message)| Action::warning(reason, message)));
                     self.wanted.push(Wanted::Keep(name.to_owned()));

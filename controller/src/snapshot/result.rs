@@ -75,16 +75,15 @@ pub fn percent(done: u64, total: u64) -> Option<String> {
     Some(format!("{}.{:02}%", hundredths / 100, hundredths % 100))
 }
 
+/// How many files a success is without, and the first names.
+pub fn unreadable(component: &str, result: &v1::BackupResult) -> Option<String> {
+    let (count, first) = (result.unreadable_count, result.unreadable_first.join("; "));
+    (count > 0).then(|| format!("component {component}: {count} files could not be read: {first}"))
+}
+
 /// What a success has to say to people beyond its numbers.
 pub fn remarks(component: &str, result: &v1::BackupResult) -> Vec<(&'static str, String)> {
-    let mut remarks = Vec::new();
-    if result.unreadable_count > 0 {
-        let first = result.unreadable_first.join("; ");
-        remarks.push((
-            "UnreadableFiles",
-            format!("component {component}: {} files could not be read: {first}", result.unreadable_count),
-        ));
-    }
+    let mut remarks: Vec<_> = unreadable(component, result).map(|message| ("UnreadableFiles", message)).into_iter().collect();
     if result.changed_while_read_count > 0 {
         let count = result.changed_while_read_count;
         remarks.push((

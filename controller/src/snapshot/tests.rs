@@ -155,6 +155,28 @@ fn results_stay_with_the_dispatcher_until_the_views_are_written_and_one_write_sa
 }
 
 #[test]
+fn files_that_could_not_be_read_stay_named_in_a_condition() {
+    let without = |name: &str| {
+        let Outcome::Backup(mut done) = good(1) else { panic!() };
+        done.unreadable_count = 2;
+        done.unreadable_first = vec![format!("{name}: permission denied")];
+        finished(Outcome::Backup(done), 0)
+    };
+    let mut observed = observed(running());
+    observed.tasks.insert("dump-pod-0".into(), without("a"));
+    let first = status(&plan(&observed, now())).unwrap();
+    assert_eq!(first["conditions"][0]["type"], "FilesUnreadable");
+    observed.tasks.insert("dump-pod-1".into(), without("b"));
+    observed.tasks.insert(VIEWS.into(), finished(Outcome::Views(v1::ViewsResult::default()), 0));
+    let status = status(&plan(&observed, now())).unwrap();
+    let message = status["conditions"][0]["message"].as_str().unwrap();
+    assert_eq!(status["phase"], "Succeeded");
+    for part in ["component dump-pod-0: 2 files", "a: permission denied", "component dump-pod-1: 2 files", "b: permission denied"] {
+        assert!(message.contains(part), "{message:?} does not say {part:?}");
+    }
+}
+
+#[test]
 fn failures_that_may_mend_are_tried_again_and_others_are_not() {
     for (outcome, retries, again) in [(bad(true), 0, true), (bad(true), 2, false), (bad(false), 0, false)] {
         let mut observed = observed(running());
