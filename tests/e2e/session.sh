@@ -187,17 +187,6 @@ spec:
 MANIFEST
 }
 
-running_on_an_agent() { # KIND NAME: the work itself has begun, bytes have moved
-    [[ $(field "$1" "$2" '{.status.phase}') == Running ]] && [[ $(bytes_moved "$1" "$2") != 0 ]]
-}
-bytes_moved() {
-    if [[ $1 == restoresession ]]; then
-        field "$1" "$2" '{.status.components.*.progress.restoreDone}' | grep -c . || true
-    else
-        field snapshot "$(snapshot_of "$2")" '{.status.components.*.resticStats[*].progress.backupDone}' | grep -c . || true
-    fi
-}
-
 agent_on() { kube -n holdfast get pods -l app.kubernetes.io/component=agent --field-selector "spec.nodeName=$1" -o name | head -1; }
 
 end() { # leaves nothing: the namespace goes, and its volumes
