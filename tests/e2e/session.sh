@@ -146,7 +146,6 @@ spec:
         tasks:
           - name: logical-backup
             $params
-      ${RETRY:+retryConfig: {maxRetry: 2, delay: 1s\}}
 MANIFEST
 }
 
