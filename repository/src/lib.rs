@@ -27,6 +27,7 @@ mod repository;
 mod sealed;
 mod secret;
 mod snapshot;
+mod spill;
 mod state;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
@@ -48,5 +49,6 @@ pub use repository::{InitReport, Repository};
 pub use secret::SecretBytes;
 pub use snapshot::listing::Snapshots;
 pub use snapshot::{SnapshotDraft, SnapshotRecord, SourceRecord, Statistics};
+pub use spill::{Sorted, Sorter, Spill, SpillError, SpillFile, SpillPlace};
 pub use store::{Store, StoreError};
 pub use writer::{Added, Writer, WriterOptions};
