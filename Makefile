@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: demo test test-unit test-servers test-e2e crds lint cluster-up cluster-down scale prerequisites
+.PHONY: demo test test-unit test-servers test-e2e bench bench-growth bench-chain bench-s3 bench-huge bench-peers crds lint cluster-up cluster-down scale prerequisites
 
 demo: prerequisites
 	@tests/run demo
@@ -22,6 +22,26 @@ test-e2e: prerequisites
 # 100,000 files backed up, restored and compared byte by byte.
 scale: prerequisites
 	@tests/run scale
+
+# Beside restic, rustic, borg and bupstash (whichever `make bench-peers` could install): SETS=src TOOLS=holdfast,rustic RUNS=2 selects.
+bench: prerequisites
+	@bench/run compare
+
+bench-growth: prerequisites
+	@bench/run growth
+
+bench-chain: prerequisites
+	@bench/run chain
+
+bench-s3: prerequisites
+	@bench/run s3
+
+# Ten million names in one directory: long, by hand.
+bench-huge: prerequisites
+	@bench/run huge
+
+bench-peers:
+	@bench/install-peers
 
 crds:
 	$(CARGO) run -q -p holdfast-api --example crdgen

@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Ten million names in one directory: backed up, backed up again, listed. By hand: it makes ten million inodes and takes long.
+
+  huge.py --work DIR [--names 10000000]
+"""
+import argparse, os, sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from subject import Subject, write_row
+
+
+def make_empty_files(top, count):
+    os.makedirs(top)
+    handle = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    for number in range(count):
+        os.close(os.open("name-%08d" % number, os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=handle))
+    os.close(handle)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--names", type=int, default=10_000_000)
+    options = parser.parse_args()
+    subject = Subject(options.work, "huge")
+    source = os.path.join(subject.top, "source")
+    make_empty_files(source, options.names)
+    subject.init()
+    for step in ("first backup", "nothing changed"):
+        row = subject.backup(source) | dict(step=step, names=options.names)
+        write_row(os.path.join(options.work, "huge.jsonl"), row)
+        print("%-16s %8.1f s %8.1f CPU s %5.0f MB RSS %8.1f MB stored" % (step, row["wall"], row["cpu"], row["rss"] / 1e6, row["stored"] / 1e6), flush=True)
+    row = subject.restore()
+    print("%-16s %8.1f s %8.1f CPU s %5.0f MB RSS" % ("restore", row["wall"], row["cpu"], row["rss"] / 1e6), flush=True)
+    subject.remove()
+
+
+if __name__ == "__main__":
+    main()
