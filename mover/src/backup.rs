@@ -8,8 +8,10 @@
 //! not be read is named, never silently missing. An extent goes into a catalog only if the writer answers for its blob. No
 //! thread owns a handle of the volume (see [`crate::scan::handle`]).
 
+mod basis;
 mod change;
 mod context;
+mod delta;
 mod error;
 mod job;
 mod large;
@@ -19,6 +21,7 @@ mod open_file;
 mod pace;
 mod parent;
 mod pipeline;
+mod rebundle;
 mod refs;
 mod report;
 mod request;
@@ -44,6 +47,7 @@ use context::{Named, Shared, lock};
 use pace::Pace;
 use parent::{ParentSource, Parents};
 use pipeline::{OpenSource, SourceOutcome};
+use rebundle::Rebundle;
 use refs::Refs;
 
 /// How often the sources are read again because blobs that were to be used again had gone by the time of the commit.
@@ -108,9 +112,9 @@ impl Backup {
         stop: StopToken,
     ) -> Result<Self, BackupError> {
         let handles = VolumeHandles::new();
-        let parents = tokio::select! {
+        let mut parents = tokio::select! {
             parents = parent::find(&writer, request.parent, &request.host, &request.sources) => parents,
-            () = stop.stopped() => Parents { sources: request.sources.iter().map(|_| None).collect(), ignored: None },
+            () = stop.stopped() => Parents { sources: request.sources.iter().map(|_| None).collect(), ..Parents::default() },
         };
         let sources = std::mem::take(&mut request.sources);
         let sources = sources.into_iter().map(|source| Arc::new(OpenSource::new(source, &handles))).collect();
@@ -123,6 +127,7 @@ impl Backup {
             handles,
             duplicates: Duplicates::default(),
             pace: Pace::new(request.limits.bandwidth_bytes_per_second),
+            rebundle: Rebundle::new(std::mem::take(&mut parents.mostly_dead), parents.content_bytes()),
             refs: Mutex::new(Refs::default()),
             named: Mutex::new(Named::default()),
             on_unreadable: request.on_unreadable.clone(),

@@ -10,7 +10,7 @@ use crate::blob::{BlobKind, BlobLocation, PackName};
 use crate::compress::Scratch;
 use crate::core::Core;
 use crate::error::ReadError;
-use crate::fine::{self, FineHashes};
+use crate::fine::{self, FineCache, FineHashes};
 use crate::id::BlobId;
 use crate::lock::locked;
 use crate::pack::{self, PackInfo};
@@ -45,8 +45,7 @@ pub(crate) struct Blobs {
     view: Mutex<Arc<View>>,
     bad: Mutex<Bad>,
     scratches: Mutex<Vec<Scratch>>,
-    /// The fine-hash blob read last: neighbours in a file are neighbours in it.
-    last_fine: Mutex<Option<(BlobId, Bytes)>>,
+    fine: Mutex<FineCache>,
 }
 
 impl Blobs {
@@ -56,7 +55,7 @@ impl Blobs {
             view: Mutex::new(Arc::new(view)),
             bad: Mutex::default(),
             scratches: Mutex::default(),
-            last_fine: Mutex::default(),
+            fine: Mutex::default(),
         }
     }
 
@@ -145,7 +144,7 @@ impl Blobs {
         }) else {
             return Ok(None);
         };
-        let cached = locked(&self.last_fine).as_ref().filter(|(last, _)| *last == blob).map(|(_, raw)| raw.clone());
+        let cached = locked(&self.fine).get(&blob);
         let raw = match cached {
             Some(raw) => raw,
             None => match self.read(BlobKind::FineHashes, &blob).await {
@@ -158,7 +157,7 @@ impl Blobs {
             },
         };
         let hashes = fine::record_at(&raw, offset, id).map_err(|error| ReadError::damaged(format!("fine hashes {blob}"), error.to_string()))?;
-        *locked(&self.last_fine) = Some((blob, raw));
+        locked(&self.fine).put(blob, raw);
         Ok(Some(hashes))
     }
 }

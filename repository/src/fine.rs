@@ -20,6 +20,11 @@ impl FineHashes {
     }
 }
 
+/// The hash of one step.
+pub(crate) fn of_step(key: &[u8; 32], step: &[u8]) -> FineHash {
+    truncated(&blake3::keyed_hash(key, step))
+}
+
 fn truncated(hash: &blake3::Hash) -> FineHash {
     let mut fine = [0; 16];
     fine.copy_from_slice(&hash.as_bytes()[..16]);
@@ -74,6 +79,36 @@ pub(crate) fn record_at(content: &[u8], offset: u32, id: &BlobId) -> Result<Fine
     let raw_bytes = decoder.u32()?;
     let hashes = decoder.slice(steps(raw_bytes) * size_of::<FineHash>())?;
     Ok(FineHashes(hashes.as_chunks().0.to_vec()))
+}
+
+/// Fine-hash blobs read last: neighbours in a file are neighbours in them, but several threads read at once, and a file that
+/// changed often has its parts in many.
+#[derive(Debug, Default)]
+pub(crate) struct FineCache {
+    /// The one used last stands last.
+    blobs: Vec<(BlobId, bytes::Bytes)>,
+}
+
+/// Of about 256 KiB each.
+const CACHED_MAX: usize = 16;
+
+impl FineCache {
+    pub(crate) fn get(&mut self, blob: &BlobId) -> Option<bytes::Bytes> {
+        let at = self.blobs.iter().position(|(cached, _)| cached == blob)?;
+        let found = self.blobs.remove(at);
+        let raw = found.1.clone();
+        self.blobs.push(found);
+        Some(raw)
+    }
+
+    pub(crate) fn put(&mut self, blob: BlobId, raw: bytes::Bytes) {
+        if self.blobs.iter().all(|(cached, _)| *cached != blob) {
+            if self.blobs.len() >= CACHED_MAX {
+                self.blobs.remove(0);
+            }
+            self.blobs.push((blob, raw));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::blobs::Blobs;
 use crate::compress::Scratch;
 use crate::core::Core;
 use crate::error::{ReadError, WriteError};
-use crate::fine::FineHashes;
+use crate::fine::{self, FineHash, FineHashes};
 use crate::id::{BlobId, LeaseId, SnapshotId};
 use crate::index::RunName;
 use crate::lease::{Lease, Purpose};
@@ -134,6 +134,11 @@ impl Writer {
     /// The fine hashes of a blob: from the same buffer as its id.
     pub fn fine_hashes(&self, raw: &[u8]) -> FineHashes {
         FineHashes::of(&self.inner.core.keys.fine, raw)
+    }
+
+    /// The fine hash of one step of a blob: at most 16 KiB.
+    pub fn fine_hash(&self, step: &[u8]) -> FineHash {
+        fine::of_step(&self.inner.core.keys.fine, step)
     }
 
     /// Its raw length, if it is stored and may be used again (not condemned, doomed or bad), or was added by this writer.

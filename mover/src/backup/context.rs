@@ -8,6 +8,7 @@ use holdfast_repository::{BlobId, BlobKind, ChunkerParameters, Scratch, Statisti
 
 use super::error::BackupError;
 use super::pace::Pace;
+use super::rebundle::Rebundle;
 use super::refs::Refs;
 use super::report::NAMED_MAX;
 use super::request::{ChangeRule, Tell};
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub(super) handles: VolumeHandles,
     pub(super) duplicates: Duplicates,
     pub(super) pace: Pace,
+    pub(super) rebundle: Rebundle,
     pub(super) refs: Mutex<Refs>,
     pub(super) named: Mutex<Named>,
     pub(super) on_unreadable: Option<Arc<Tell>>,

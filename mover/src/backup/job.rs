@@ -34,6 +34,8 @@ pub(super) struct ReadJob {
     /// The parent's entry, if it is unchanged and its extents must first be looked through: then it is read only if one of its
     /// blobs is gone.
     pub(super) reuse: Option<Box<Entry>>,
+    /// What the parent has at this place: a large file that changed is compared with it.
+    pub(super) basis: Option<Box<Entry>>,
 }
 
 /// Work for one worker.

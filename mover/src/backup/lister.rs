@@ -215,7 +215,7 @@ impl Lister<'_> {
         found.name = found.path.as_bytes().to_vec();
         found.parent = self.walker.root();
         let sequence = self.next_sequence();
-        let job = ReadJob { sequence, found, device, link: Some(link), reuse: None };
+        let job = ReadJob { sequence, found, device, link: Some(link), reuse: None, basis: None };
         self.emit(sequence, OutcomeKind::Follow(Box::new(job)));
     }
 
@@ -226,17 +226,20 @@ impl Lister<'_> {
         }
         let link = role.and_then(|(link, role)| self.group(link, role, &found));
         let counter = if before.is_some() { &self.context.counters.files_changed } else { &self.context.counters.files_new };
-        let unchanged = before.filter(|before| self.is_unchanged(before, device, &found));
-        let Some(entry) = unchanged else {
+        let Some(entry) = before.filter(|before| before.kind.is_file()) else {
             progress::add(counter, 1);
-            return self.read(found, device, link, None);
+            return self.read(found, device, link, None, None);
         };
+        if !self.is_unchanged(&entry, device, &found) {
+            progress::add(counter, 1);
+            return self.read(found, device, link, None, Some(Box::new(entry)));
+        }
         if !entry.extent_lists.is_empty() {
             let entry = self.as_it_is(entry, &found, device);
-            return self.read(found, device, link, Some(Box::new(entry)));
+            return self.read(found, device, link, Some(Box::new(entry)), None);
         }
-        if !self.is_all_known(&entry.extents) {
-            return self.read(found, device, link, None);
+        if !self.is_all_known(&entry.extents) || self.is_to_be_rebundled(&entry) {
+            return self.read(found, device, link, None, Some(Box::new(entry)));
         }
         let entry = self.as_it_is(entry, &found, device);
         lock(&self.context.shared.refs).extents(&entry.extents);
@@ -271,10 +274,18 @@ impl Lister<'_> {
         })
     }
 
-    fn read(&mut self, found: Found, device: u64, link: Option<Link>, reuse: Option<Box<Entry>>) {
+    /// A small file in a bundle that is mostly dead is put into a new one, while the budget lasts.
+    fn is_to_be_rebundled(&self, entry: &Entry) -> bool {
+        let is_small = entry.size < u64::from(self.context.shared.chunker.small_file_bytes);
+        is_small && entry.extents.iter().any(|extent| self.context.shared.rebundle.takes(extent))
+    }
+
+    fn read(&mut self, found: Found, device: u64, link: Option<Link>, reuse: Option<Box<Entry>>, basis: Option<Box<Entry>>) {
         let small_bytes = u64::from(self.context.shared.chunker.small_file_bytes);
         let is_large = found.stat.size >= small_bytes || reuse.is_some();
-        let job = ReadJob { sequence: self.next_sequence(), found, device, link, reuse };
+        // Only large files are compared; the others would only keep its memory.
+        let basis = basis.filter(|basis| is_large && basis.link_to.is_none());
+        let job = ReadJob { sequence: self.next_sequence(), found, device, link, reuse, basis };
         if is_large {
             return self.send(Job::Large(Box::new(job)));
         }

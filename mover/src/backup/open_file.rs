@@ -76,6 +76,11 @@ impl OpenFile {
         Ok(filled)
     }
 
+    /// Its first bytes, only to be looked at: not counted as read. Nothing if they cannot be had.
+    pub(super) fn peek(&self, room: &mut [u8]) -> usize {
+        self.handle.with(|fd| rustix::io::pread(fd, room, 0)).unwrap_or(0)
+    }
+
     /// The next byte range with data in `from..end`: `None` if there is only a hole. On file systems that cannot tell, all is data.
     pub(super) fn next_data(&self, from: u64, end: u64) -> Result<Option<(u64, u64)>, Failure> {
         let start = match self.handle.with(|fd| rustix::fs::seek(fd, SeekFrom::Data(from))) {

@@ -1,10 +1,12 @@
 //! The parent: which snapshot it is, and its catalog as a stream beside the walk.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use holdfast_repository::{BlobId, Snapshots, SnapshotId, SnapshotRecord, SourceRecord, Statistics, Writer};
 use tokio::sync::mpsc;
 
+use super::rebundle::BLOBS_MAX;
 use super::request::{Parent, Source};
 use crate::catalog::{CatalogReader, Entry, RelPath};
 use crate::stop::StopToken;
@@ -26,6 +28,15 @@ pub(super) struct ParentSource {
 pub(super) struct Parents {
     pub(super) sources: Vec<Option<ParentSource>>,
     pub(super) ignored: Option<String>,
+    /// Blobs of which the parent uses little: see [`rebundle`](super::rebundle).
+    pub(super) mostly_dead: HashSet<BlobId>,
+}
+
+impl Parents {
+    /// What they hold.
+    pub(super) fn content_bytes(&self) -> u64 {
+        self.sources.iter().flatten().map(|parent| parent.statistics.bytes).sum()
+    }
 }
 
 /// Looks for the parents. Nothing that goes wrong here stops a backup: it reads everything then.
@@ -49,7 +60,22 @@ pub(super) async fn find(writer: &Writer, choice: Parent, host: &str, sources: &
     if let (true, Some((id, error))) = (parents.sources.iter().any(Option::is_none), candidates.unreadable.last()) {
         parents.ignored.get_or_insert(format!("snapshot {} could not be read: {error}", id.short()));
     }
+    parents.mostly_dead = mostly_dead(writer, &parents, &candidates).await;
     parents
+}
+
+/// Of the first source's parent, which as a rule is that of all. What cannot be read is not cleaned up in this run.
+async fn mostly_dead(writer: &Writer, parents: &Parents, candidates: &Snapshots) -> HashSet<BlobId> {
+    let Some(parent) = parents.sources.iter().flatten().next() else {
+        return HashSet::new();
+    };
+    let Some((_, record)) = candidates.readable.iter().find(|(id, _)| *id == parent.snapshot) else {
+        return HashSet::new();
+    };
+    writer.mostly_dead(record, BLOBS_MAX).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "the parent's refs cannot be read; mostly dead blobs stay");
+        HashSet::new()
+    })
 }
 
 fn newest(candidates: &Snapshots, host: &str, source: &Source) -> Option<ParentSource> {

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 use holdfast_repository::{BlobId, BlobKind, Scratch};
 
 use super::context::{CatalogSink, Context, STOP_POLL, lock};
+use super::delta::Changes;
 use super::error::BackupError;
 use super::job::{Job, Outcome, OutcomeKind, ReadJob};
 use super::large::LargeFile;
@@ -24,6 +25,10 @@ pub(super) struct Worker<'a> {
     pub(super) assist: (Sender<Arc<LargeFile>>, Receiver<Arc<LargeFile>>),
     pub(super) stream: ChunkStream,
     pub(super) bundle: Vec<u8>,
+    pub(super) changes: Changes,
+    /// What is compared with the parent's, and what of it differs: kept for their memory.
+    pub(super) window: Vec<u8>,
+    pub(super) run: Vec<u8>,
     pub(super) scratch: Scratch,
 }
 
@@ -51,7 +56,8 @@ impl<'a> Worker<'a> {
         assist: (Sender<Arc<LargeFile>>, Receiver<Arc<LargeFile>>),
     ) -> Self {
         let stream = ChunkStream::new(Cutter::new(&context.shared.chunker));
-        Self { context, jobs, outcomes, assist, stream, bundle: Vec::new(), scratch: Scratch::new() }
+        let (bundle, changes, window, run) = (Vec::new(), Changes::default(), Vec::new(), Vec::new());
+        Self { context, jobs, outcomes, assist, stream, bundle, changes, window, run, scratch: Scratch::new() }
     }
 
     /// Works until the jobs end, or all is to end.
@@ -249,13 +255,14 @@ impl<'a> Worker<'a> {
 
     /// A file to chunks of its own, unless the parent's can stand for it.
     fn large(&mut self, mut job: ReadJob) {
-        if let Some(entry) = job.reuse.take()
-            && self.reuse(&entry)
-        {
-            return self.emit(job.sequence, OutcomeKind::Entry(entry, job.link));
+        if let Some(entry) = job.reuse.take() {
+            if self.reuse(&entry) {
+                return self.emit(job.sequence, OutcomeKind::Entry(entry, job.link));
+            }
+            job.basis = Some(entry);
         }
         let file = match OpenFile::open(&job) {
-            Ok(file) => Arc::new(LargeFile::new(file)),
+            Ok(file) => Arc::new(LargeFile::new(file, job.basis.as_deref(), self.context)),
             Err(failure) => return self.emit_failure(&job, failure),
         };
         for _ in 1..file.sections().min(HELPERS_MAX) {

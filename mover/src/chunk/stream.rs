@@ -8,14 +8,16 @@ use super::Cutter;
 use crate::catalog::Extent;
 
 /// Zero blocks are looked for at this step of the file: smaller ones would cost more in the catalog than they save.
-const ZERO_BLOCK_BYTES: usize = 64 << 10;
+pub(crate) const ZERO_BLOCK_BYTES: usize = 64 << 10;
 /// One read.
-const READ_BYTES: usize = 1 << 20;
+pub(crate) const READ_BYTES: usize = 1 << 20;
 
 /// Buffers data until a chunk can be cut. Holes and zeros between are kept in order beside it, so that a chunk may span them:
 /// a sparse file does not fall into crumbs.
 pub(crate) struct ChunkStream {
     cutter: Cutter,
+    /// Chunks end at multiples of it.
+    step: usize,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -33,13 +35,20 @@ impl ChunkStream {
     pub(crate) fn new(cutter: Cutter) -> Self {
         // Twice the largest chunk: then what is left of the buffer is moved to its start seldom enough not to matter.
         let buffer = vec![0; (2 * cutter.max_bytes()).max(cutter.max_bytes() + READ_BYTES)];
-        Self { cutter, buffer, start: 0, end: 0, pieces: VecDeque::new() }
+        Self { cutter, step: 1, buffer, start: 0, end: 0, pieces: VecDeque::new() }
     }
 
-    /// Forgets what a read that failed has left.
-    pub(crate) fn clear(&mut self) {
-        (self.start, self.end) = (0, 0);
+    /// Forgets what a read that failed has left. From here on chunks end at multiples of `step`, if their data does not end before.
+    pub(crate) fn begin(&mut self, step: usize) {
+        (self.start, self.end, self.step) = (0, 0, step.max(1));
         self.pieces.clear();
+    }
+
+    /// Written zeros.
+    pub(crate) fn zero(&mut self, length: u64) {
+        if length > 0 {
+            self.piece(Piece::Zero(length));
+        }
     }
 
     /// An empty one is none: an extent of no bytes would make the catalog unreadable.
@@ -98,7 +107,9 @@ impl ChunkStream {
         if data.is_empty() || (!is_end && data.len() < self.cutter.max_bytes()) {
             return None;
         }
-        Some(&data[..self.cutter.cut(data)])
+        let cut = self.cutter.cut(data);
+        let length = if cut == data.len() { cut } else { (cut / self.step * self.step).max(self.step.min(cut)) };
+        Some(&data[..length])
     }
 
     /// The chunk of `length` bytes is stored as `blob`: gives its extents, and the holes and zeros before and between.
@@ -220,6 +231,27 @@ mod tests {
             assert!(content == again, "{pieces:?} became {extents:?}");
             assert!(extents.iter().all(|extent| extent.length() > 0));
         }
+    }
+
+    #[test]
+    fn chunks_end_at_steps_where_asked() {
+        let mut stream = ChunkStream::new(cutter());
+        stream.begin(16 << 10);
+        let room = stream.room(0, 1 << 20);
+        let mut state = 5u64;
+        room.iter_mut().for_each(|byte| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = (state >> 56) as u8;
+        });
+        stream.filled(0, 1 << 20);
+        let (mut lengths, mut extents) = (Vec::new(), Vec::new());
+        while let Some(chunk) = stream.chunk(true) {
+            lengths.push(chunk.len());
+            let length = chunk.len();
+            stream.consume(BlobId([1; 32]), length, &mut extents);
+        }
+        assert!(lengths.len() > 4 && lengths.iter().all(|length| length % (16 << 10) == 0), "{lengths:?}");
+        assert_eq!(lengths.iter().sum::<usize>(), 1 << 20);
     }
 
     #[test]

@@ -142,6 +142,10 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
+    pub(crate) fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.reader)
+    }
+
     pub(crate) fn paths(&self) -> Vec<String> {
         self.entries.iter().map(|entry| entry.path.to_string()).collect()
     }

@@ -4,6 +4,7 @@
 
 mod change;
 mod content;
+mod delta;
 mod fixture;
 mod hostile;
 mod stop;

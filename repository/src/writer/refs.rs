@@ -1,11 +1,39 @@
 //! What the snapshot needs, looked up before anything is committed, and stored as refs.
 
-use super::{Inner, locked};
+use std::collections::HashSet;
+
+use super::{Inner, Writer, locked};
 use crate::blob::BlobKind;
 use crate::compress::Scratch;
-use crate::error::{CommitError, WriteError};
+use crate::error::{CommitError, ReadError, WriteError};
 use crate::id::BlobId;
-use crate::refs::{Ref, Segment, SegmentRef, encode_root};
+use crate::refs::{Ref, Segment, SegmentRef, decode_root, decode_segment, encode_root};
+use crate::snapshot::SnapshotRecord;
+
+/// Less is not worth a new blob.
+const DEAD_BYTES_MIN: u64 = 256 << 10;
+
+impl Writer {
+    /// Blobs of which a snapshot uses less than half, at most `count_max` of them: what is left of them is better stored anew.
+    pub async fn mostly_dead(&self, record: &SnapshotRecord, count_max: usize) -> Result<HashSet<BlobId>, ReadError> {
+        let damaged = |blob: &BlobId, reason: crate::codec::Malformed| ReadError::damaged(format!("refs {blob}"), reason.to_string());
+        let root = self.read_blob(BlobKind::Refs, &record.refs).await?;
+        let mut dead = HashSet::new();
+        for segment in decode_root(&root).map_err(|error| damaged(&record.refs, error))? {
+            let raw = self.read_blob(BlobKind::Refs, &segment.blob).await?;
+            for (id, live_bytes) in decode_segment(&raw, &segment).map_err(|error| damaged(&segment.blob, error))? {
+                let raw_bytes = self.known(&id).map_or(0, u64::from);
+                if live_bytes.saturating_mul(2) < raw_bytes && raw_bytes - live_bytes >= DEAD_BYTES_MIN {
+                    dead.insert(id);
+                    if dead.len() >= count_max {
+                        return Ok(dead);
+                    }
+                }
+            }
+        }
+        Ok(dead)
+    }
+}
 
 impl Inner {
     /// Every blob must be stored and usable, under the lease that is held now.
