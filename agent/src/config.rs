@@ -41,6 +41,9 @@ pub enum SandboxMode {
     Required,
     /// None, for a laptop whose kernel allows none. Never in a cluster.
     Off,
+    /// None, and any directory at a volume's place is a volume: for a demo that may not mount. The agent's own command line
+    /// does not offer it, because the stale directory of a dead pod would be backed up as an empty volume.
+    OffWithoutMounts,
 }
 
 /// Where a certificate or token comes from, each time it is needed.

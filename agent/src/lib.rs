@@ -45,7 +45,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Agen
     let config = Arc::new(config);
     match config.sandbox {
         SandboxMode::Required => lookup::try_sandbox(&config).await.map_err(AgentError::Sandbox)?,
-        SandboxMode::Off => tracing::warn!("workers run WITHOUT a sandbox (--sandbox=off): not for a cluster"),
+        SandboxMode::Off | SandboxMode::OffWithoutMounts => tracing::warn!("workers run WITHOUT a sandbox (--sandbox=off): not for a cluster"),
     }
     let instance = instance().map_err(AgentError::Random)?;
     let (events, receiver) = mpsc::channel(hub::EVENTS_MAX);

@@ -51,6 +51,7 @@ pub(crate) fn order(config: &Config, memory_bytes: u64, work: Work) -> Order {
         parent_pid: i32::try_from(std::process::id()).unwrap_or(0),
         kubelet_dir: config.kubelet_dir.as_os_str().as_bytes().to_vec(),
         sandbox: config.sandbox == SandboxMode::Required,
+        directories: config.sandbox == SandboxMode::OffWithoutMounts,
         memory_bytes,
         allow_local: config.allow_local.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
         work: Some(work),

@@ -16,7 +16,7 @@ use holdfast_proto::v1::VolumeAccess;
 use rustix::io::Errno;
 
 use crate::volume::clone::Writable;
-use crate::volume::{self, Identity, VolumeError};
+use crate::volume::{self, Identity, RootKind, VolumeError};
 use capability::Need;
 
 /// Where a local repository's directory is found inside.
@@ -51,7 +51,7 @@ pub(crate) fn enter(cage: &Cage<'_>) -> Result<Vec<OwnedFd>, SandboxError> {
     let mut clones = Vec::with_capacity(cage.volumes.len());
     for (access, expected) in &cage.volumes {
         let name = volume::describe(access);
-        let found = volume::find(cage.kubelet_dir, access)?;
+        let found = volume::find(cage.kubelet_dir, access, RootKind::Mount)?;
         if !found.identity.same_volume(expected) {
             return Err(VolumeError::NotFound(name, "another volume was mounted in its place".into()).into());
         }
@@ -64,10 +64,10 @@ pub(crate) fn enter(cage: &Cage<'_>) -> Result<Vec<OwnedFd>, SandboxError> {
 }
 
 /// Without a cage (`--sandbox=off`): the volumes as they are mounted. They stay busy until the handles are closed.
-pub(crate) fn without(kubelet_dir: &Path, volumes: &[(&VolumeAccess, Identity)]) -> Result<Vec<OwnedFd>, VolumeError> {
+pub(crate) fn without(kubelet_dir: &Path, volumes: &[(&VolumeAccess, Identity)], kind: RootKind) -> Result<Vec<OwnedFd>, VolumeError> {
     let mut roots = Vec::with_capacity(volumes.len());
     for (access, expected) in volumes {
-        let found = volume::find(kubelet_dir, access)?;
+        let found = volume::find(kubelet_dir, access, kind)?;
         if found.identity != *expected {
             return Err(VolumeError::NotFound(volume::describe(access), "another volume was mounted in its place".into()));
         }

@@ -31,6 +31,15 @@ const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
 const DIRECTORY_HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// What a volume's root must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootKind {
+    /// The root of a mount: an empty directory that a dead pod left behind is not.
+    Mount,
+    /// Any directory: only for a demo whose kernel lets it mount nothing. A stale directory would pass for a volume.
+    Directory,
+}
+
 /// What tells one mount of a volume from another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -68,7 +77,7 @@ pub(crate) enum VolumeError {
 }
 
 /// Finds the mounted root of `access` below `kubelet_dir`.
-pub(crate) fn find(kubelet_dir: &Path, access: &VolumeAccess) -> Result<Found, VolumeError> {
+pub(crate) fn find(kubelet_dir: &Path, access: &VolumeAccess, kind: RootKind) -> Result<Found, VolumeError> {
     let volume = describe(access);
     if access.block {
         return Err(VolumeError::Refused(volume, "raw block devices are not supported by this agent".into()));
@@ -90,7 +99,7 @@ pub(crate) fn find(kubelet_dir: &Path, access: &VolumeAccess) -> Result<Found, V
     } else {
         directory
     };
-    let identity = mount_root(root.as_fd(), &volume)?;
+    let identity = identify(root.as_fd(), &volume, kind)?;
     Ok(Found { root, identity })
 }
 
@@ -125,8 +134,8 @@ fn open_directory(parent: &OwnedFd, path: &str, volume: &str, absent: &str) -> R
     })
 }
 
-/// The identity of `root`, which must be the root of a mount: an empty directory that a dead pod left behind is not.
-fn mount_root(root: BorrowedFd<'_>, volume: &str) -> Result<Identity, VolumeError> {
+/// The identity of `root`, which must be of that kind.
+fn identify(root: BorrowedFd<'_>, volume: &str, kind: RootKind) -> Result<Identity, VolumeError> {
     let ask = |mount_id| {
         let wanted = StatxFlags::TYPE | StatxFlags::INO | mount_id;
         statx(root, "", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, wanted)
@@ -145,7 +154,7 @@ fn mount_root(root: BorrowedFd<'_>, volume: &str) -> Result<Identity, VolumeErro
         // Linux 5.8 says it of every file system. Without that answer "it is the volume" cannot be promised.
         return Err(VolumeError::Refused(volume.into(), "the kernel does not say whether it is mounted (Linux 5.8 does)".into()));
     }
-    if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+    if kind == RootKind::Mount && !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
         return Err(VolumeError::NotFound(volume.into(), "its directory is there but nothing is mounted on it".into()));
     }
     Ok(Identity {

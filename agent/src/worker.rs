@@ -73,7 +73,7 @@ fn run() -> Result<(), WorkerError> {
     hardening::limit_memory(order.memory_bytes).map_err(WorkerError::Hardening)?;
     match order.work.take() {
         Some(Work::LookUp(look_up)) => {
-            let opened = look(Path::new(OsStr::from_bytes(&order.kubelet_dir)), look_up.volumes.iter());
+            let opened = look(&order, look_up.volumes.iter());
             answer(&mut socket, from_worker::Kind::Opened(opened.1))
         }
         Some(Work::TrySandbox(_)) => {
@@ -99,7 +99,7 @@ fn run_task(mut socket: UnixStream, order: &Order, assign: Assign) -> Result<(),
         Err(failure) => return answer(&mut socket, failure::finished(failure)),
     };
     let kubelet_dir = Path::new(OsStr::from_bytes(&order.kubelet_dir));
-    let (identities, opened) = look(kubelet_dir, plan.volumes());
+    let (identities, opened) = look(order, plan.volumes());
     let found = !opened.mounts.is_empty() || opened.error.is_empty();
     let missing = opened.error.clone();
     answer(&mut socket, from_worker::Kind::Opened(opened))?;
@@ -148,15 +148,16 @@ fn cage(
         hardening::harden(order.parent_pid).map_err(failure::hardening)?;
         Ok(roots)
     } else {
-        sandbox::without(kubelet_dir, &volumes).map_err(|error| failure::volume(&error))
+        sandbox::without(kubelet_dir, &volumes, order.root_kind()).map_err(|error| failure::volume(&error))
     }
 }
 
 /// Finds the volumes without keeping a handle of them.
-fn look<'a>(kubelet_dir: &Path, volumes: impl Iterator<Item = &'a VolumeAccess>) -> (Vec<Identity>, Opened) {
+fn look<'a>(order: &Order, volumes: impl Iterator<Item = &'a VolumeAccess>) -> (Vec<Identity>, Opened) {
+    let kubelet_dir = Path::new(OsStr::from_bytes(&order.kubelet_dir));
     let mut identities = Vec::new();
     for access in volumes {
-        match volume::find(kubelet_dir, access) {
+        match volume::find(kubelet_dir, access, order.root_kind()) {
             Ok(found) => identities.push(found.identity),
             Err(error) => return (Vec::new(), Opened { mounts: Vec::new(), error: error.to_string() }),
         }

@@ -22,6 +22,7 @@ use manifests::Manifests;
 use operator::Operator;
 use place::Place;
 use report::Report;
+use sandbox::Namespace;
 use session::Watcher;
 
 /// Everything on one machine, without a cluster: back up, change, back up, lose, restore, compare.
@@ -55,10 +56,10 @@ pub(crate) fn intercept() -> Option<ExitCode> {
     }
     let program = std::iter::once(verb);
     let arguments = <Arguments as clap::Parser>::parse_from(program.chain(words));
-    Some(sandbox::enter().unwrap_or_else(|| start(arguments)))
+    Some(sandbox::enter().map_or_else(|code| code, |namespace| start(arguments, namespace)))
 }
 
-fn start(arguments: Arguments) -> ExitCode {
+fn start(arguments: Arguments, namespace: Namespace) -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
@@ -71,16 +72,16 @@ fn start(arguments: Arguments) -> ExitCode {
         .build();
     let ran = runtime
         .context("start the runtime")
-        .and_then(|runtime| runtime.block_on(run(arguments)));
+        .and_then(|runtime| runtime.block_on(run(arguments, namespace)));
     ran.unwrap_or_else(|error| {
         eprintln!("\nThe demo failed: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-async fn run(arguments: Arguments) -> Result<ExitCode> {
+async fn run(arguments: Arguments, namespace: Namespace) -> Result<ExitCode> {
     let started = std::time::Instant::now();
-    let place = Place::make(&arguments)?;
+    let place = Place::make(&arguments, namespace)?;
     let cluster = Cluster::start(&place).await?;
     let manifests = Manifests::new(cluster.client(), &place);
     manifests.apply_definitions().await?;

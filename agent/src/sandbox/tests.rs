@@ -15,7 +15,7 @@ fn inside(need: Need, check: impl FnOnce(OwnedFd) + Send + 'static) {
     let Some(node) = Node::new() else { return };
     node.csi("pv-1");
     let access = Node::access("pv-1");
-    let identity = volume::find(node.kubelet(), &access).unwrap().identity;
+    let identity = volume::find(node.kubelet(), &access, RootKind::Mount).unwrap().identity;
     let writable = if need == Need::WriteVolume { Writable::Yes } else { Writable::No };
     let kubelet = node.kubelet().to_owned();
     // A thread of its own: what it gives up, the test's own thread keeps, and cleans up.
@@ -119,7 +119,7 @@ fn another_volume_in_its_place_is_not_entered() {
     node.csi("pv-1");
     node.csi("pv-2");
     let (one, two) = (Node::access("pv-1"), Node::access("pv-2"));
-    let other = volume::find(node.kubelet(), &two).unwrap().identity;
+    let other = volume::find(node.kubelet(), &two, RootKind::Mount).unwrap().identity;
     let kubelet = node.kubelet().to_owned();
     std::thread::spawn(move || {
         let cage = Cage {

@@ -11,6 +11,10 @@ use super::clone::{Writable, bound, clone};
 use super::*;
 use crate::node::{Node, POD};
 
+fn find(kubelet_dir: &Path, access: &VolumeAccess) -> Result<Found, VolumeError> {
+    super::find(kubelet_dir, access, RootKind::Mount)
+}
+
 fn read(root: &OwnedFd, path: &str) -> Result<String, Errno> {
     let file = openat(root, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(std::io::read_to_string(fs::File::from(file)).unwrap())
@@ -61,6 +65,16 @@ fn the_stale_directory_of_a_dead_pod_is_no_volume() {
     unmount(&target, UnmountFlags::empty()).unwrap();
     fs::write(target.join("left-behind"), "x").unwrap();
     assert!(absent(find(node.kubelet(), &Node::access("pv-1"))));
+}
+
+#[test]
+fn a_directory_is_a_volume_only_where_nothing_can_be_mounted() {
+    let kubelet = tempfile::tempdir().unwrap();
+    let directory = kubelet.path().join("pods").join(POD).join("volumes/kubernetes.io~csi/pv-1/mount");
+    fs::create_dir_all(&directory).unwrap();
+    assert!(absent(find(kubelet.path(), &Node::access("pv-1"))));
+    let found = super::find(kubelet.path(), &Node::access("pv-1"), RootKind::Directory).unwrap();
+    assert_eq!(found.identity.inode, std::os::unix::fs::MetadataExt::ino(&fs::metadata(&directory).unwrap()));
 }
 
 #[test]

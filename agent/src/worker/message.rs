@@ -5,6 +5,8 @@
 
 use holdfast_proto::v1::{Assign, Backend, RepositoryAccess, TaskFinished, TaskProgress, VolumeAccess, assign};
 
+use crate::volume::RootKind;
+
 /// Longest frame from a worker. Results carry counts and at most a few tens of names.
 pub(crate) const FROM_WORKER_BYTES_MAX: usize = 1024 * 1024;
 /// Longest frame to a worker: an assignment is one gRPC message, and a little more.
@@ -84,6 +86,16 @@ pub(crate) struct Order {
     pub(crate) allow_local: Vec<Vec<u8>>,
     #[prost(oneof = "Work", tags = "6, 7, 8")]
     pub(crate) work: Option<Work>,
+    /// A volume's root may be any directory. Counts only without a sandbox.
+    #[prost(bool, tag = "9")]
+    pub(crate) directories: bool,
+}
+
+impl Order {
+    /// What a volume's root must be. In a sandbox nothing but a mount: its clone needs one, and a cluster promises one.
+    pub(crate) fn root_kind(&self) -> RootKind {
+        if self.directories && !self.sandbox { RootKind::Directory } else { RootKind::Mount }
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]

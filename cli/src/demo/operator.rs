@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     cluster::{Cluster, NODES, OPERATOR_NAMESPACE},
     place::Place,
-    sandbox::WORKER_VERB,
+    sandbox::{Namespace, WORKER_VERB},
 };
 
 const SLOTS: u32 = 4;
@@ -65,7 +65,7 @@ impl Operator {
                 worker_command: worker_command()?,
             };
             if node == NODES[0] {
-                sandbox = choose_sandbox(&config, no_sandbox).await;
+                sandbox = choose_sandbox(&config, no_sandbox, place.namespace()).await;
                 config.sandbox = sandbox;
             }
             let ended = shutdown.clone();
@@ -98,7 +98,15 @@ fn worker_command() -> Result<Vec<OsString>> {
     Ok(vec![program.into_os_string(), OsString::from(WORKER_VERB)])
 }
 
-async fn choose_sandbox(config: &AgentConfig, no_sandbox: bool) -> SandboxMode {
+async fn choose_sandbox(
+    config: &AgentConfig,
+    no_sandbox: bool,
+    namespace: Namespace,
+) -> SandboxMode {
+    if namespace == Namespace::None {
+        println!("Workers run WITHOUT their sandbox (--sandbox=off): nothing can be mounted here");
+        return SandboxMode::OffWithoutMounts;
+    }
     if no_sandbox {
         println!("Workers run WITHOUT their sandbox, as asked (--no-sandbox)");
         return SandboxMode::Off;

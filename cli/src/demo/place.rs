@@ -14,6 +14,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 use super::{
     Arguments, at,
     cluster::{Cluster, NODES, Volume},
+    sandbox::Namespace,
 };
 
 /// With fewer files the toolchain came without its documentation, and the sources of our dependencies are added.
@@ -26,11 +27,12 @@ const MEMORY_LEFT_BYTES: u64 = 1 << 30;
 pub(super) struct Place {
     root: PathBuf,
     temporary: bool,
+    namespace: Namespace,
     sources: Vec<PathBuf>,
 }
 
 impl Place {
-    pub(super) fn make(arguments: &Arguments) -> Result<Arc<Self>> {
+    pub(super) fn make(arguments: &Arguments, namespace: Namespace) -> Result<Arc<Self>> {
         let temporary = arguments.directory.is_none();
         let root = match &arguments.directory {
             Some(directory) => directory.clone(),
@@ -44,9 +46,10 @@ impl Place {
         let place = Self {
             root,
             temporary,
+            namespace,
             sources,
         };
-        if temporary {
+        if temporary && namespace == Namespace::Own {
             place.use_memory()?;
         }
         let nodes = NODES.iter().map(|node| place.kubelet(node));
@@ -60,6 +63,10 @@ impl Place {
         }
         println!("Everything is below {}", place.root.display());
         Ok(Arc::new(place))
+    }
+
+    pub(super) fn namespace(&self) -> Namespace {
+        self.namespace
     }
 
     pub(super) fn kubelet(&self, node: &str) -> PathBuf {
@@ -119,18 +126,21 @@ impl Place {
         self.files().join("lost").join(name)
     }
 
-    /// Mounts the volume where a kubelet would: `pods/<uid>/volumes/kubernetes.io~csi/<pv>/mount`.
+    /// Mounts the volume where a kubelet would: `pods/<uid>/volumes/kubernetes.io~csi/<pv>/mount`. Where nothing can be mounted
+    /// the volume lies there itself, and its own name leads to it.
     pub(super) fn mount(&self, volume: &Volume) -> Result<()> {
         let source = self.volume(&volume.name);
         let directory = self.directory_of(volume);
         let target = directory.join("mount");
-        for path in [&source, &target] {
-            at(fs::create_dir_all(path), path)?;
-        }
+        at(fs::create_dir_all(&target), &target)?;
         let note = directory.join("vol_data.json");
         let text = serde_json::json!({"driverName": "demo.holdfast.dev", "specVolID": volume.name,
             "volumeHandle": volume.name, "volumeLifecycleMode": "Persistent", "nodeName": volume.node});
         at(fs::write(&note, text.to_string()), &note)?;
+        if self.namespace == Namespace::None {
+            return at(std::os::unix::fs::symlink(&target, &source), &source);
+        }
+        at(fs::create_dir_all(&source), &source)?;
         mount_bind(&source, &target)
             .with_context(|| format!("mount {} on {}", source.display(), target.display()))
     }

@@ -10,11 +10,20 @@ use std::{
 pub(super) const WORKER_VERB: &str = "demo-worker";
 const INSIDE: &str = "HOLDFAST_DEMO_INSIDE";
 
-/// Starts this program again in a mount namespace (and, without root, a user namespace). Returns only if it runs there
-/// already, or if that is not possible here.
-pub(super) fn enter() -> Option<ExitCode> {
+/// Where the demo runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Namespace {
+    /// In a mount namespace of its own.
+    Own,
+    /// Where it was started: it mounts nothing, and a volume is a plain directory.
+    None,
+}
+
+/// Starts this program again in a mount namespace (and, without root, a user namespace). Returns if it runs there already, or
+/// if that is not possible here; `Err` is the exit code of a start that failed half-way.
+pub(super) fn enter() -> Result<Namespace, ExitCode> {
     if std::env::var_os(INSIDE).is_some() {
-        return None;
+        return Ok(Namespace::Own);
     }
     let root = rustix::process::geteuid().is_root();
     let mut options: Vec<&str> = vec!["--mount", "--propagation=private"];
@@ -27,12 +36,11 @@ pub(super) fn enter() -> Option<ExitCode> {
         .output()
         .is_ok_and(|tried| tried.status.success());
     if !allowed {
-        eprintln!(
-            "This kernel allows no mount namespace here, so volumes cannot be laid out as a kubelet lays them out. \
-             Run the demo as root, or allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, \
-             kernel.apparmor_restrict_unprivileged_userns=0)."
+        println!(
+            "This kernel allows no mount namespace here: volumes are plain directories, and workers run without a sandbox. \
+             (With root, or with unprivileged user namespaces allowed, both are as on a node.)"
         );
-        return Some(ExitCode::FAILURE);
+        return Ok(Namespace::None);
     }
     let program =
         std::env::current_exe().map_or_else(|_| OsString::from("holdfast"), OsString::from);
@@ -44,5 +52,5 @@ pub(super) fn enter() -> Option<ExitCode> {
         .env(INSIDE, "1")
         .exec();
     eprintln!("unshare cannot be started: {error}");
-    Some(ExitCode::FAILURE)
+    Err(ExitCode::FAILURE)
 }
