@@ -15,7 +15,7 @@ import argparse, json, os, shutil, subprocess, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import goals
 from data import Mutator, tree_digest
-from measure import directory, timed
+from measure import alone, directory, timed
 from tools import TOOLS, Place
 
 STEPS = ["init", "same", "change", "restore", "check", "prune"]
@@ -94,7 +94,8 @@ def run(options):
                 turn = number % len(present)
                 for place_in_order, tool in enumerate(present[turn:] + present[:turn]):
                     try:
-                        one_tool(tool, name, number, place_in_order == 0, options, out)
+                        with alone():
+                            one_tool(tool, name, number, place_in_order == 0, options, out)
                     except (OSError, subprocess.CalledProcessError) as error:
                         print("%s on %s: %s" % (tool.name, name, error), flush=True)
 

@@ -2,7 +2,7 @@
 import contextlib, fcntl, os, signal, subprocess, threading, time, resource
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# Files that are locked, in this order, around each timed step: for a machine that others work on at the same time.
+# Files that are locked, in this order, around all steps of one tool on one set: for a machine that others work on at the same time.
 LOCKS = [name for name in os.environ.get("HOLDFAST_BENCH_LOCKS", "").split(":") if name]
 
 
@@ -66,36 +66,35 @@ def timed(commands, env, log, limit_s=600, cold=False):
     if commands and isinstance(commands[0], str):
         commands = [commands]
     total = dict(wall=0.0, user=0.0, sys=0.0, rss=0, rc=0)
-    with alone():
-        os.sync()
-        if cold:
-            drop_caches()
-        for command in commands:
-            with open(log, "ab") as output:
-                output.write(("\n$ " + " ".join(command) + "\n").encode())
-                output.flush()
-                began = time.monotonic()
-                process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
-                sampler = TreeSampler(process.pid)
-                sampler.start()
-                timer = threading.Timer(limit_s, lambda: os.killpg(process.pid, signal.SIGKILL))
-                timer.start()
-                _, status, usage = os.wait4(process.pid, 0)
-                wall = time.monotonic() - began
-                process.returncode = os.waitstatus_to_exitcode(status)
-                timer.cancel()
-                sampler.ended.set()
-                sampler.join()
-            # A child starts with this program's own high-water mark: below that the kernel's figure says nothing.
-            own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            kernel_bytes = usage.ru_maxrss * 1024 if usage.ru_maxrss > own else 0
-            total["wall"] += wall
-            total["user"] += usage.ru_utime
-            total["sys"] += usage.ru_stime
-            total["rss"] = max(total["rss"], kernel_bytes, sampler.peak_bytes)
-            if process.returncode:
-                total["rc"] = process.returncode
-                break
+    os.sync()
+    if cold:
+        drop_caches()
+    for command in commands:
+        with open(log, "ab") as output:
+            output.write(("\n$ " + " ".join(command) + "\n").encode())
+            output.flush()
+            began = time.monotonic()
+            process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+            sampler = TreeSampler(process.pid)
+            sampler.start()
+            timer = threading.Timer(limit_s, lambda: os.killpg(process.pid, signal.SIGKILL))
+            timer.start()
+            _, status, usage = os.wait4(process.pid, 0)
+            wall = time.monotonic() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
+            timer.cancel()
+            sampler.ended.set()
+            sampler.join()
+        # A child starts with this program's own high-water mark: below that the kernel's figure says nothing.
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        kernel_bytes = usage.ru_maxrss * 1024 if usage.ru_maxrss > own else 0
+        total["wall"] += wall
+        total["user"] += usage.ru_utime
+        total["sys"] += usage.ru_stime
+        total["rss"] = max(total["rss"], kernel_bytes, sampler.peak_bytes)
+        if process.returncode:
+            total["rc"] = process.returncode
+            break
     total["load"] = os.getloadavg()[0]
     return total
 

@@ -1,6 +1,6 @@
 """One repository of Holdfast's with timed verbs, for the measurements that have no peer."""
 import json, os, shutil, subprocess
-from measure import directory, timed
+from measure import alone, directory, timed
 from tools import PASSWORD, binary
 
 
@@ -19,7 +19,8 @@ class Subject:
                         HOLDFAST_CACHE_DIR=os.path.join(self.top, "cache"), **(extra_env or {}))
 
     def verb(self, *words):
-        row = timed([binary("holdfast"), *words], self.env, self.log, self.limit_s)
+        with alone():
+            row = timed([binary("holdfast"), *words], self.env, self.log, self.limit_s)
         if row["rc"]:
             with open(self.log, "rb") as log:
                 tail = log.read()[-400:].decode(errors="replace")

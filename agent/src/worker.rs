@@ -54,6 +54,7 @@ pub(crate) enum WorkerError {
 
 /// Runs the hidden `worker` subcommand. Call it first thing in `main`, while the process has one thread.
 pub fn main() -> ExitCode {
+    holdfast_mover::allocator::keep_lean();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -27,6 +27,7 @@ use arguments::{Arguments, Verb};
 use outcome::{Failure, Outcome};
 
 fn main() -> ExitCode {
+    holdfast_mover::allocator::keep_lean();
     #[cfg(feature = "demo")]
     if let Some(exit) = demo::intercept() {
         return exit;

@@ -4,6 +4,7 @@
 //! may have been forged). So the volume is only ever reached by directory handles, one component at a time, and every stored
 //! byte goes through a bounded parser.
 
+pub mod allocator;
 pub mod backup;
 pub mod catalog;
 pub mod chunk;
