@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{backup, check, compare, ls, repo, restore, snapshots};
+use crate::{backup, cache, check, compare, ls, repo, restore, snapshots};
 
 /// Backup and restore of volumes: encrypted, deduplicated, straight to object storage.
 #[derive(Debug, Parser)]
@@ -31,6 +31,12 @@ pub(crate) struct Global {
     /// Memory to use at most, such as 100MiB.
     #[arg(long, global = true, default_value = "100MiB", value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) memory: u64,
+    /// Where what never changes is kept on this machine, encrypted as it is stored; ~/.cache/holdfast if not given.
+    #[arg(long, global = true, env = "HOLDFAST_CACHE_DIR", value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Keep nothing on this machine.
+    #[arg(long, global = true)]
+    pub(crate) no_cache: bool,
     /// Results as JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -51,6 +57,8 @@ pub(crate) enum Verb {
     Restore(restore::Arguments),
     /// Check that everything is there and is what was written.
     Check(check::Arguments),
+    /// Look at what is kept on this machine of the repository, or remove it.
+    Cache(cache::Arguments),
     /// Compare every byte and attribute of two directories; exit code 1 if they differ.
     #[command(hide = true)]
     Compare(compare::Arguments),
@@ -78,7 +86,7 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments
 
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|check>, see holdfast --help".into();
+        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|check|cache>, see holdfast --help".into();
     }
     let rendered = error.to_string();
     // What comes before the first empty line is what is wrong; the rest is spread over many lines.
@@ -91,8 +99,13 @@ fn one_line(error: &clap::Error) -> String {
     format!("{problem}; {}", usage.replacen("Usage:", "usage:", 1))
 }
 
-/// Bytes with a unit: `100MiB`, `100M` and `104857600` are the same.
+/// Memory: too little of it is a mistake.
 fn parse_bytes(text: &str) -> Result<u64, String> {
+    parse_size(text).and_then(|bytes| if bytes >= 16 << 20 { Ok(bytes) } else { Err("at least 16MiB are needed".into()) })
+}
+
+/// Bytes with a unit: `100MiB`, `100M` and `104857600` are the same.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     const WANTED: &str = "a size looks like 100MiB, 1GiB or 104857600";
     let digits = text.len() - text.trim_start_matches(|character: char| character.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
@@ -104,7 +117,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => return Err(WANTED.into()),
     };
     let number: u64 = number.parse().map_err(|_| WANTED.to_owned())?;
-    number.checked_mul(1 << shift).filter(|bytes| *bytes >= 16 << 20).ok_or_else(|| "at least 16MiB are needed".into())
+    number.checked_mul(1 << shift).ok_or_else(|| "that is more than can be counted".into())
 }
 
 #[cfg(test)]
@@ -129,6 +142,8 @@ mod tests {
             (&["--memory", "lots", "snapshots"], "100MiB"),
             (&["restore", "latest"], "<TARGET>"),
             (&["check", "--read-data=200%"], "N%"),
+            (&["cache", "--max-size", "much"], "100MiB"),
+            (&["cache", "drop"], "usage: holdfast cache"),
             (&[], "holdfast --help"),
         ] {
             let line = error(arguments);

@@ -6,6 +6,7 @@
 mod advice;
 mod arguments;
 mod backup;
+mod cache;
 mod check;
 mod compare;
 #[cfg(feature = "demo")]
@@ -51,6 +52,7 @@ fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Verb::Ls(verb) => ls::run(&global, &verb).await,
             Verb::Restore(verb) => restore::run(&global, verb).await,
             Verb::Check(verb) => check::run(&global, &verb).await,
+            Verb::Cache(verb) => cache::run(&global, &verb).await,
             Verb::Compare(verb) => compare::run(&global, &verb),
         }
     });

@@ -1,9 +1,13 @@
 //! From `--repo` and the password to an open repository.
 
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use holdfast_repository::{Activity, Environment, Purpose, Repository, SecretBytes, Store, store};
+use holdfast_repository::{Activity, CACHE_BYTES_MAX, Environment, Purpose, Repository, SecretBytes, Store, store};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::arguments::Global;
 use crate::outcome::Failure;
@@ -43,7 +47,32 @@ pub(crate) fn password(global: &Global) -> Result<SecretBytes, Failure> {
 
 /// The repository, open.
 pub(crate) async fn open(global: &Global) -> Result<Repository, Failure> {
-    Ok(Repository::open(store(global)?, &password(global)?, Environment::system()).await?)
+    let repository = Repository::open(store(global)?, &password(global)?, Environment::system()).await?;
+    if let Some(folder) = cache_folder(global)
+        && let Err(error) = use_cache(&repository, &folder)
+    {
+        // It costs time and nothing else.
+        eprintln!("warning: no cache in {}: {error}", folder.display());
+    }
+    Ok(repository)
+}
+
+fn use_cache(repository: &Repository, folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let root = rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    repository.use_cache(&root, CACHE_BYTES_MAX)
+}
+
+/// `--cache-dir`, else where this user's caches are; none if nobody says where.
+fn cache_folder(global: &Global) -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if global.no_cache {
+        return None;
+    }
+    global.cache_dir.clone().filter(|folder| !folder.as_os_str().is_empty()).or_else(|| {
+        let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+        Some(caches.join("holdfast"))
+    })
 }
 
 /// What a lease of this command is for.

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use crate::blob::{BlobKind, BlobLocation, PackName};
+use crate::blob::{BlobKind, BlobLocation, PackClass, PackName};
+use crate::cache::CacheName;
 use crate::compress::Scratch;
 use crate::core::Core;
 use crate::error::ReadError;
@@ -14,9 +15,10 @@ use crate::fine::{self, FineCache, FineHashes};
 use crate::id::BlobId;
 use crate::lock::locked;
 use crate::pack::{self, PackInfo};
+use crate::read_ahead::{Ahead, ReadAhead};
 use crate::state::State;
 use crate::store::StoreError;
-use crate::view::View;
+use crate::view::{View, spill_failed};
 
 /// Copies that turned out rotten or missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub(crate) struct Blobs {
     bad: Mutex<Bad>,
     scratches: Mutex<Vec<Scratch>>,
     fine: Mutex<FineCache>,
+    ahead: Mutex<ReadAhead>,
 }
 
 impl Blobs {
@@ -56,6 +59,7 @@ impl Blobs {
             bad: Mutex::default(),
             scratches: Mutex::default(),
             fine: Mutex::default(),
+            ahead: Mutex::default(),
         }
     }
 
@@ -91,7 +95,8 @@ impl Blobs {
     pub(crate) async fn read(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, ReadError> {
         let view = self.view();
         let mut last = None;
-        for found in view.index.find(id).filter(|found| found.location.kind == kind) {
+        let copies: Vec<_> = view.index.find(id).filter(|found| found.location.kind == kind).collect();
+        for found in copies {
             match self.read_copy(found.info, id, &found.location).await {
                 Ok(raw) => return Ok(raw),
                 Err(error) if error.is_damage() => last = Some(error),
@@ -102,11 +107,54 @@ impl Blobs {
     }
 
     async fn read_copy(&self, info: &PackInfo, id: &BlobId, location: &BlobLocation) -> Result<Bytes, ReadError> {
-        let sealed = self.fetch(info, location.range()).await?;
+        if let Some(raw) = self.from_cache(info, id, location) {
+            return Ok(raw);
+        }
+        let sealed = self.sealed(info, location).await?;
+        let raw = self.with_scratch(|scratch| self.open(info, id, location, &sealed, scratch))?;
+        self.into_cache(location, &sealed);
+        Ok(raw)
+    }
+
+    /// Metadata is read ahead: what was written together is read together.
+    async fn sealed(&self, info: &PackInfo, location: &BlobLocation) -> Result<Bytes, ReadError> {
+        if location.pack.class != PackClass::Meta {
+            return self.fetch(info, location.range()).await;
+        }
+        let range = match locked(&self.ahead).find(location) {
+            Ahead::There(sealed) => return Ok(sealed),
+            Ahead::Fetch(range) => range.start..range.end.min(info.object_bytes).max(location.range().end),
+        };
+        let bytes = self.fetch(info, range.clone()).await?;
+        let sealed = bytes.slice(..location.stored_bytes as usize);
+        locked(&self.ahead).keep(info.name, range, bytes);
+        Ok(sealed)
+    }
+
+    fn with_scratch(&self, open: impl FnOnce(&mut Scratch) -> Result<(), ReadError>) -> Result<Bytes, ReadError> {
         let mut scratch = locked(&self.scratches).pop().unwrap_or_default();
-        let opened = self.open(info, id, location, &sealed, &mut scratch).map(|()| Bytes::copy_from_slice(&scratch.raw));
+        let raw = open(&mut scratch).map(|()| Bytes::copy_from_slice(&scratch.raw));
         locked(&self.scratches).push(scratch);
-        opened
+        raw
+    }
+
+    /// A metadata blob whose cached copy opens. One that does not is the cache's fault, and says nothing about the store's.
+    fn from_cache(&self, info: &PackInfo, id: &BlobId, location: &BlobLocation) -> Option<Bytes> {
+        let cache = self.core.cache.get().filter(|_| location.pack.class == PackClass::Meta)?;
+        let name = CacheName::blob(location);
+        let sealed = cache.get(&name)?;
+        let raw = self.with_scratch(|scratch| pack::open_blob(&self.core.keys, &info.salt, id, location, &sealed, scratch));
+        raw.inspect_err(|error| {
+            tracing::debug!(%error, "a cached blob does not open; it is fetched again");
+            cache.remove(&name);
+        })
+        .ok()
+    }
+
+    fn into_cache(&self, location: &BlobLocation, sealed: &[u8]) {
+        if let Some(cache) = self.core.cache.get().filter(|_| location.pack.class == PackClass::Meta) {
+            cache.put(&CacheName::blob(location), sealed);
+        }
     }
 
     /// Into `scratch.raw`; a copy that is not what it should be is remembered.
@@ -163,6 +211,9 @@ impl Blobs {
 }
 
 fn absent(view: &View, id: &BlobId) -> ReadError {
+    if let Some(error) = view.index.failure() {
+        return spill_failed(error);
+    }
     match view.unreadable_runs.first() {
         None => ReadError::NotFound { what: format!("blob {id}") },
         Some((run, error)) => ReadError::damaged(run.to_string(), format!("blob {id} may be listed in it, and it cannot be read: {error}")),

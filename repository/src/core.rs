@@ -1,16 +1,19 @@
 //! What every part of an open repository stands on: the store, the keys, the clock, and creation that survives lost answers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::cache::{Cache, CacheName};
 use crate::config::Config;
 use crate::crypto::Keys;
 use crate::environment::Environment;
 use crate::error::{ReadError, WriteError};
+use crate::lock::locked;
 use crate::sealed::{self, ObjectKind};
+use crate::spill::Spill;
+use crate::state::State;
 use crate::store::{Store, StoreError};
 
 /// Tries of one creation; each has the store's own bounded retries below it.
@@ -20,11 +23,13 @@ const BACKOFF: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) environment: Environment,
     pub(crate) config: Config,
-    /// The highest state seen, so that looking for the newest does not list the chain from its beginning each time.
-    pub(crate) newest_seen: AtomicU64,
+    /// The highest state seen, so that looking for the newest neither lists the chain from its beginning nor reads what it has.
+    newest_seen: Mutex<Option<Arc<State>>>,
+    /// Once `Repository::use_cache` was called.
+    pub(crate) cache: Arc<OnceLock<Cache>>,
 }
 
 /// What stands at a name after an attempt to create it.
@@ -38,11 +43,61 @@ pub(crate) enum Created {
 
 impl Core {
     pub(crate) fn new(store: Arc<dyn Store>, keys: Keys, environment: Environment, config: Config) -> Self {
-        Self { store, keys, environment, config, newest_seen: AtomicU64::new(0) }
+        Self { store, keys: Arc::new(keys), environment, config, newest_seen: Mutex::default(), cache: Arc::default() }
     }
 
-    pub(crate) fn saw_state(&self, number: u64) {
-        self.newest_seen.fetch_max(number, Ordering::Relaxed);
+    /// The same repository, everything read from the store itself: for whoever looks whether it is there.
+    pub(crate) fn uncached(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            keys: Arc::clone(&self.keys),
+            environment: self.environment.clone(),
+            config: self.config.clone(),
+            newest_seen: Mutex::default(),
+            cache: Arc::default(),
+        }
+    }
+
+    pub(crate) fn newest_seen(&self) -> Option<Arc<State>> {
+        locked(&self.newest_seen).clone()
+    }
+
+    pub(crate) fn saw_state(&self, state: &State) {
+        let mut newest = locked(&self.newest_seen);
+        if newest.as_ref().is_none_or(|seen| seen.number < state.number) {
+            *newest = Some(Arc::new(state.clone()));
+        }
+    }
+
+    /// Where to spill: the cache directory, or nowhere.
+    pub(crate) fn spill(&self) -> Spill {
+        self.cache.get().map_or_else(|| Spill::nowhere(self.environment.clone()), |cache| cache.spill().clone())
+    }
+
+    /// An object that never changes, from the cache if it opens there; with the object's length.
+    pub(crate) async fn read_immutable(&self, kind: ObjectKind, name: &str, cache_name: &CacheName) -> Result<(Vec<u8>, u64), ReadError> {
+        if let Some(cache) = self.cache.get()
+            && let Some(object) = cache.get(cache_name)
+        {
+            match sealed::open(&self.keys, kind, name, &object) {
+                Ok(content) => return Ok((content, object.len() as u64)),
+                Err(error) => {
+                    tracing::debug!(%error, "a cached object does not open; it is fetched again");
+                    cache.remove(cache_name);
+                }
+            }
+        }
+        let object = self.store.get(name).await?;
+        let content = sealed::open(&self.keys, kind, name, &object)?;
+        self.keep_immutable(cache_name, &object);
+        Ok((content, object.len() as u64))
+    }
+
+    /// Into the cache, if there is one: `object` stands in the store under its name.
+    pub(crate) fn keep_immutable(&self, cache_name: &CacheName, object: &[u8]) {
+        if let Some(cache) = self.cache.get() {
+            cache.put(cache_name, object);
+        }
     }
 
     pub(crate) async fn read(&self, kind: ObjectKind, name: &str) -> Result<Vec<u8>, ReadError> {

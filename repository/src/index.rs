@@ -1,17 +1,22 @@
 //! The index: blob -> pack, offset, length, and where its fine hashes are.
 //!
-//! Stored as sorted runs; in memory one sorted array of fixed entries, searched without allocating. (Mapped runs and a filter
-//! can take its place behind `Index`'s methods: the stored entries are fixed-size and sorted for that.)
+//! Stored as sorted runs. A small one is one sorted array in memory; a large one goes, where there is a cache directory, to a
+//! spilled table with a filter in memory, about 1.5 bytes for a blob (see `table`), instead of 60.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use crate::blob::{BlobKind, BlobLocation, Encoding, PackName};
+use crate::blob::{BlobLocation, PackName};
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::id::{BlobId, LeaseId};
 use crate::pack::PackInfo;
+use crate::spill::{Sorter, Spill, SpillError};
 use crate::state::{self, State};
 
+mod entry;
 mod run;
+mod table;
+use entry::Entry;
+use table::Table;
 pub(crate) use run::{FinePlace, Run, RunEntry};
 
 /// An index run: the `number`th that `lease` wrote.
@@ -49,21 +54,10 @@ impl std::fmt::Display for RunName {
     }
 }
 
-/// `u32::MAX` in `fine` means none.
-const NO_FINE: u32 = u32::MAX;
-
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    id: BlobId,
-    pack: u32,
-    offset: u32,
-    stored_bytes: u32,
-    raw_bytes: u32,
-    fine: u32,
-    fine_offset: u32,
-    kind: BlobKind,
-    encoding: Encoding,
-}
+/// More entries than this go to a table: 15 MB of memory.
+const RESIDENT_ENTRIES_MAX: usize = 1 << 18;
+/// What sorting them may hold.
+const SORT_BYTES: usize = 8 << 20;
 
 #[derive(Debug, Clone, Copy)]
 struct PackSlot {
@@ -76,9 +70,24 @@ struct PackSlot {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     packs: Vec<PackSlot>,
+    /// Numbers of the packs, in the order of their names.
+    by_name: Vec<u32>,
     fine_blobs: Vec<BlobId>,
-    /// Sorted by id; copies of a blob in several packs stand side by side, usable ones first.
-    entries: Vec<Entry>,
+    bad_blobs: BTreeSet<(BlobId, PackName)>,
+    entries: Entries,
+}
+
+/// Sorted by id, pack and offset; a copy stands once.
+#[derive(Debug)]
+enum Entries {
+    Resident(Vec<Entry>),
+    Spilled(Box<Table>),
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        Self::Resident(Vec::new())
+    }
 }
 
 /// A copy of a blob.
@@ -89,94 +98,121 @@ pub(crate) struct Found<'i> {
     pub(crate) fine: Option<FinePlace>,
 }
 
-impl Index {
-    /// From `runs`, without what `state` says is doomed. Rotten copies stay readable: as a last resort they may be better than nothing.
-    pub(crate) fn build(runs: &[Run], state: &State) -> Self {
-        let mut index = Self::default();
-        let mut slots = HashMap::new();
-        index.entries.reserve_exact(runs.iter().map(|run| run.entries.len()).sum());
-        for run in runs {
-            index.append(run, state, &mut slots);
-        }
-        let packs = &index.packs;
-        let usable = |entry: &Entry| {
-            let slot = &packs[entry.pack as usize];
-            slot.usable && !state.bad_blobs.contains(&(entry.id, slot.info.name))
-        };
-        index.entries.sort_unstable_by_key(|entry| (entry.id, !usable(entry), entry.pack, entry.offset));
-        index.entries.dedup_by_key(|entry| (entry.id, entry.pack, entry.offset));
-        index
+/// Takes runs one after the other, so that no two need be in memory.
+pub(crate) struct IndexBuilder<'s> {
+    state: &'s State,
+    spill: Spill,
+    resident_max: usize,
+    index: Index,
+    slots: HashMap<PackName, u32>,
+    entries: Vec<Entry>,
+    sorter: Option<Sorter>,
+}
+
+impl<'s> IndexBuilder<'s> {
+    /// Under `state`: what it dooms is left out. Rotten copies stay readable: as a last resort they may be better than nothing.
+    pub(crate) fn new(state: &'s State, spill: Spill) -> Self {
+        let index = Index { bad_blobs: state.bad_blobs.clone(), ..Index::default() };
+        Self { state, spill, resident_max: RESIDENT_ENTRIES_MAX, index, slots: HashMap::new(), entries: Vec::new(), sorter: None }
     }
 
-    fn append(&mut self, run: &Run, state: &State, slots: &mut HashMap<PackName, u32>) {
-        let fine_base = self.fine_blobs.len() as u32;
-        self.fine_blobs.extend_from_slice(&run.fine_blobs);
+    pub(crate) fn push(&mut self, run: &Run) -> Result<(), SpillError> {
+        let fine_base = self.index.fine_blobs.len() as u32;
+        self.index.fine_blobs.extend_from_slice(&run.fine_blobs);
         // A doomed pack has no slot, and its entries are dropped.
-        let local: Vec<Option<u32>> = run
-            .packs
-            .iter()
-            .map(|info| {
-                if state.doomed.contains(&info.name) {
-                    return None;
-                }
-                let next = self.packs.len() as u32;
-                let slot = *slots.entry(info.name).or_insert(next);
-                if slot == next {
-                    self.packs.push(PackSlot { info: *info, usable: state.usable(&info.name) });
-                }
-                Some(slot)
-            })
-            .collect();
+        let local: Vec<Option<u32>> = run.packs.iter().map(|info| self.slot(info)).collect();
         for entry in &run.entries {
-            if let Some(pack) = local[entry.pack as usize] {
-                self.entries.push(Entry {
-                    id: entry.blob.id,
-                    pack,
-                    offset: entry.blob.offset,
-                    stored_bytes: entry.blob.stored_bytes,
-                    raw_bytes: entry.blob.raw_bytes,
-                    fine: entry.fine.map_or(NO_FINE, |place| fine_base + place.blob),
-                    fine_offset: entry.fine.map_or(0, |place| place.offset),
-                    kind: entry.blob.kind,
-                    encoding: entry.blob.encoding,
-                });
+            let Some(pack) = local[entry.pack as usize] else { continue };
+            let entry = Entry::new(entry, pack, fine_base);
+            match &mut self.sorter {
+                None => self.entries.push(entry),
+                Some(sorter) => entry.push_to(sorter)?,
+            }
+        }
+        if self.sorter.is_none() && self.entries.len() > self.resident_max && self.spill.has_directory() {
+            let mut sorter = self.spill.sorter(SORT_BYTES);
+            std::mem::take(&mut self.entries).iter().try_for_each(|entry| entry.push_to(&mut sorter))?;
+            self.sorter = Some(sorter);
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self, info: &PackInfo) -> Option<u32> {
+        if self.state.doomed.contains(&info.name) {
+            return None;
+        }
+        let next = self.index.packs.len() as u32;
+        let slot = *self.slots.entry(info.name).or_insert(next);
+        if slot == next {
+            self.index.packs.push(PackSlot { info: *info, usable: self.state.usable(&info.name) });
+        }
+        Some(slot)
+    }
+
+    /// Whether a run that was pushed lists the pack.
+    pub(crate) fn lists(&self, pack: &PackName) -> bool {
+        self.slots.contains_key(pack)
+    }
+
+    pub(crate) fn finish(self) -> Result<Index, SpillError> {
+        let Self { spill, mut index, mut entries, sorter, .. } = self;
+        index.by_name = (0..index.packs.len() as u32).collect();
+        index.by_name.sort_unstable_by_key(|&number| index.packs[number as usize].info.name);
+        index.entries = match sorter {
+            Some(sorter) => Entries::Spilled(Box::new(Table::build(&spill, sorter)?)),
+            None => {
+                entries.sort_unstable_by_key(Entry::order);
+                entries.dedup_by_key(|entry| entry.order());
+                entries.shrink_to_fit();
+                Entries::Resident(entries)
+            }
+        };
+        Ok(index)
+    }
+}
+
+impl Index {
+    fn copies(&self, id: &BlobId) -> Vec<Entry> {
+        match &self.entries {
+            Entries::Spilled(table) => table.copies(id),
+            Entries::Resident(entries) => {
+                let from = entries.partition_point(|entry| entry.id < *id);
+                entries[from..].iter().take_while(|entry| entry.id == *id).copied().collect()
             }
         }
     }
 
-    fn copies(&self, id: &BlobId) -> &[Entry] {
-        let from = self.entries.partition_point(|entry| entry.id < *id);
-        let count = self.entries[from..].iter().take_while(|entry| entry.id == *id).count();
-        &self.entries[from..from + count]
-    }
-
     fn found(&self, entry: &Entry) -> Found<'_> {
         let info = &self.packs[entry.pack as usize].info;
-        let location = BlobLocation {
-            pack: info.name,
-            offset: entry.offset,
-            stored_bytes: entry.stored_bytes,
-            raw_bytes: entry.raw_bytes,
-            kind: entry.kind,
-            encoding: entry.encoding,
-        };
-        let fine = (entry.fine != NO_FINE).then_some(FinePlace { blob: entry.fine, offset: entry.fine_offset });
-        Found { location, info, fine }
+        Found { location: entry.location(info.name), info, fine: entry.fine_place() }
+    }
+
+    fn is_usable(&self, entry: &Entry) -> bool {
+        let slot = &self.packs[entry.pack as usize];
+        slot.usable && !self.bad_blobs.contains(&(entry.id, slot.info.name))
     }
 
     /// All copies, the usable ones first.
     pub(crate) fn find(&self, id: &BlobId) -> impl Iterator<Item = Found<'_>> {
-        self.copies(id).iter().map(|entry| self.found(entry))
+        let mut copies = self.copies(id);
+        if copies.len() > 1 {
+            copies.sort_by_key(|entry| !self.is_usable(entry));
+        }
+        copies.into_iter().map(|entry| self.found(&entry))
     }
 
     /// A copy that a new snapshot may use: what `Blobs::usable` asks, for the tests here.
     #[cfg(test)]
-    pub(crate) fn usable(&self, id: &BlobId, state: &State) -> Option<BlobLocation> {
-        // Usable ones stand first, so the first one decides.
-        let entry = self.copies(id).first()?;
-        let slot = &self.packs[entry.pack as usize];
-        let usable = slot.usable && !state.bad_blobs.contains(&(*id, slot.info.name));
-        usable.then(|| self.found(entry).location)
+    pub(crate) fn usable(&self, id: &BlobId) -> Option<BlobLocation> {
+        self.copies(id).iter().find(|entry| self.is_usable(entry)).map(|entry| self.found(entry).location)
+    }
+
+    /// Why blobs may be missing that the runs list: the spilled table could not be read.
+    pub(crate) fn failure(&self) -> Option<SpillError> {
+        match &self.entries {
+            Entries::Spilled(table) => table.failure(),
+            Entries::Resident(_) => None,
+        }
     }
 
     pub(crate) fn fine_blob(&self, place: FinePlace) -> Option<&BlobId> {
@@ -188,16 +224,24 @@ impl Index {
     }
 
     pub(crate) fn pack(&self, name: &PackName) -> Option<&PackInfo> {
-        self.packs().find(|info| info.name == *name)
+        let place = self.by_name.binary_search_by_key(name, |&number| self.packs[number as usize].info.name).ok()?;
+        Some(&self.packs[self.by_name[place] as usize].info)
     }
 
     pub(crate) fn blob_count(&self) -> u64 {
-        self.entries.len() as u64
+        match &self.entries {
+            Entries::Resident(entries) => entries.len() as u64,
+            Entries::Spilled(table) => table.entries(),
+        }
     }
 
-    /// Every copy of every blob, by id.
+    /// Every copy of every blob, by id. Look at `failure` after it.
     pub(crate) fn all(&self) -> impl Iterator<Item = (BlobId, Found<'_>)> {
-        self.entries.iter().map(|entry| (entry.id, self.found(entry)))
+        let (resident, spilled) = match &self.entries {
+            Entries::Resident(entries) => (Some(entries.iter().copied()), None),
+            Entries::Spilled(table) => (None, Some(table.all())),
+        };
+        resident.into_iter().flatten().chain(spilled.into_iter().flatten()).map(|entry| (entry.id, self.found(&entry)))
     }
 }
 

@@ -121,8 +121,13 @@ impl Lease {
     /// Writer's step 1: the newest state, the lease that names it, the state again. If a prune has published in between it may not
     /// have seen this lease, so the lease is ended and another taken. The state that comes back was read after the lease stood.
     pub(crate) async fn take(core: &Arc<Core>, purpose: &Purpose) -> Result<(Self, State), WriteError> {
+        let seen = state::newest(core).await?;
+        Self::take_having_seen(core, purpose, seen).await
+    }
+
+    /// The same for a caller that has just read the newest state.
+    pub(crate) async fn take_having_seen(core: &Arc<Core>, purpose: &Purpose, mut seen: State) -> Result<(Self, State), WriteError> {
         for _ in 0..ATTEMPTS_MAX {
-            let seen = state::newest(core).await?;
             let id = LeaseId { state: seen.number, random: core.environment.random() };
             beat(core, &id, purpose, 0).await?;
             let again = state::newest(core).await?;
@@ -130,6 +135,7 @@ impl Lease {
                 return Ok((Self::keep(core, id, purpose), again));
             }
             Ending { reason: EndingReason::Stale, by: purpose.host.clone() }.write(core, &id).await?;
+            seen = again;
         }
         Err(WriteError::NoLease { attempts: ATTEMPTS_MAX })
     }

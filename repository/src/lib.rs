@@ -6,6 +6,7 @@ pub mod codec;
 
 mod blob;
 mod blobs;
+mod cache;
 mod check;
 mod compress;
 mod config;
@@ -21,6 +22,7 @@ mod keys;
 mod lease;
 mod lock;
 mod pack;
+mod read_ahead;
 mod reader;
 mod refs;
 mod repository;
@@ -36,6 +38,7 @@ mod view;
 mod writer;
 
 pub use blob::{BLOB_RAW_BYTES_MAX, BlobKind, BlobLocation, ChunkerParameters, FINE_STEP_BYTES, PackClass, PackName};
+pub use cache::{CACHE_BYTES_MAX, CacheUsage};
 pub use check::{CheckOptions, CheckProgress, CheckReport, Finding};
 pub use compress::Scratch;
 pub use environment::{Clock, Environment, Random};

@@ -12,11 +12,11 @@ use crate::core::Core;
 use crate::error::{ReadError, WriteError};
 use crate::fine::FineHashes;
 use crate::id::{BlobId, SnapshotId};
-use crate::lease::{Lease, Purpose};
+use crate::lease::{Activity, Lease, Purpose};
 use crate::pack::PackInfo;
 use crate::snapshot::listing::{self, Snapshots};
 use crate::snapshot::{Ending, EndingReason, SnapshotRecord};
-use crate::state;
+use crate::state::{self, State};
 use crate::store::StoreError;
 use crate::view::{Looker, View};
 
@@ -48,6 +48,8 @@ impl Reader {
     /// Takes a lease. A store that is read with read-only credentials gets none: then a prune might take away what is read,
     /// which is found out and said, never restored as good.
     pub(crate) async fn begin(core: Arc<Core>, purpose: Purpose) -> Result<Self, ReadError> {
+        // Who looks whether everything is there must not be told so by a cache.
+        let core = if is_check(&purpose) { Arc::new(core.uncached()) } else { core };
         let (lease, state) = match Lease::take(&core, &purpose).await {
             Ok((lease, state)) => (Some(lease), state),
             Err(WriteError::Store { source }) if source.is_refused_write() => {
@@ -56,7 +58,7 @@ impl Reader {
             }
             Err(error) => return Err(as_read_error(error)),
         };
-        let view = View::load(&core, state, Looker::Reader).await?;
+        let view = load(&core, state, &purpose).await?;
         let blobs = Blobs::new(Arc::clone(&core), view);
         Ok(Self { inner: Arc::new(Inner { core, purpose, lease, blobs, reloaded: tokio::sync::Mutex::new(false) }) })
     }
@@ -120,7 +122,7 @@ impl Reader {
             return Ok(false);
         }
         let state = state::newest(&self.inner.core).await?;
-        self.inner.blobs.replace_view(View::load(&self.inner.core, state, Looker::Reader).await?);
+        self.inner.blobs.replace_view(load(&self.inner.core, state, &self.inner.purpose).await?);
         *reloaded = true;
         Ok(true)
     }
@@ -150,6 +152,15 @@ impl Reader {
         ending.write(&self.inner.core, &lease.id).await.map_err(as_read_error)?;
         Ok(())
     }
+}
+
+fn is_check(purpose: &Purpose) -> bool {
+    purpose.activity == Activity::Check
+}
+
+async fn load(core: &Core, state: State, purpose: &Purpose) -> Result<View, ReadError> {
+    // A check walks all of the index.
+    if is_check(purpose) { View::load(core, state, Looker::Reader).await } else { View::load_bounded(core, state, Looker::Reader).await }
 }
 
 /// Publishes rotten copies: writers treat them as absent from then on.

@@ -1,6 +1,8 @@
 //! A repository: made, opened, asked.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use futures::stream::StreamExt;
 use zeroize::Zeroizing;
 
 use crate::blob::ChunkerParameters;
+use crate::cache::{Cache, CacheUsage};
 use crate::check::{self, CheckOptions, CheckProgress, CheckReport};
 use crate::config::{self, Config, CutParameters};
 use crate::core::{self, Core, Created};
@@ -22,6 +25,7 @@ use crate::reader::Reader;
 use crate::secret::SecretBytes;
 use crate::snapshot::SnapshotRecord;
 use crate::snapshot::listing::{self, Snapshots};
+use crate::spill::Spill;
 use crate::state;
 use crate::store::{self, Store, StoreError};
 use crate::writer::{Writer, WriterOptions};
@@ -111,7 +115,8 @@ impl Repository {
 
     /// Opens.
     pub async fn open(store: Arc<dyn Store>, password: &SecretBytes, environment: Environment) -> Result<Self, OpenError> {
-        let object = match store.get(config::NAME).await {
+        let (object, key_ids) = futures::join!(store.get(config::NAME), key_ids(store.as_ref()));
+        let object = match object {
             Ok(object) => object,
             Err(StoreError::NotFound { .. }) => return Err(OpenError::NotARepository { location: store.location() }),
             Err(error) => return Err(error.into()),
@@ -120,12 +125,36 @@ impl Repository {
         if let Some(needs) = config.features.missing_to_read() {
             return Err(ReadError::TooNew { object: config::NAME.to_owned(), needs }.into());
         }
-        let keys = find_master(store.as_ref(), &config, password).await?;
+        let keys = find_master(store.as_ref(), &key_ids?, &config, password).await?;
         Config::authenticate(&object, &keys)?;
         if !config.conditional_create {
             store.set_unconditional();
         }
         Ok(Self { core: Arc::new(Core::new(store, keys, environment, config)) })
+    }
+
+    /// Keeps what never changes (index runs, snapshots, metadata; sealed as stored) in a folder of this repository's id below
+    /// `root`, at most `bytes_max` bytes, and spills there. Several processes may. An error means that there is no cache, nothing else.
+    pub fn use_cache(&self, root: &OwnedFd, bytes_max: u64) -> io::Result<()> {
+        let cache = Cache::open(root, &self.id().to_string(), bytes_max, self.core.environment.clone())?;
+        // A second call changes nothing: someone may be reading through the first one's.
+        let _ = self.core.cache.set(cache);
+        Ok(())
+    }
+
+    /// What the cache holds; none without one.
+    pub fn cache_usage(&self) -> io::Result<Option<CacheUsage>> {
+        self.core.cache.get().map(Cache::usage).transpose()
+    }
+
+    /// Evicts what was used longest ago until at most `bytes_max` bytes are left (none: everything); how many are.
+    pub fn limit_cache(&self, bytes_max: u64) -> io::Result<u64> {
+        self.core.cache.get().map_or(Ok(0), |cache| cache.limit(bytes_max))
+    }
+
+    /// Where to put for a while what does not fit into memory: beside the cache, or nowhere without one.
+    pub fn spill(&self) -> Spill {
+        self.core.spill()
     }
 
     /// Its id.
@@ -200,8 +229,7 @@ impl Repository {
     }
 }
 
-/// The keys of the first password object that opens to the master key that `config` names. Others are void or of other passwords.
-async fn find_master(store: &dyn Store, config: &Config, password: &SecretBytes) -> Result<Keys, OpenError> {
+async fn key_ids(store: &dyn Store) -> Result<Vec<KeyId>, StoreError> {
     let mut names = store.list("keys", None);
     let mut ids = Vec::new();
     while let Some(entry) = names.next().await {
@@ -209,10 +237,14 @@ async fn find_master(store: &dyn Store, config: &Config, password: &SecretBytes)
             ids.push(id);
         }
     }
-    drop(names);
     ids.truncate(KEYS_MAX);
+    Ok(ids)
+}
+
+/// The keys of the first password object that opens to the master key that `config` names. Others are void or of other passwords.
+async fn find_master(store: &dyn Store, ids: &[KeyId], config: &Config, password: &SecretBytes) -> Result<Keys, OpenError> {
     let mut damage = None;
-    for id in &ids {
+    for id in ids {
         let opened = match store.get(&keys::object_name(id)).await {
             Ok(object) => keys::unwrap(id, &object, password),
             Err(StoreError::NotFound { .. }) => continue,

@@ -10,7 +10,7 @@ use crate::id::{BlobId, LeaseId, PackId};
 use crate::index::RunName;
 
 mod chain;
-pub(crate) use chain::{ensure_first, newest, publish};
+pub(crate) use chain::{ensure_first, newest, publish, publish_after};
 
 const VERSION: u8 = 1;
 

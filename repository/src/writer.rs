@@ -101,8 +101,8 @@ impl Writer {
         if newest.number == 0 {
             crate::state::ensure_first(&core).await?;
         }
-        let (lease, state) = Lease::take(&core, &purpose).await?;
-        let view = View::load(&core, state, Looker::Writer).await?;
+        let (lease, state) = Lease::take_having_seen(&core, &purpose, newest).await?;
+        let view = View::load_bounded(&core, state, Looker::Writer).await?;
         let inner = Arc::new(Inner {
             blobs: Blobs::new(Arc::clone(&core), view),
             uploads: Uploads::new(Arc::clone(&core), options.data_packs),
@@ -183,9 +183,11 @@ impl Writer {
         listing::accepted(&self.inner.core, &self.inner.blobs.view().state, id).await
     }
 
-    /// Everything accepted, read after this writer's lease: to find a parent in.
-    pub async fn snapshots(&self) -> Result<Snapshots, ReadError> {
-        listing::all(&self.inner.core, &self.inner.blobs.view().state).await
+    /// To find a parent in, read after this writer's lease: the newest snapshots, about thirty more at a time until `enough` says that
+    /// those are enough, else all. Sorted as `Repository::snapshots`.
+    pub async fn newest_snapshots(&self, enough: impl Fn(&Snapshots) -> bool) -> Result<Snapshots, ReadError> {
+        let view = self.inner.blobs.view();
+        listing::newest_until(&self.inner.core, &view.state, &view.candidates, enough).await
     }
 
     /// A stored blob (not one that is still on its way up), its id verified. A copy that turns out rotten is not `known` any more.

@@ -48,7 +48,7 @@ pub(super) async fn find(writer: &Writer, choice: Parent, host: &str, sources: &
             Ok(record) => Snapshots { readable: vec![(id, record)], unreadable: Vec::new() },
             Err(error) => Snapshots { readable: Vec::new(), unreadable: vec![(id, error)] },
         },
-        Parent::Auto => match writer.snapshots().await {
+        Parent::Auto => match writer.newest_snapshots(|found| sources.iter().all(|source| newest(found, host, source).is_some())).await {
             Ok(snapshots) => snapshots,
             Err(error) => {
                 parents.ignored = Some(format!("the snapshots could not be listed: {error}"));

@@ -1,8 +1,9 @@
 //! Which snapshots readers accept, and what stands in them.
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 
 use super::{SnapshotObject, SnapshotRecord, object_name};
+use crate::cache::CacheName;
 use crate::core::Core;
 use crate::error::ReadError;
 use crate::id::{LeaseId, SnapshotId};
@@ -10,7 +11,9 @@ use crate::sealed::ObjectKind;
 use crate::state::State;
 
 /// Requests at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
+/// Snapshots looked at together while a parent is looked for.
+const NEWEST_AT_ONCE: usize = 32;
 
 /// The snapshots that readers accept.
 #[derive(Debug, Default)]
@@ -24,7 +27,7 @@ pub struct Snapshots {
 /// A snapshot object, whoever accepts it.
 pub(crate) async fn read(core: &Core, lease: &LeaseId) -> Result<SnapshotObject, ReadError> {
     let name = object_name(lease);
-    let content = core.read(ObjectKind::Snapshot, &name).await?;
+    let (content, _) = core.read_immutable(ObjectKind::Snapshot, &name, &CacheName::snapshot(lease)).await?;
     SnapshotObject::decode(&content).map_err(|error| ReadError::damaged(name, error.to_string()))
 }
 
@@ -45,7 +48,7 @@ pub(crate) async fn accepted(core: &Core, state: &State, id: &SnapshotId) -> Res
 }
 
 /// Leases that have an object in `snapshots/` and a name that is not void, or that the state lists.
-async fn candidates(core: &Core, state: &State) -> Result<Vec<LeaseId>, ReadError> {
+pub(crate) async fn candidates(core: &Core, state: &State) -> Result<Vec<LeaseId>, ReadError> {
     let mut found = state.listed.clone();
     let mut names = core.store.list("snapshots", None);
     while let Some(entry) = names.next().await {
@@ -62,10 +65,30 @@ pub(crate) async fn all(core: &Core, state: &State) -> Result<Snapshots, ReadErr
 }
 
 /// The accepted commits that the state does not list yet: whoever finds them takes their runs over.
-pub(crate) async fn unlisted(core: &Core, state: &State) -> Result<Snapshots, ReadError> {
-    let mut leases = candidates(core, state).await?;
-    leases.retain(|lease| !state.listed.contains(lease));
+pub(crate) async fn unlisted(core: &Core, state: &State, candidates: &[LeaseId]) -> Result<Snapshots, ReadError> {
+    let leases = candidates.iter().filter(|lease| !state.listed.contains(lease)).copied().collect();
     read_all(core, state, leases).await
+}
+
+/// The newest snapshots until `enough` says so, newest lease first, some at once: to find a parent without reading all of them.
+/// A lease's number is the state that it saw, so what was begun after another had committed comes before it.
+pub(crate) async fn newest_until(core: &Core, state: &State, candidates: &[LeaseId], enough: impl Fn(&Snapshots) -> bool) -> Result<Snapshots, ReadError> {
+    let mut leases = candidates.to_vec();
+    leases.sort_unstable_by_key(|lease| (std::cmp::Reverse(lease.state), lease.random));
+    let mut found = Snapshots::default();
+    let mut rest = leases.as_slice();
+    while !rest.is_empty() && !enough(&found) {
+        let mut count = rest.len().min(NEWEST_AT_ONCE);
+        // Leases of one state have no order among them: all of them are looked at.
+        count += rest[count..].iter().take_while(|lease| lease.state == rest[count - 1].state).count();
+        let (now, later) = rest.split_at(count);
+        let Snapshots { readable, unreadable } = read_all(core, state, now.to_vec()).await?;
+        found.readable.extend(readable);
+        found.unreadable.extend(unreadable);
+        rest = later;
+    }
+    found.readable.sort_by_key(|(id, record)| (record.end_ms, *id));
+    Ok(found)
 }
 
 async fn read_all(core: &Core, state: &State, leases: Vec<LeaseId>) -> Result<Snapshots, ReadError> {
@@ -81,12 +104,4 @@ async fn read_all(core: &Core, state: &State, leases: Vec<LeaseId>) -> Result<Sn
     }
     snapshots.readable.sort_by_key(|(id, record)| (record.end_ms, *id));
     Ok(snapshots)
-}
-
-/// How many requests a caller of this crate may have under way at once for small objects.
-pub(crate) async fn read_each<T, F>(reads: impl Iterator<Item = F>) -> Result<Vec<T>, ReadError>
-where
-    F: Future<Output = Result<T, ReadError>>,
-{
-    stream::iter(reads).buffered(AT_ONCE).try_collect().await
 }

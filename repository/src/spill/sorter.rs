@@ -41,11 +41,12 @@ pub struct Sorter {
     arena: Vec<u8>,
     places: Vec<Place>,
     pub(super) runs: Vec<Run>,
+    records: u64,
 }
 
 impl Sorter {
     pub(super) fn new(spill: Spill, memory_bytes: usize) -> Self {
-        Self { spill, memory_bytes, arena: Vec::new(), places: Vec::new(), runs: Vec::new() }
+        Self { spill, memory_bytes, arena: Vec::new(), places: Vec::new(), runs: Vec::new(), records: 0 }
     }
 
     /// Adds a record; may write a run.
@@ -61,7 +62,13 @@ impl Sorter {
         self.places.push(Place { offset: self.arena.len(), key_bytes: key.len() as u32, value_bytes: value.len() as u32 });
         self.arena.extend_from_slice(key);
         self.arena.extend_from_slice(value);
+        self.records += 1;
         Ok(())
+    }
+
+    /// How many were pushed.
+    pub fn records(&self) -> u64 {
+        self.records
     }
 
     /// All of them, sorted. Nothing touches the disk if they fitted into memory.

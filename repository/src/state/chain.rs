@@ -1,6 +1,5 @@
 //! Finding the newest state, and publishing the one after it.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::StreamExt;
@@ -15,11 +14,12 @@ const RACES_MAX: u32 = 64;
 const RACE_WAIT_MS_MAX: u16 = 500;
 
 /// The newest state. Only a repository in which nothing was ever begun has none: then it is the first one, as if published.
+/// One request if nothing was published since this process looked last.
 pub(crate) async fn newest(core: &Core) -> Result<State, ReadError> {
-    let seen = core.newest_seen.load(Ordering::Relaxed);
-    let seen_name = object_name(seen);
-    let mut names = core.store.list("state", (seen > 0).then_some(seen_name.as_str()));
-    let mut highest = (seen > 0).then_some(seen);
+    let seen = core.newest_seen();
+    let seen_name = seen.as_ref().map(|state| object_name(state.number));
+    let mut names = core.store.list("state", seen_name.as_deref());
+    let mut highest = seen.as_ref().map(|state| state.number);
     while let Some(entry) = names.next().await {
         // A name that is no state's is not ours to judge.
         highest = highest.max(entry?.name.strip_prefix("state/").and_then(parse_number));
@@ -27,6 +27,10 @@ pub(crate) async fn newest(core: &Core) -> Result<State, ReadError> {
     let Some(number) = highest else {
         return first(core).await;
     };
+    if let Some(seen) = seen.filter(|seen| seen.number == number) {
+        // A state never changes.
+        return Ok(State::clone(&seen));
+    }
     let name = object_name(number);
     let content = core.read(ObjectKind::State, &name).await?;
     let state = State::decode(&content).map_err(|error| ReadError::damaged(&name, error.to_string()))?;
@@ -36,7 +40,7 @@ pub(crate) async fn newest(core: &Core) -> Result<State, ReadError> {
     if let Some(needs) = state.features.missing_to_read() {
         return Err(ReadError::TooNew { object: name, needs });
     }
-    core.saw_state(number);
+    core.saw_state(&state);
     Ok(state)
 }
 
@@ -65,8 +69,15 @@ pub(crate) async fn ensure_first(core: &Core) -> Result<(), WriteError> {
 /// Publishes what `change` makes of the newest state, or nothing if `change` finds nothing to do. `change` is called again after
 /// each lost race, with the state that won: it merges, it never assumes.
 pub(crate) async fn publish(core: &Core, change: impl Fn(&State) -> Option<State> + Send + Sync) -> Result<State, WriteError> {
+    let newest = newest(core).await?;
+    publish_after(core, newest, change).await
+}
+
+/// The same for a caller that has just read the newest state. If it is not the newest any more, the number after it is taken, and
+/// that is a lost race.
+pub(crate) async fn publish_after(core: &Core, newest_read: State, change: impl Fn(&State) -> Option<State> + Send + Sync) -> Result<State, WriteError> {
+    let mut current = newest_read;
     for _ in 0..RACES_MAX {
-        let current = newest(core).await?;
         if let Some(needs) = current.features.missing_to_write() {
             return Err(WriteError::TooNew { needs });
         }
@@ -76,11 +87,12 @@ pub(crate) async fn publish(core: &Core, change: impl Fn(&State) -> Option<State
         next.number = current.number + 1;
         assert!(next.floor >= current.floor && next.prune_epoch >= current.prune_epoch, "a state that goes back");
         if core.write(ObjectKind::State, &object_name(next.number), &next.encode()).await? == Created::Written {
-            core.saw_state(next.number);
+            core.saw_state(&next);
             return Ok(next);
         }
         let wait_ms = u16::from_le_bytes(core.environment.random()) % RACE_WAIT_MS_MAX;
         core.environment.clock.sleep(Duration::from_millis(wait_ms.into())).await;
+        current = newest(core).await?;
     }
     Err(WriteError::Internal { what: format!("state: {RACES_MAX} publishes of others came first") })
 }

@@ -7,7 +7,8 @@ use futures::stream::{self, StreamExt};
 use super::runs::Runs;
 use super::{Inner, Writer, locked};
 use crate::blob::PackName;
-use crate::core::Created;
+use crate::cache::CacheName;
+use crate::core::{self, Created};
 use crate::error::{CommitError, WriteError};
 use crate::id::{BlobId, LeaseId, SnapshotId};
 use crate::index::{Run, RunName};
@@ -39,8 +40,8 @@ impl Writer {
             inner.check_refs(refs(), draft.sources.iter().filter_map(|source| source.catalog))?;
             let root = inner.write_refs(refs()).await?;
             inner.checkpoint().await?;
-            if inner.put_snapshot(lease, &draft, root).await? {
-                inner.publish(lease).await;
+            if let Some(state) = inner.put_snapshot(lease, &draft, root).await? {
+                inner.publish(lease, state).await;
                 inner.close();
                 return Ok(lease);
             }
@@ -60,18 +61,20 @@ fn check_draft(draft: &SnapshotDraft) -> Result<(), WriteError> {
 }
 
 impl Inner {
-    /// True if the snapshot is committed: it stands under its name, and readers of the newest state accept it. False if fenced.
-    async fn put_snapshot(&self, lease: LeaseId, draft: &SnapshotDraft, refs: BlobId) -> Result<bool, WriteError> {
+    /// The newest state if the snapshot is committed: it stands under its name, and readers of that state accept it. None if fenced.
+    async fn put_snapshot(&self, lease: LeaseId, draft: &SnapshotDraft, refs: BlobId) -> Result<Option<State>, WriteError> {
         let runs = self.adopted_runs().await.into_iter().map(|(run, _)| run).collect();
         let record = self.record(draft, refs, runs);
         let content = SnapshotObject::Commit(Box::new(record)).encode();
-        let written = self.core.write(ObjectKind::Snapshot, &snapshot::object_name(&lease), &content).await?;
+        let name = snapshot::object_name(&lease);
+        let object = self.core.seal(ObjectKind::Snapshot, &name, &content)?;
         // Whatever else stands there, a tombstone or rubbish, it is not our commit.
-        if written != Created::Written {
-            return Ok(false);
+        if core::create(self.core.store.as_ref(), &self.core.environment, &name, &object).await? != Created::Written {
+            return Ok(None);
         }
+        self.core.keep_immutable(&CacheName::snapshot(&lease), &object);
         // The floor may have passed a lease that was fenced, and whose tombstone was cleaned up since.
-        Ok(state::newest(&self.core).await?.accepts(&lease))
+        Ok(Some(state::newest(&self.core).await?).filter(|state| state.accepts(&lease)))
     }
 
     fn record(&self, draft: &SnapshotDraft, refs: BlobId, runs: Vec<RunName>) -> SnapshotRecord {
@@ -103,11 +106,11 @@ impl Inner {
 
     /// Lists the snapshot and its runs in the next state, and those of other commits that no state lists. If this fails the
     /// snapshot stands all the same: whoever comes next takes its runs over.
-    async fn publish(&self, lease: LeaseId) {
+    async fn publish(&self, lease: LeaseId, newest: State) {
         let mut commits: BTreeMap<LeaseId, Vec<(RunName, u64)>> = self.blobs.view().adopted.clone();
         commits.insert(lease, self.adopted_runs().await);
         let bad = self.blobs.bad();
-        let published = state::publish(&self.core, |state| {
+        let published = state::publish_after(&self.core, newest, |state| {
             let mut next = state.clone();
             let mut changed = bad.add_to(&mut next);
             for (commit, runs) in &commits {
@@ -127,7 +130,7 @@ impl Inner {
         let (lease, state) = Lease::take(&self.core, &self.purpose).await?;
         let id = lease.id;
         *locked(&self.lease) = Some(lease);
-        let view = View::load(&self.core, state, Looker::Writer).await?;
+        let view = View::load_bounded(&self.core, state, Looker::Writer).await?;
         locked(&self.resumed).clear();
 
         let mut survivors = Vec::new();

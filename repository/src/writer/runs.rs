@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::uploads::StoredPack;
 use super::{Inner, locked};
+use crate::cache::CacheName;
 use crate::core::Created;
 use crate::error::WriteError;
 use crate::id::{BlobId, LeaseId};
@@ -97,6 +98,7 @@ impl Inner {
         let object = self.core.seal(ObjectKind::IndexRun, &object_name, &run.encode())?;
         match crate::core::create(self.core.store.as_ref(), &self.core.environment, &object_name, &object).await? {
             Created::Written => {
+                self.core.keep_immutable(&CacheName::run(&name), &object);
                 runs.written.push((name, object.len() as u64));
                 Ok(())
             }
