@@ -104,6 +104,11 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     parse_size(text).and_then(|bytes| if bytes >= 16 << 20 { Ok(bytes) } else { Err("at least 16MiB are needed".into()) })
 }
 
+/// Bytes per second.
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
+    parse_size(text).and_then(|bytes| if bytes >= 4 << 10 { Ok(bytes) } else { Err("at least 4KiB per second are needed".into()) })
+}
+
 /// Bytes with a unit: `100MiB`, `100M` and `104857600` are the same.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     const WANTED: &str = "a size looks like 100MiB, 1GiB or 104857600";

@@ -32,6 +32,34 @@ pub(crate) struct Arguments {
     /// Read everything, whatever earlier snapshots say.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    limits: LimitArguments,
+}
+
+/// What it may take of the machine.
+#[derive(Debug, clap::Args)]
+struct LimitArguments {
+    /// Threads that read, hash and compress; as many as there are processors, if not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    cpus: Option<u16>,
+    /// Bytes to read per second at most, such as 50MiB.
+    #[arg(long, value_name = "SIZE", value_parser = crate::arguments::parse_rate)]
+    bandwidth: Option<u64>,
+    /// zstd's level: 1 is fast, 19 is small.
+    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
+    compression: i32,
+}
+
+impl LimitArguments {
+    fn limits(&self, global: &Global) -> Limits {
+        let standard = Limits::default();
+        Limits {
+            memory_bytes: global.memory,
+            cpus: self.cpus.map_or(standard.cpus, usize::from),
+            bandwidth_bytes_per_second: self.bandwidth.unwrap_or(0),
+            compression_level: self.compression,
+        }
+    }
 }
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome, Failure> {
@@ -50,7 +78,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome
         component: String::new(),
         is_excluded,
         parent: if arguments.force { Parent::None } else { Parent::Auto },
-        limits: Limits { memory_bytes: global.memory, ..Limits::default() },
+        limits: arguments.limits.limits(global),
         extensions: BTreeMap::new(),
         on_unreadable: Some(Arc::new(move |what| print(&format!("could not read {}", text::one_line(what))))),
         on_released: None,

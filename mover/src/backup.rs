@@ -71,7 +71,7 @@ pub async fn run(
         session: request.session.clone(),
         component: request.component.clone(),
     };
-    let options = WriterOptions { data_packs: request.limits.data_packs(), ..WriterOptions::default() };
+    let options = WriterOptions { data_packs: request.limits.data_packs(), compression_level: request.limits.compression_level };
     let writer = tokio::select! {
         writer = repository.begin_with(purpose, options) => writer?,
         () = stop.stopped() => return Err(refused(request, &stop)),

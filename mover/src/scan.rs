@@ -8,10 +8,12 @@
 pub mod attributes;
 pub mod handle;
 mod identity;
+mod named;
 mod names;
 pub mod walker;
 
 pub use attributes::{FileType, Stat};
 pub use handle::{Handle, VolumeHandles};
 pub use identity::{RootIdentity, root_identity};
+pub use named::NamedXattrs;
 pub use walker::{Found, IsExcluded, Visit, WalkOptions, Walker};

@@ -1,10 +1,11 @@
-//! The walk's thread: looks at every entry, takes what is unchanged from the parent, and gives out the rest to be read.
+//! The walk's threads: one goes from name to name; the other looks at every entry, takes what is unchanged from the parent, and
+//! gives out the rest to be read.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::{SendTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
 use holdfast_repository::BlobId;
 use rustix::io::Errno;
 
@@ -15,19 +16,59 @@ use super::job::{Job, Link, Outcome, OutcomeKind, ReadJob};
 use super::links::{LinkCensus, LinkRole};
 use super::parent::ParentCursor;
 use super::request::ChangeRule;
-use crate::catalog::{Entry, EntryKind, Extent, border_hash, is_border};
+use crate::catalog::{Entry, EntryKind, Extent, RelPath, border_hash, is_border};
 use crate::progress;
 use crate::scan::attributes::{Xattrs, xattrs_of_handle};
-use crate::scan::{FileType, Found, Visit, Walker};
+use crate::scan::{FileType, Found, Handle, NamedXattrs, Stat, Visit, Walker};
 
 /// A bundle has at most so many files,
 const BUNDLE_FILES_MAX: usize = 1024;
 const SEND_WAIT: Duration = STOP_POLL;
+/// Visits handed over at once, and how many such batches may wait: each visit may hold the handle of a directory.
+const VISITS: usize = 64;
+pub(super) const VISIT_BATCHES: usize = 2;
+
+/// What the walk hands over.
+pub(super) enum Visits {
+    Some(Vec<Visit>),
+    /// These are the last ones.
+    Last(Vec<Visit>),
+}
+
+/// Walks to the end; the system calls of the walk are half of the work where nothing changed.
+pub(super) fn walk(context: &Context, mut walker: Walker, visits: &Sender<Visits>) {
+    let mut batch = Vec::with_capacity(VISITS);
+    while !context.halted() {
+        match walker.step() {
+            Ok(Some(visit)) => batch.push(visit),
+            Ok(None) => return hand_over(context, visits, Visits::Last(batch)),
+            Err(Errno::CANCELED) => return,
+            Err(error) => {
+                let (path, reason) = (context.source_path.clone(), error.to_string());
+                return context.fail(BackupError::VolumeUnreadable { path, reason });
+            }
+        }
+        if batch.len() >= VISITS {
+            hand_over(context, visits, Visits::Some(std::mem::replace(&mut batch, Vec::with_capacity(VISITS))));
+        }
+    }
+}
+
+fn hand_over(context: &Context, visits: &Sender<Visits>, mut batch: Visits) {
+    while !context.halted() {
+        match visits.send_timeout(batch, SEND_WAIT) {
+            Err(SendTimeoutError::Timeout(back)) => batch = back,
+            Ok(()) | Err(SendTimeoutError::Disconnected(_)) => return,
+        }
+    }
+}
 
 /// See the module.
 pub(super) struct Lister<'a> {
     pub(super) context: &'a Context,
-    pub(super) walker: Walker,
+    pub(super) visits: Receiver<Visits>,
+    pub(super) root: Arc<Handle>,
+    pub(super) xattrs: NamedXattrs,
     pub(super) parent: ParentCursor,
     pub(super) jobs: Sender<Job>,
     pub(super) outcomes: Sender<Outcome>,
@@ -56,15 +97,14 @@ impl Lister<'_> {
             if self.context.halted() {
                 return None;
             }
-            match self.walker.step() {
-                Ok(Some(visit)) => self.visit(visit),
-                Ok(None) => break,
-                Err(Errno::CANCELED) => return None,
-                Err(error) => {
-                    let (path, reason) = (self.context.source_path.clone(), error.to_string());
-                    self.context.fail(BackupError::VolumeUnreadable { path, reason });
-                    return None;
+            match self.visits.recv_timeout(STOP_POLL) {
+                Ok(Visits::Some(visits)) => visits.into_iter().for_each(|visit| self.visit(visit)),
+                Ok(Visits::Last(visits)) => {
+                    visits.into_iter().for_each(|visit| self.visit(visit));
+                    break;
                 }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
         self.flush();
@@ -76,7 +116,28 @@ impl Lister<'_> {
         match visit {
             Visit::Found(found) => self.found(found),
             Visit::Unreadable { path, reason } => self.context.unreadable(&path, &reason),
-            Visit::OtherMount { path } => self.context.note(&path, "another mount, not entered"),
+            Visit::OtherMount { path, stat } => self.other_mount(path, &stat),
+        }
+    }
+
+    /// Nothing of the other mount belongs to this volume, but a directory must be there again for it to be mounted on.
+    fn other_mount(&mut self, path: RelPath, stat: &Stat) {
+        self.context.note(&path, "another mount, not entered");
+        if stat.file_type == FileType::Directory {
+            self.make_room();
+            let mut entry = entry_of(path, stat, 0);
+            // What is below the mount could not be seen: neither its names nor its attributes stand for anything.
+            (entry.inode, entry.flags.read_next_time) = (0, true);
+            progress::add(&self.context.counters.directories, 1);
+            self.emit_entry(entry, None);
+        }
+    }
+
+    fn make_room(&mut self) {
+        if !self.context.has_room(self.state.sequence) {
+            // The catalog may be waiting for the very files that are held back for a bundle.
+            self.flush();
+            self.context.wait_for_room(self.state.sequence);
         }
     }
 
@@ -86,11 +147,7 @@ impl Lister<'_> {
             self.context.parent_lost.store(true, Ordering::Release);
         }
         let device = self.device(found.stat.device);
-        if !self.context.has_room(self.state.sequence) {
-            // The catalog may be waiting for the very files that are held back for a bundle.
-            self.flush();
-            self.context.wait_for_room(self.state.sequence);
-        }
+        self.make_room();
         match found.stat.file_type {
             FileType::File => self.file(found, device, before),
             FileType::Directory => self.directory(found, device, before),
@@ -131,7 +188,7 @@ impl Lister<'_> {
             (Some(before), _) => entry.xattrs = before.xattrs,
             (None, Some(directory)) => self.keep_xattrs(&mut entry, xattrs_of_handle(directory)),
             (None, None) => {
-                let xattrs = self.walker.xattrs(&found);
+                let xattrs = self.xattrs.of(&found);
                 self.keep_xattrs(&mut entry, xattrs);
             }
         }
@@ -192,7 +249,7 @@ impl Lister<'_> {
                 }
             }
         }
-        let xattrs = self.walker.xattrs(found);
+        let xattrs = self.xattrs.of(found);
         self.keep_xattrs(&mut entry, xattrs);
         entry.flags.read_next_time = is_unsettled(&found.stat, self.context.settled_before);
         Some(entry)
@@ -213,7 +270,7 @@ impl Lister<'_> {
     /// the rare case that they must be read.
     fn follow(&mut self, mut found: Found, device: u64, link: Link) {
         found.name = found.path.as_bytes().to_vec();
-        found.parent = self.walker.root();
+        found.parent = Arc::clone(&self.root);
         let sequence = self.next_sequence();
         let job = ReadJob { sequence, found, device, link: Some(link), reuse: None, basis: None };
         self.emit(sequence, OutcomeKind::Follow(Box::new(job)));
@@ -253,7 +310,7 @@ impl Lister<'_> {
         }
         let mut now = entry_of(entry.path.clone(), &found.stat, device);
         (now.extents, now.extent_lists) = (entry.extents, entry.extent_lists);
-        let xattrs = self.walker.xattrs(found);
+        let xattrs = self.xattrs.of(found);
         self.keep_xattrs(&mut now, xattrs);
         now.flags.read_next_time = is_unsettled(&found.stat, self.context.settled_before);
         now

@@ -12,16 +12,16 @@ use super::context::{AbortOnPanic, Context, Shared};
 use super::error::BackupError;
 use super::job::{Job, Outcome};
 use super::links::LinkCensus;
-use super::lister::{Lister, State};
+use super::lister::{Lister, State, VISIT_BATCHES, walk};
 use super::parent::{ParentCursor, ParentSource};
 use super::request::{ChangeRule, Limits, LookAgain, Source};
 use super::sequencer::Sequencer;
 use super::worker::Worker;
 use crate::catalog::{CatalogSummary, RelPath};
-use crate::scan::{Handle, IsExcluded, RootIdentity, VolumeHandles, WalkOptions, Walker, root_identity};
+use crate::scan::{Handle, IsExcluded, NamedXattrs, RootIdentity, VolumeHandles, WalkOptions, Walker, root_identity};
 
 /// Handles that are not of directories in bundles.
-const OTHER_HANDLES: usize = 256;
+const OTHER_HANDLES: usize = 512;
 const BUNDLE_DIRECTORIES_MAX: usize = 512;
 
 /// A source whose handle can be taken back.
@@ -156,9 +156,12 @@ impl SourceReader {
         let (jobs, jobs_receiver) = crossbeam_channel::bounded::<Job>(2 * workers);
         let (outcomes, outcomes_receiver) = crossbeam_channel::unbounded::<Outcome>();
         let assist = crossbeam_channel::unbounded();
+        let (visits, visits_receiver) = crossbeam_channel::bounded(VISIT_BATCHES);
         let lister = Lister {
             context,
-            walker,
+            visits: visits_receiver,
+            root: walker.root(),
+            xattrs: NamedXattrs::default(),
             parent: cursor,
             jobs: jobs.clone(),
             outcomes: outcomes.clone(),
@@ -176,12 +179,13 @@ impl SourceReader {
                 }
                 drop((outcomes, jobs_receiver));
                 let catalog = spawn(scope, context, "backup-catalog".into(), move || sequencer.run())?;
-                let walk = spawn(scope, context, "backup-walk".into(), move || lister.run())?;
-                Ok::<_, std::io::Error>((catalog, walk))
+                spawn(scope, context, "backup-walk".into(), move || walk(context, walker, &visits))?;
+                let list = spawn(scope, context, "backup-list".into(), move || lister.run())?;
+                Ok::<_, std::io::Error>((catalog, list))
             })();
             match started {
                 // A thread that panicked has said so in the context.
-                Ok((catalog, walk)) => Ok((catalog.join().ok().flatten(), walk.join().ok().flatten())),
+                Ok((catalog, list)) => Ok((catalog.join().ok().flatten(), list.join().ok().flatten())),
                 Err(error) => {
                     let error = internal("a thread could not be started", error);
                     context.fail(BackupError::Internal("a thread could not be started".into()));

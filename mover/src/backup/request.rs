@@ -89,18 +89,20 @@ pub struct Limits {
     pub cpus: usize,
     /// Bytes read from the volume per second; 0: no limit.
     pub bandwidth_bytes_per_second: u64,
+    /// zstd's level.
+    pub compression_level: i32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { memory_bytes: 100 << 20, cpus, bandwidth_bytes_per_second: 0 }
+        Self { memory_bytes: 100 << 20, cpus, bandwidth_bytes_per_second: 0, compression_level: 3 }
     }
 }
 
 impl Limits {
     const PACK_BYTES: u64 = 32 << 20;
-    const BASE_BYTES: u64 = 12 << 20;
+    const BASE_BYTES: u64 = 10 << 20;
     /// Chunk buffer, bundle, and the compressor's working memory.
     const WORKER_BYTES: u64 = 13 << 20;
 

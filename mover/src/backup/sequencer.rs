@@ -28,6 +28,21 @@ struct Order {
     end: Option<u64>,
 }
 
+/// Outcomes taken from the queue at once.
+const OUTCOMES: usize = 256;
+
+impl Order {
+    /// Takes this one, and what else is there already.
+    fn take(&mut self, first: Outcome, more: &Receiver<Outcome>) {
+        for Outcome { sequence, result } in std::iter::once(first).chain(more.try_iter().take(OUTCOMES)) {
+            match result {
+                OutcomeKind::End => self.end = Some(sequence),
+                result => drop(self.early.insert(sequence, result)),
+            }
+        }
+    }
+}
+
 impl Sequencer<'_> {
     /// Runs until the catalog is whole. `None`: it never will be, all are to end.
     pub(super) fn run(self) -> Option<CatalogSummary> {
@@ -53,11 +68,11 @@ impl Sequencer<'_> {
                 return Ok(false);
             }
             match self.outcomes.recv_timeout(STOP_POLL) {
-                Ok(Outcome { sequence, result: OutcomeKind::End }) => order.end = Some(sequence),
-                Ok(Outcome { sequence, result }) => drop(order.early.insert(sequence, result)),
+                Ok(outcome) => order.take(outcome, &self.outcomes),
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return Ok(false),
             }
+            let before = order.next;
             while let Some(result) = order.early.remove(&order.next) {
                 match self.resolve(result, &mut links) {
                     Resolved::Entry(entry) => self.append(catalog, &entry)?,
@@ -65,6 +80,9 @@ impl Sequencer<'_> {
                     Resolved::Later => break,
                 }
                 order.next += 1;
+            }
+            // Told once for many: each time wakes the walk.
+            if order.next > before {
                 self.context.done_below(order.next);
             }
         }

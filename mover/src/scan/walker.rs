@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::attributes::{FileType, Stat, Xattrs, xattrs_of_name};
-use super::handle::{Handle, Inside};
+use super::attributes::{FileType, Stat};
+use super::handle::Handle;
 use super::names::{self, Buffer, Names};
 use crate::catalog::RelPath;
 
@@ -43,6 +43,8 @@ pub enum Visit {
     OtherMount {
         /// Where.
         path: RelPath,
+        /// What begins here, of the other mount.
+        stat: Stat,
     },
 }
 
@@ -68,7 +70,6 @@ pub struct Walker {
     levels: Vec<Level>,
     names_bytes: usize,
     buffer: Buffer,
-    working_directory: WorkingDirectory,
     started: bool,
     queued: Option<Visit>,
 }
@@ -84,7 +85,7 @@ struct Level {
 }
 
 impl Walker {
-    /// `root` must be readable. To be used on one thread of its own, see [`xattrs`](Self::xattrs).
+    /// `root` must be readable.
     pub fn new(root: Handle, options: WalkOptions) -> Self {
         Self {
             options,
@@ -93,7 +94,6 @@ impl Walker {
             levels: Vec::new(),
             names_bytes: 0,
             buffer: names::buffer(),
-            working_directory: WorkingDirectory::Shared,
             started: false,
             queued: None,
         }
@@ -231,7 +231,7 @@ impl Walker {
             return None;
         }
         if stat.is_mount_root {
-            return Some(Visit::OtherMount { path });
+            return Some(Visit::OtherMount { path, stat });
         }
         let found = Found { path, stat, parent, directory: None, name: name.to_vec() };
         if found.stat.file_type == FileType::Directory { self.visit_directory(found) } else { Some(Visit::Found(found)) }
@@ -249,7 +249,7 @@ impl Walker {
                 found.directory = Some(handle);
             }
             Err(Errno::NOENT) => return None,
-            Err(Errno::XDEV) => return Some(Visit::OtherMount { path: found.path }),
+            Err(Errno::XDEV) => return Some(Visit::OtherMount { path: found.path, stat: found.stat }),
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 return Some(Visit::Unreadable { path: found.path, reason: "it was replaced while it was read".into() });
             }
@@ -262,43 +262,9 @@ impl Walker {
         Some(Visit::Found(found))
     }
 
-    /// Extended attributes of what cannot be opened for them: symbolic links, special files, unreadable directories. Needs this
-    /// thread to have a working directory of its own, which the first call sees to.
-    pub fn xattrs(&mut self, found: &Found) -> Xattrs {
-        if found.name.is_empty() {
-            return super::attributes::xattrs_of_handle(&found.parent);
-        }
-        match self.working_directory.enter(&found.parent) {
-            Ok(true) => {}
-            // Said once for all of them, at the first.
-            Ok(false) => return Xattrs::default(),
-            Err(error) => {
-                let missing = Some(format!("extended attributes (here and of all symbolic links and special files): {error}"));
-                return Xattrs { list: Vec::new(), missing };
-            }
-        }
-        let xattrs = xattrs_of_name(&found.name);
-        match found.parent.with(|fd| Stat::of_name(fd, &found.name)) {
-            Ok(now) if now.is_same_inode(&found.stat) && !now.is_mount_root => xattrs,
-            // Another file took the name: these may be its attributes.
-            _ => Xattrs { list: Vec::new(), missing: Some("it was replaced while it was read".into()) },
-        }
-    }
-
     /// The root, as a handle.
     pub fn root(&self) -> Arc<Handle> {
         Arc::clone(&self.root)
-    }
-
-    /// Leaves the volume: a working directory is a handle too.
-    pub fn release(&mut self) {
-        self.working_directory.leave();
-    }
-}
-
-impl Drop for Walker {
-    fn drop(&mut self) {
-        self.release();
     }
 }
 
@@ -310,44 +276,4 @@ fn step_bytes(rest: &[u8]) -> usize {
     let slash = |byte: &u8| *byte == b'/';
     let before = rest[..REOPEN_BYTES].iter().rposition(slash);
     before.or_else(|| rest.iter().position(slash)).unwrap_or(rest.len())
-}
-
-/// The thread's working directory, apart from that of the process.
-enum WorkingDirectory {
-    Shared,
-    /// Counted as a handle while it lives.
-    Own { _inside: Inside },
-    Refused,
-}
-
-impl WorkingDirectory {
-    /// False if this thread may not have one; the reason was the error of the first call.
-    fn enter(&mut self, directory: &Handle) -> Result<bool, Errno> {
-        if let Self::Shared = self {
-            if let Err(error) = unshare_working_directory() {
-                *self = Self::Refused;
-                return Err(error);
-            }
-            *self = Self::Own { _inside: Inside::of(directory) };
-        }
-        match self {
-            Self::Refused => Ok(false),
-            _ => directory.with(|fd| rustix::process::fchdir(fd)).map(|()| true),
-        }
-    }
-
-    fn leave(&mut self) {
-        if let Self::Own { .. } = self {
-            // Nothing that can be done would help if even this fails; the thread's end gives it up in any case.
-            let _ = rustix::process::chdir(c"/");
-            *self = Self::Shared;
-        }
-    }
-}
-
-/// Splits off this thread's working directory (and root, and umask, which it keeps) from those of the process.
-#[allow(unsafe_code)]
-fn unshare_working_directory() -> Result<(), Errno> {
-    // SAFETY: CLONE_FS alone leaves file descriptors and memory shared; no other thread relies on this one's working directory.
-    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }
 }
