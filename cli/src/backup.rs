@@ -1,28 +1,29 @@
 //! `holdfast backup`.
 
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use holdfast_mover::backup::{self, BackupReport, BackupRequest, ChangeRule, Exclude, Limits, Parent, Source};
+use holdfast_mover::backup::{self, BackupReport, BackupRequest, Exclude, Limits, Parent, Source};
 use holdfast_mover::catalog::RelPath;
 use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::progress::Progress;
-use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
 use crate::arguments::Global;
+use crate::backup_source::{self, StreamArguments};
 use crate::outcome::{Failure, Outcome};
 use crate::progress_bar::Bar;
 use crate::{repository, signal, text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Directories to back up.
-    #[arg(required = true, value_name = "PATH")]
+    /// Directories or block devices to back up.
+    #[arg(required_unless_present_any = ["stdin", "stdin_command"], value_name = "PATH")]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    stream: StreamArguments,
     /// Leave out what matches; restic's patterns, and as often as needed.
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
@@ -64,7 +65,10 @@ impl LimitArguments {
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome, Failure> {
     let exclude = PatternSet::parse(&arguments.exclude).map_err(|error| Failure::new(error.to_string()))?;
-    let sources = arguments.paths.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
+    let sources = match backup_source::stream(&arguments.stream)? {
+        Some(stream) => vec![stream],
+        None => arguments.paths.iter().map(|path| backup_source::path(path)).collect::<Result<Vec<_>, _>>()?,
+    };
     let is_excluded = excluded(exclude, &sources);
     let repository = repository::open(global).await?;
     let stop = signal::stop_token()?;
@@ -88,22 +92,6 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome
     drop(bar);
     print_report(global, &report, began.elapsed().as_secs_f64());
     Ok(if report.unreadable_count > 0 { Outcome::Incomplete } else { Outcome::Done })
-}
-
-fn source(path: &Path) -> Result<Source, Failure> {
-    let failed = |reason: &dyn std::fmt::Display| Failure::new(format!("could not open {}: {reason}; give an existing directory", path.display()));
-    let root = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| failed(&errno))?;
-    let absolute = std::path::absolute(path).map_err(|error| failed(&error))?;
-    // Without `.` and a trailing slash, so that the same directory always has the same name.
-    let clean: PathBuf = absolute.components().collect();
-    Ok(Source {
-        root,
-        path: clean.as_os_str().as_bytes().to_vec(),
-        pvc_uid: String::new(),
-        path_in_volume: Vec::new(),
-        change_rule: ChangeRule::Full,
-        look_again: None,
-    })
 }
 
 fn excluded(patterns: PatternSet, sources: &[Source]) -> Option<Arc<Exclude>> {

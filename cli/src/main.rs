@@ -6,6 +6,7 @@
 mod advice;
 mod arguments;
 mod backup;
+mod backup_source;
 mod cache;
 mod check;
 mod compare;

@@ -26,6 +26,7 @@ mod refs;
 mod report;
 mod request;
 mod sequencer;
+mod single;
 mod worker;
 
 use std::sync::{Arc, Mutex};

@@ -126,6 +126,7 @@ fn limits(assign: &Assign) -> Limits {
         memory_bytes: if assign.memory_bytes == 0 { default.memory_bytes } else { assign.memory_bytes },
         cpus: default.cpus.min(CPUS_MAX),
         bandwidth_bytes_per_second: assign.bandwidth_bytes_per_second,
+        ..default
     }
 }
 

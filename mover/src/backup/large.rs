@@ -233,8 +233,8 @@ impl LargeFile {
 
 /// By a look at its beginning. What is stored is read again: this decides nothing but where chunks end.
 fn is_of_pages(file: &OpenFile) -> bool {
-    if !may_have_pages(file.before.size) {
-        return false;
+    if file.is_device || !may_have_pages(file.before.size) {
+        return file.is_device;
     }
     let mut sample = vec![0; SAMPLE_BYTES];
     let length = file.peek(&mut sample);

@@ -38,6 +38,8 @@ pub(super) struct OpenFile {
     /// Taken by the handle before the first byte was read.
     pub(super) before: Stat,
     xattrs: Xattrs,
+    /// A block device: made of blocks, whatever is on it.
+    pub(super) is_device: bool,
 }
 
 impl OpenFile {
@@ -53,7 +55,12 @@ impl OpenFile {
             return Err(Failure::Gone);
         }
         let xattrs = xattrs_of_handle(&handle);
-        Ok(Self { handle, before, xattrs })
+        Ok(Self { handle, before, xattrs, is_device: false })
+    }
+
+    /// A block device, as a file of its size.
+    pub(super) fn of_device(handle: Handle, before: Stat) -> Self {
+        Self { handle, before, xattrs: Xattrs::default(), is_device: true }
     }
 
     /// Reads until `room` is full or the file ends.

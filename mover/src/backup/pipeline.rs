@@ -15,10 +15,12 @@ use super::links::LinkCensus;
 use super::lister::{Lister, State, VISIT_BATCHES, walk};
 use super::parent::{ParentCursor, ParentSource};
 use super::request::{ChangeRule, Limits, LookAgain, Source};
+use super::open_file::Failure;
 use super::sequencer::Sequencer;
+use super::single::Single;
 use super::worker::Worker;
-use crate::catalog::{CatalogSummary, RelPath};
-use crate::scan::{Handle, IsExcluded, NamedXattrs, RootIdentity, VolumeHandles, WalkOptions, Walker, root_identity};
+use crate::catalog::{CatalogSummary, RelPath, Timestamp};
+use crate::scan::{FileType, Handle, IsExcluded, NamedXattrs, RootIdentity, Stat, VolumeHandles, WalkOptions, Walker, root_identity};
 
 /// Handles that are not of directories in bundles.
 const OTHER_HANDLES: usize = 512;
@@ -102,6 +104,10 @@ impl SourceReader {
     ) -> Result<SourceOutcome, BackupError> {
         let source = &self.source;
         let started_unix_ms = unix_ms();
+        let stat = source.root.with(|fd| Stat::of_fd(fd)).map_err(|error| source.unreadable(error))?;
+        if stat.file_type != FileType::Directory {
+            return self.read_single(stat, cursor, started_unix_ms);
+        }
         let identity = source.root.with(|fd| root_identity(fd)).map_err(|error| source.unreadable(error))?;
         if identity.links == 0 {
             return Err(BackupError::VolumeChanged { path: source.display() });
@@ -127,6 +133,31 @@ impl SourceReader {
             return Err(source.unreadable("nothing below it could be read"));
         }
         Ok(SourceOutcome { catalog, statistics, started_unix_ms, ended_unix_ms: unix_ms(), parent_lost })
+    }
+
+    /// A block device or a stream: one file.
+    fn read_single(&self, stat: Stat, cursor: ParentCursor, started_unix_ms: i64) -> Result<SourceOutcome, BackupError> {
+        let source = &self.source;
+        let name = source.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let name = RelPath::parse(name).ok().filter(|name| !name.is_root()).ok_or_else(|| source.unreadable("it has no name"))?;
+        let handle = source.root.with(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0)).map_err(|error| source.unreadable(error))?;
+        let handle = self.shared.handles.adopt(handle);
+        let (rule, settled) = (source.change_rule, Timestamp::default());
+        let context = Context::new(Arc::clone(&self.shared), source.display(), rule, settled, self.runtime.clone());
+        let single = Single { context: &context, name, handle, stat, workers: self.limits.workers() };
+        let read = single.read(cursor);
+        if let Some(error) = context.failure() {
+            return Err(error);
+        }
+        let catalog = read.map_err(|failure| match failure {
+            Failure::Unreadable(reason) => source.unreadable(reason),
+            Failure::Gone => source.unreadable("it is gone"),
+            Failure::Halted => self.shared.stop.requested().map_or_else(|| BackupError::Internal("the source was not read to its end".into()), Into::into),
+        })?;
+        if let Some(look_again) = &source.look_again {
+            look_again().map_err(|error| source.unreadable(error))?;
+        }
+        Ok(SourceOutcome { catalog, statistics: context.counters.statistics(), started_unix_ms, ended_unix_ms: unix_ms(), parent_lost: None })
     }
 
     /// The volume must still be the one that the walk began on.

@@ -41,7 +41,8 @@ pub type Exclude = dyn Fn(usize, &RelPath, bool) -> bool + Send + Sync;
 
 /// One path in one volume.
 pub struct Source {
-    /// The directory: opened for reading, or `O_PATH`. Owned, so that the backup can let go of it.
+    /// The directory: opened for reading, or `O_PATH`. Owned, so that the backup can let go of it. A block device or a stream
+    /// (opened for reading) becomes a catalog of one file, named as the last part of `path`.
     pub root: OwnedFd,
     /// The path as its user knows it.
     pub path: Vec<u8>,
@@ -52,6 +53,7 @@ pub struct Source {
     /// When a file counts as unchanged.
     pub change_rule: ChangeRule,
     /// Looks the volume up anew and says which it is now: asked after the scan, and compared with the handle that was read.
+    /// Of a stream or device only an error counts: then what was read is not good, and nothing is committed.
     pub look_again: Option<Arc<LookAgain>>,
 }
 

@@ -60,6 +60,11 @@ impl<'a> Worker<'a> {
         Self { context, jobs, outcomes, assist, stream, bundle, changes, window, run, scratch: Scratch::new() }
     }
 
+    /// Without jobs: for a source that is one file.
+    pub(super) fn alone(context: &'a Context) -> Self {
+        Self::new(context, crossbeam_channel::never(), crossbeam_channel::unbounded().0, crossbeam_channel::unbounded())
+    }
+
     /// Works until the jobs end, or all is to end.
     pub(super) fn run(mut self) {
         let poll: Duration = STOP_POLL;
