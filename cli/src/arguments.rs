@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{backup, cache, check, compare, ls, repo, restore, snapshots};
+use crate::{backup, cache, check, compare, forget, ls, repo, restore, snapshots};
 
 /// Backup and restore of volumes: encrypted, deduplicated, straight to object storage.
 #[derive(Debug, Parser)]
@@ -55,6 +55,8 @@ pub(crate) enum Verb {
     Ls(ls::Arguments),
     /// Restore a snapshot into a directory.
     Restore(restore::Arguments),
+    /// Take snapshots out of the list, by name or by what to keep.
+    Forget(forget::Arguments),
     /// Check that everything is there and is what was written.
     Check(check::Arguments),
     /// Look at what is kept on this machine of the repository, or remove it.
@@ -86,7 +88,7 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments
 
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|check|cache>, see holdfast --help".into();
+        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|forget|check|cache>, see holdfast --help".into();
     }
     let rendered = error.to_string();
     // What comes before the first empty line is what is wrong; the rest is spread over many lines.

@@ -29,7 +29,8 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments) -> Result<Outcom
     let stop = signal::stop_token()?;
     let options = CheckOptions { trailers: arguments.trailers, read_data_percent: arguments.read_data.unwrap_or(0), publish_bad: true };
     let progress = CheckProgress::default();
-    let report = signal::or_stopped(&stop, async { Ok(repository.check(options, &progress).await?) }).await?;
+    // Stopped, it still ends its lease: a prune need not wait for it.
+    let report = repository.check_until(options, &progress, stop.stopped()).await?.ok_or_else(|| Failure::new("stopped"))?;
     print_report(global, &report, progress.packs_done.load(Ordering::Relaxed));
     Ok(if report.is_clean() { Outcome::Done } else { Outcome::Failed })
 }

@@ -27,11 +27,3 @@ pub(crate) fn stop_token() -> Result<StopToken, Failure> {
     });
     Ok(token)
 }
-
-/// Runs what has no stop of its own until it ends or is stopped.
-pub(crate) async fn or_stopped<T>(stop: &StopToken, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::select! {
-        result = work => result,
-        () = stop.stopped() => Err(Failure::new("stopped")),
-    }
-}

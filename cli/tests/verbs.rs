@@ -285,3 +285,31 @@ fn an_interrupt_ends_cleanly() {
     assert_eq!(place.json(&["--json", "snapshots"])["snapshots"].as_array().unwrap().len(), 0);
     place.ok(&["backup", "data"]);
 }
+
+#[test]
+fn snapshots_are_forgotten_by_name_and_by_policy() {
+    let place = Place::new();
+    place.ok(&["repo", "init"]);
+    let mut ids = Vec::new();
+    for turn in 0..4 {
+        std::fs::write(place.path("data/file"), turn.to_string()).unwrap();
+        ids.push(place.json(&["--json", "backup", "data"])["snapshot"].as_str().unwrap().to_owned());
+    }
+    let left = |place: &Place| -> Vec<String> {
+        let listed = place.json(&["--json", "snapshots"]);
+        listed["snapshots"].as_array().unwrap().iter().map(|snapshot| snapshot["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(failure(&place.run(&["forget"])).contains("--keep-daily"));
+    assert!(place.run(&["forget", &ids[0], "--keep-last", "1"]).status.code() == Some(1), "either names or a policy");
+    assert_eq!(place.json(&["--json", "forget", &ids[1]])["forgotten"], 1);
+    assert_eq!(left(&place), [ids[0].clone(), ids[2].clone(), ids[3].clone()]);
+    assert!(failure(&place.run(&["forget", &ids[1]])).contains(&ids[1]));
+
+    assert_eq!(place.json(&["--json", "forget", "--keep-last", "1", "--dry-run"])["snapshots"].as_array().unwrap().len(), 2);
+    assert_eq!(left(&place).len(), 3, "a dry run forgets nothing");
+    assert_eq!(place.json(&["--json", "forget", "--keep-last", "1"])["forgotten"], 2);
+    assert_eq!(left(&place), [ids[3].clone()]);
+    place.ok(&["restore", "latest", "back"]);
+    assert_eq!(std::fs::read(place.path("back/file")).unwrap(), b"3");
+    place.ok(&["check", "--read-data"]);
+}

@@ -18,6 +18,7 @@ use crate::crypto::{Key, Keys};
 use crate::environment::Environment;
 use crate::error::{InitError, OpenError, ReadError, WriteError};
 use crate::features::Features;
+use crate::forget;
 use crate::id::{KeyId, RepositoryId, SnapshotId};
 use crate::keys;
 use crate::lease::{Activity, Purpose};
@@ -215,6 +216,28 @@ impl Repository {
         let report = check::run(&reader, options, progress).await;
         reader.close().await?;
         report
+    }
+
+    /// The same, until `stopped` resolves: then `None`. Either way the lease is ended.
+    pub async fn check_until(
+        &self,
+        options: CheckOptions,
+        progress: &CheckProgress,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<Option<CheckReport>, ReadError> {
+        let reader = self.reader(Purpose::new(Activity::Check, "")).await?;
+        let report = tokio::select! {
+            biased;
+            () = stopped => None,
+            report = check::run(&reader, options, progress) => Some(report),
+        };
+        reader.close().await?;
+        report.transpose()
+    }
+
+    /// Readers accept these snapshots no more; how many they accepted until now. Nothing is deleted: that is for a prune.
+    pub async fn forget(&self, snapshots: &[SnapshotId]) -> Result<usize, WriteError> {
+        forget::run(&self.core, &snapshots.iter().copied().collect()).await
     }
 
     /// Another password for the same master key.

@@ -51,6 +51,22 @@ impl State {
         !self.forgotten.contains(lease) && (self.listed.contains(lease) || lease.state >= self.floor)
     }
 
+    /// Lists an accepted commit and its runs; false if there is nothing to do. A commit that was forgotten does not come back.
+    pub(crate) fn list(&mut self, commit: &LeaseId, runs: &[(RunName, u64)]) -> bool {
+        if !self.accepts(commit) || self.listed.contains(commit) {
+            return false;
+        }
+        self.listed.insert(*commit);
+        self.runs.extend(runs.iter().copied());
+        true
+    }
+
+    /// Readers accept it no more. It must be listed before, so that its runs stay live: others may have used its blobs.
+    pub(crate) fn forget(&mut self, commit: &LeaseId) {
+        self.listed.remove(commit);
+        self.forgotten.insert(*commit);
+    }
+
     /// Whether a pack's blobs may be used by a new snapshot.
     pub(crate) fn usable(&self, pack: &PackName) -> bool {
         !self.condemned.contains_key(pack) && !self.doomed.contains(pack) && !self.bad_packs.contains(pack)

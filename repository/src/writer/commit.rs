@@ -114,7 +114,7 @@ impl Inner {
             let mut next = state.clone();
             let mut changed = bad.add_to(&mut next);
             for (commit, runs) in &commits {
-                changed |= list(&mut next, commit, runs);
+                changed |= next.list(commit, runs);
             }
             changed.then_some(next)
         });
@@ -173,15 +173,4 @@ impl Inner {
         run.entries.retain(|entry| lives.get(&names[entry.pack as usize]).copied().unwrap_or(false));
         Ok(run)
     }
-}
-
-/// Lists an accepted commit and its runs; false if there is nothing to do.
-fn list(next: &mut State, commit: &LeaseId, runs: &[(RunName, u64)]) -> bool {
-    // A commit that was forgotten since must not come back.
-    if !next.accepts(commit) || next.listed.contains(commit) {
-        return false;
-    }
-    next.listed.insert(*commit);
-    next.runs.extend(runs.iter().copied());
-    true
 }
