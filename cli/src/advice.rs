@@ -20,6 +20,7 @@ impl Advice for StoreError {
             Self::ReadOnly { .. } => Some("the repository takes no writes; make it writable and run this again"),
             Self::Full { .. } => Some("make room there and run this again"),
             Self::Unreachable { .. } => Some("check --repo, AWS_ENDPOINT_URL and the network, and run this again"),
+            Self::Unsupported { .. } => Some("check --repo and AWS_ENDPOINT_URL: this is no S3 server that keeps backups safe"),
             Self::NotFound { .. } | Self::AlreadyExists { .. } | Self::Corrupt { .. } => None,
         }
     }

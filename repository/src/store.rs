@@ -9,11 +9,14 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 mod address;
+mod failure;
 mod object;
+mod patience;
 mod probe;
 
 pub use address::{AddressError, S3Config, local, open_url, s3};
 pub use object::ObjectStoreAdapter;
+pub use patience::PatientConnector;
 pub use probe::probe_conditional_create;
 
 /// No object is larger; anything that is was not written by us and is not read into memory.
@@ -94,6 +97,14 @@ pub enum StoreError {
         /// The store's words.
         source: Source,
     },
+    /// The store does not know this kind of operation, such as a conditional create.
+    #[error("{object}: the store cannot do this: {source}")]
+    Unsupported {
+        /// The object.
+        object: String,
+        /// The store's words.
+        source: Source,
+    },
     /// No answer, or no useful one, within the retries. The operation may have happened.
     #[error("{object}: the store could not be reached: {source}")]
     Unreachable {
@@ -121,6 +132,7 @@ impl StoreError {
             | Self::Denied { object, .. }
             | Self::ReadOnly { object, .. }
             | Self::Full { object, .. }
+            | Self::Unsupported { object, .. }
             | Self::Unreachable { object, .. }
             | Self::Corrupt { object, .. } => object,
         }

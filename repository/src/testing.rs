@@ -19,8 +19,10 @@ use crate::snapshot::{Ending, EndingReason};
 use crate::store::{ObjectEntry, Store, StoreError};
 
 mod conformance;
+mod dying;
 mod scripted;
 pub use conformance::conformance;
+pub use dying::{DyingStore, VARIABLE as DIE_VARIABLE, dying};
 pub use scripted::{Fate, Operation, ScriptedStore};
 
 /// Fences a lease as a prune does that has seen no heartbeat for too long, rightly or wrongly.

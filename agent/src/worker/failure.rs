@@ -72,7 +72,7 @@ pub(super) fn hardening(errno: rustix::io::Errno) -> TaskFailure {
 
 pub(super) fn store(error: &StoreError) -> TaskFailure {
     let (reason, retry) = match error {
-        StoreError::Denied { .. } | StoreError::ReadOnly { .. } => (Reason::BackendDenied, false),
+        StoreError::Denied { .. } | StoreError::ReadOnly { .. } | StoreError::Unsupported { .. } => (Reason::BackendDenied, false),
         StoreError::Full { .. } => (Reason::BackendFull, true),
         StoreError::Unreachable { .. } => (Reason::BackendUnreachable, true),
         StoreError::NotFound { .. } | StoreError::Corrupt { .. } => (Reason::RepositoryDamaged, false),

@@ -7,18 +7,15 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, RetryConfig};
+use object_store::ClientOptions;
 use url::Url;
 
-use super::{ObjectStoreAdapter, Store};
+use super::{ObjectStoreAdapter, PatientConnector, Store, patience};
 use crate::secret::SecretBytes;
 
 /// One request, a whole pack up a slow line included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const RETRIES_MAX: usize = 6;
-/// Below the five minutes for which a request's signature holds.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(180);
 /// Where every repository lives below its address: the format's own folder.
 const FOLDER: [&str; 2] = ["holdfast", "v1"];
 
@@ -83,6 +80,14 @@ pub struct S3Credentials {
 
 /// A store from its URL: `file:///path`, a bare absolute or relative path, or `s3://bucket/prefix` with the `AWS_*` variables.
 pub fn open_url(address: &str) -> Result<Arc<dyn Store>, AddressError> {
+    let store = open_plain(address);
+    // Only in a build for tests: the process may be told to kill itself at one of its writes.
+    #[cfg(feature = "testing")]
+    let store = store.map(crate::testing::dying);
+    store
+}
+
+fn open_plain(address: &str) -> Result<Arc<dyn Store>, AddressError> {
     let malformed = |reason: &str| AddressError::Malformed { address: address.to_owned(), reason: reason.to_owned() };
     if address.is_empty() {
         return Err(malformed("it is empty"));
@@ -133,11 +138,11 @@ pub fn s3(config: &S3Config) -> Result<Arc<dyn Store>, AddressError> {
             client = client.with_root_certificate(certificate);
         }
     }
-    let retry = RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(&config.bucket)
         .with_client_options(client)
-        .with_retry(retry)
+        .with_retry(patience::retries())
+        .with_http_connector(PatientConnector::default())
         .with_conditional_put(S3ConditionalPut::ETagMatch);
     if let Some(endpoint) = &config.endpoint {
         builder = builder.with_endpoint(endpoint);

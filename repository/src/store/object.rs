@@ -1,6 +1,5 @@
 //! `object_store`'s stores as ours: names below one prefix, errors by what the caller can do, create-if-absent.
 
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use super::failure::typed;
 use super::{OBJECT_BYTES_MAX, ObjectEntry, Store, StoreError};
 
 /// Adapts any `object_store` backend. Retries are that crate's, bounded; there are none here.
@@ -124,38 +124,4 @@ fn same_length(name: &str, got: u64, wanted: u64) -> Result<(), StoreError> {
         return Ok(());
     }
     Err(StoreError::Corrupt { object: name.to_owned(), reason: format!("{got} bytes came instead of {wanted}") })
-}
-
-fn typed(name: &str, error: object_store::Error) -> StoreError {
-    use object_store::Error;
-    let object = name.to_owned();
-    match error {
-        Error::NotFound { .. } => StoreError::NotFound { object },
-        Error::AlreadyExists { .. } | Error::Precondition { .. } => StoreError::AlreadyExists { object },
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Denied { object, source: Arc::new(error) },
-        other => by_system_error(object, other),
-    }
-}
-
-/// The local file system's reasons stand somewhere down the chain of sources.
-fn by_system_error(object: String, error: object_store::Error) -> StoreError {
-    let kind = {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        let mut kind = None;
-        while let Some(current) = cause {
-            if let Some(system) = current.downcast_ref::<io::Error>() {
-                kind = Some(system.kind());
-                break;
-            }
-            cause = current.source();
-        }
-        kind
-    };
-    let source = Arc::new(error);
-    match kind {
-        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => StoreError::Full { object, source },
-        Some(io::ErrorKind::ReadOnlyFilesystem) => StoreError::ReadOnly { object, source },
-        Some(io::ErrorKind::PermissionDenied) => StoreError::Denied { object, source },
-        _ => StoreError::Unreachable { object, source },
-    }
 }
