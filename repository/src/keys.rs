@@ -24,7 +24,7 @@ const LANES_RANGE: std::ops::RangeInclusive<u32> = 1..=4;
 /// Marks a key object in the additional data, apart from the sealed objects' kinds.
 const AAD_KEY: u8 = 0x80;
 
-struct Wrapping {
+pub(crate) struct Wrapping {
     memory_kib: u32,
     passes: u32,
     lanes: u32,
@@ -83,7 +83,7 @@ fn header(wrapping: &Wrapping) -> Vec<u8> {
     encoder.finish()
 }
 
-fn parse(name: &str, decoder: &mut Decoder<'_>) -> Result<Wrapping, ReadError> {
+pub(crate) fn parse(name: &str, decoder: &mut Decoder<'_>) -> Result<Wrapping, ReadError> {
     let damaged = |error: Malformed| ReadError::damaged(name, error.to_string());
     if &decoder.fixed::<6>().map_err(damaged)? != MAGIC {
         return Err(ReadError::damaged(name, "not a key"));

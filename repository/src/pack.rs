@@ -4,7 +4,7 @@
 //! offset as nonce. The trailer lists the blobs, so that the index can be built again from packs alone.
 
 mod builder;
-mod trailer;
+pub(crate) mod trailer;
 
 pub(crate) use builder::{FinishedPack, PackBuilder};
 pub(crate) use trailer::{read_trailer, verify_whole};

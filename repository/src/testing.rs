@@ -20,9 +20,11 @@ use crate::store::{ObjectEntry, Store, StoreError};
 
 mod conformance;
 mod dying;
+mod parsers;
 mod scripted;
 pub use conformance::conformance;
 pub use dying::{DyingStore, VARIABLE as DIE_VARIABLE, dying};
+pub use parsers::{Parser, examples, parsers, plain};
 pub use scripted::{Fate, Operation, ScriptedStore};
 
 /// Fences a lease as a prune does that has seen no heartbeat for too long, rightly or wrongly.

@@ -30,7 +30,7 @@ pub(crate) fn encode(entries: &[PackEntry]) -> Vec<u8> {
 }
 
 /// Blobs must follow each other from the header on, without a gap, and end where the padding begins.
-fn decode(trailer: &[u8], end: usize) -> Result<Vec<PackEntry>, Malformed> {
+pub(crate) fn decode(trailer: &[u8], end: usize) -> Result<Vec<PackEntry>, Malformed> {
     let mut decoder = Decoder::new(trailer);
     let count = decoder.u32()? as usize;
     if count.checked_mul(ENTRY_BYTES).is_none_or(|bytes| bytes > decoder.remaining()) {

@@ -18,7 +18,7 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Bounded retries with exponential backoff and jitter.
 pub(super) fn retries() -> RetryConfig {
-    let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(15), base: 2.0 };
+    let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(15), base: 3.0 };
     RetryConfig { backoff, max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT }
 }
 
