@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{backup, cache, check, compare, forget, ls, repo, restore, snapshots};
+use crate::{backup, cache, check, compare, forget, key, ls, repo, restore, snapshots};
 
 /// Backup and restore of volumes: encrypted, deduplicated, straight to object storage.
 #[derive(Debug, Parser)]
@@ -57,6 +57,9 @@ pub(crate) enum Verb {
     Restore(restore::Arguments),
     /// Take snapshots out of the list, by name or by what to keep.
     Forget(forget::Arguments),
+    /// List, add, remove or change passwords.
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Check that everything is there and is what was written.
     Check(check::Arguments),
     /// Look at what is kept on this machine of the repository, or remove it.
@@ -88,7 +91,7 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments
 
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|forget|check|cache>, see holdfast --help".into();
+        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|forget|key|check|cache>, see holdfast --help".into();
     }
     let rendered = error.to_string();
     // What comes before the first empty line is what is wrong; the rest is spread over many lines.

@@ -13,6 +13,7 @@ mod compare;
 #[cfg(feature = "demo")]
 mod demo;
 mod forget;
+mod key;
 mod ls;
 mod outcome;
 mod progress_bar;
@@ -54,6 +55,7 @@ fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Verb::Ls(verb) => ls::run(&global, &verb).await,
             Verb::Restore(verb) => restore::run(&global, verb).await,
             Verb::Check(verb) => check::run(&global, &verb).await,
+            Verb::Key(verb) => key::run(&global, &verb).await,
             Verb::Forget(verb) => forget::run(&global, &verb).await,
             Verb::Cache(verb) => cache::run(&global, &verb).await,
             Verb::Compare(verb) => compare::run(&global, &verb),

@@ -25,22 +25,31 @@ pub(crate) fn store(global: &Global) -> Result<Arc<dyn Store>, Failure> {
 
 /// The password from its file, or from the environment.
 pub(crate) fn password(global: &Global) -> Result<SecretBytes, Failure> {
-    let password = match &global.password_file {
+    read_password(global.password_file.as_deref(), "--password-file", "HOLDFAST_PASSWORD")
+}
+
+/// The password that is to open it from now on.
+pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretBytes, Failure> {
+    read_password(file, "--new-password-file", "HOLDFAST_NEW_PASSWORD")
+}
+
+fn read_password(file: Option<&Path>, option: &str, variable: &str) -> Result<SecretBytes, Failure> {
+    let password = match file {
         Some(path) => {
-            let unreadable = |error: &dyn std::fmt::Display| Failure::new(format!("could not read --password-file {}: {error}", path.display()));
+            let unreadable = |error: &dyn std::fmt::Display| Failure::new(format!("could not read {option} {}: {error}", path.display()));
             let bytes = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
             if bytes > PASSWORD_BYTES_MAX {
                 return Err(unreadable(&"it is too large for a password"));
             }
             SecretBytes::password(std::fs::read(path).map_err(|error| unreadable(&error))?)
         }
-        None => match std::env::var_os("HOLDFAST_PASSWORD") {
+        None => match std::env::var_os(variable) {
             Some(password) => SecretBytes::password(password.into_vec()),
-            None => return Err(Failure::new("no password: give --password-file FILE or set HOLDFAST_PASSWORD")),
+            None => return Err(Failure::new(format!("no password: give {option} FILE or set {variable}"))),
         },
     };
     if password.expose().is_empty() {
-        return Err(Failure::new("the password is empty; give --password-file FILE or set HOLDFAST_PASSWORD"));
+        return Err(Failure::new(format!("the password is empty; give {option} FILE or set {variable}")));
     }
     Ok(password)
 }

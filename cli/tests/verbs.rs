@@ -313,3 +313,31 @@ fn snapshots_are_forgotten_by_name_and_by_policy() {
     assert_eq!(std::fs::read(place.path("back/file")).unwrap(), b"3");
     place.ok(&["check", "--read-data"]);
 }
+
+#[test]
+fn passwords_come_and_go_and_one_always_opens() {
+    let place = Place::new();
+    place.ok(&["repo", "init"]);
+    let with = |password: &str, arguments: &[&str]| place.command(arguments).env("HOLDFAST_PASSWORD", password).env("HOLDFAST_NEW_PASSWORD", "second").output().unwrap();
+    let ids = |password: &str| -> Vec<String> {
+        let output = with(password, &["--json", "key", "list"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
+        listed["keys"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = ids("correct horse").remove(0);
+    assert!(failure(&place.run(&["key", "add"])).contains("HOLDFAST_NEW_PASSWORD"));
+    assert!(failure(&with("correct horse", &["key", "remove", &first])).contains("another password"));
+    assert!(failure(&with("correct horse", &["key", "remove", "x"])).contains("key list"));
+
+    assert!(with("correct horse", &["key", "add"]).status.success());
+    assert_eq!(ids("second").len(), 2);
+    assert!(with("second", &["key", "remove", &first]).status.success());
+    assert!(failure(&with("correct horse", &["snapshots"])).contains("password"));
+    assert!(with("second", &["snapshots"]).status.success());
+
+    let output = place.command(&["key", "passwd"]).env("HOLDFAST_PASSWORD", "second").env("HOLDFAST_NEW_PASSWORD", "third").output().unwrap();
+    assert!(output.status.success());
+    assert!(!with("second", &["snapshots"]).status.success());
+    assert_eq!(ids("third").len(), 1);
+}

@@ -1,6 +1,7 @@
 //! `keys/<id>`: the master key, wrapped by a password.
 
 use argon2::{Algorithm, Argon2, Params, Version};
+use futures::stream::StreamExt;
 use zeroize::Zeroizing;
 
 use crate::codec::{Decoder, Encoder, Malformed};
@@ -9,7 +10,12 @@ use crate::environment::Environment;
 use crate::error::{ReadError, WriteError};
 use crate::id::KeyId;
 use crate::secret::SecretBytes;
+use crate::store::{Store, StoreError};
 
+pub(crate) mod ring;
+
+/// More than anyone has passwords; each costs an Argon2 when the repository is opened.
+pub(crate) const KEYS_MAX: usize = 64;
 const MAGIC: &[u8; 6] = b"HFKEY\0";
 const VERSION: u8 = 1;
 const KDF_ARGON2ID: u8 = 1;
@@ -36,6 +42,24 @@ pub(crate) struct Wrapping {
 
 pub(crate) fn object_name(id: &KeyId) -> String {
     format!("keys/{id}")
+}
+
+/// The ids of all that lie there; at most `KEYS_MAX`.
+pub(crate) async fn list(store: &dyn Store) -> Result<Vec<KeyId>, StoreError> {
+    let mut names = store.list("keys", None);
+    let mut ids = Vec::new();
+    while let Some(entry) = names.next().await {
+        if let Some(Ok(id)) = entry?.name.strip_prefix("keys/").map(str::parse::<KeyId>) {
+            ids.push(id);
+        }
+    }
+    ids.truncate(KEYS_MAX);
+    Ok(ids)
+}
+
+/// When a key was made, milliseconds since 1970; what no password is needed for.
+pub(crate) fn created_ms(id: &KeyId, object: &[u8]) -> Result<i64, ReadError> {
+    parse(&object_name(id), &mut Decoder::new(object)).map(|wrapping| wrapping.created_ms)
 }
 
 /// Wraps the master key under a password.

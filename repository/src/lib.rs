@@ -48,6 +48,7 @@ pub use fine::{FineHash, FineHashes};
 pub use forget::retention::{Candidate, Group, Retention};
 pub use id::{BlobId, KeyId, LeaseId, MasterKeyId, PackId, ParseIdError, RepositoryId, SnapshotId};
 pub use index::RunName;
+pub use keys::ring::{KeyError, KeyInfo};
 pub use lease::{Activity, Purpose};
 pub use reader::{Fetched, Reader};
 pub use repository::{InitReport, Repository};

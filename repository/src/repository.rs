@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::StreamExt;
 use zeroize::Zeroizing;
 
 use crate::blob::ChunkerParameters;
@@ -31,13 +30,12 @@ use crate::state;
 use crate::store::{self, Store, StoreError};
 use crate::writer::{Writer, WriterOptions};
 
-/// More keys than anyone has passwords; each costs an Argon2.
-const KEYS_MAX: usize = 64;
-
 /// An open repository; clones share it.
 #[derive(Clone, Debug)]
 pub struct Repository {
     pub(crate) core: Arc<Core>,
+    /// The key that the password opened.
+    pub(crate) own_key: KeyId,
 }
 
 /// What `init` did.
@@ -75,17 +73,17 @@ impl Repository {
             extensions: BTreeMap::new(),
         };
         // The key first: a `config` whose key is missing could never be opened.
-        let key_name = Self::put_key(store.as_ref(), &environment, &derived, password).await?;
+        let own_key = Self::put_key(store.as_ref(), &environment, &derived, password).await?;
         let object = Bytes::from(config.encode(&derived));
         match core::create(store.as_ref(), &environment, config::NAME, &object).await? {
             Created::Written => {
                 let core = Arc::new(Core::new(store, derived, environment, config));
                 state::ensure_first(&core).await.map_err(init_error)?;
-                Ok(InitReport { repository: Self { core }, created: true, conditional_create })
+                Ok(InitReport { repository: Self { core, own_key }, created: true, conditional_create })
             }
             Created::Other(_) => {
                 // Another init won; our key is void, and opens nothing.
-                if let Err(error) = store.delete(&key_name).await {
+                if let Err(error) = store.delete(&keys::object_name(&own_key)).await {
                     tracing::debug!(%error, "a void key stays");
                 }
                 Self::open_existing(store, password, environment).await
@@ -93,12 +91,12 @@ impl Repository {
         }
     }
 
-    async fn put_key(store: &dyn Store, environment: &Environment, keys: &Keys, password: &SecretBytes) -> Result<String, InitError> {
+    async fn put_key(store: &dyn Store, environment: &Environment, keys: &Keys, password: &SecretBytes) -> Result<KeyId, InitError> {
         let id = KeyId(environment.random());
         let name = keys::object_name(&id);
         let object = keys::wrap(environment, &id, &keys.master, password).map_err(init_error)?;
         match core::create(store, environment, &name, &object.into()).await? {
-            Created::Written => Ok(name),
+            Created::Written => Ok(id),
             Created::Other(_) => Err(StoreError::Corrupt { object: name, reason: "someone else's bytes stand there".into() }.into()),
         }
     }
@@ -116,7 +114,7 @@ impl Repository {
 
     /// Opens.
     pub async fn open(store: Arc<dyn Store>, password: &SecretBytes, environment: Environment) -> Result<Self, OpenError> {
-        let (object, key_ids) = futures::join!(store.get(config::NAME), key_ids(store.as_ref()));
+        let (object, key_ids) = futures::join!(store.get(config::NAME), keys::list(store.as_ref()));
         let object = match object {
             Ok(object) => object,
             Err(StoreError::NotFound { .. }) => return Err(OpenError::NotARepository { location: store.location() }),
@@ -126,12 +124,12 @@ impl Repository {
         if let Some(needs) = config.features.missing_to_read() {
             return Err(ReadError::TooNew { object: config::NAME.to_owned(), needs }.into());
         }
-        let keys = find_master(store.as_ref(), &key_ids?, &config, password).await?;
+        let (own_key, keys) = find_master(store.as_ref(), &key_ids?, &config, password).await?;
         Config::authenticate(&object, &keys)?;
         if !config.conditional_create {
             store.set_unconditional();
         }
-        Ok(Self { core: Arc::new(Core::new(store, keys, environment, config)) })
+        Ok(Self { core: Arc::new(Core::new(store, keys, environment, config)), own_key })
     }
 
     /// Keeps what never changes (index runs, snapshots, metadata; sealed as stored) in a folder of this repository's id below
@@ -239,33 +237,10 @@ impl Repository {
     pub async fn forget(&self, snapshots: &[SnapshotId]) -> Result<usize, WriteError> {
         forget::run(&self.core, &snapshots.iter().copied().collect()).await
     }
-
-    /// Another password for the same master key.
-    pub async fn add_key(&self, password: &SecretBytes) -> Result<KeyId, WriteError> {
-        let id = KeyId(self.core.environment.random());
-        let object = keys::wrap(&self.core.environment, &id, &self.core.keys.master, password)?;
-        let name = keys::object_name(&id);
-        match core::create(self.core.store.as_ref(), &self.core.environment, &name, &object.into()).await? {
-            Created::Written => Ok(id),
-            Created::Other(_) => Err(StoreError::Corrupt { object: name, reason: "someone else's bytes stand there".into() }.into()),
-        }
-    }
-}
-
-async fn key_ids(store: &dyn Store) -> Result<Vec<KeyId>, StoreError> {
-    let mut names = store.list("keys", None);
-    let mut ids = Vec::new();
-    while let Some(entry) = names.next().await {
-        if let Some(Ok(id)) = entry?.name.strip_prefix("keys/").map(str::parse::<KeyId>) {
-            ids.push(id);
-        }
-    }
-    ids.truncate(KEYS_MAX);
-    Ok(ids)
 }
 
 /// The keys of the first password object that opens to the master key that `config` names. Others are void or of other passwords.
-async fn find_master(store: &dyn Store, ids: &[KeyId], config: &Config, password: &SecretBytes) -> Result<Keys, OpenError> {
+async fn find_master(store: &dyn Store, ids: &[KeyId], config: &Config, password: &SecretBytes) -> Result<(KeyId, Keys), OpenError> {
     let mut damage = None;
     for id in ids {
         let opened = match store.get(&keys::object_name(id)).await {
@@ -277,7 +252,7 @@ async fn find_master(store: &dyn Store, ids: &[KeyId], config: &Config, password
             Ok(Some(master)) => {
                 let keys = Keys::derive(master);
                 if keys.master_id == config.master_key {
-                    return Ok(keys);
+                    return Ok((*id, keys));
                 }
             }
             Ok(None) => {}
