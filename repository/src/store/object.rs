@@ -3,15 +3,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::failure::typed;
 use super::{OBJECT_BYTES_MAX, ObjectEntry, Store, StoreError};
+
+const LIST_TRIES_MAX: u32 = 4;
+const LIST_WAIT: Duration = Duration::from_millis(200);
 
 /// Adapts any `object_store` backend. Retries are that crate's, bounded; there are none here.
 #[derive(Debug)]
@@ -30,6 +34,19 @@ impl ObjectStoreAdapter {
 
     fn path(&self, name: &str) -> Path {
         self.prefix.parts().chain(Path::from(name).parts()).collect()
+    }
+
+    fn list_once(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
+        let folder = prefix.to_owned();
+        let path = self.path(prefix);
+        let listing = match start_after {
+            Some(name) => self.inner.list_with_offset(Some(&path), &self.path(name)),
+            None => self.inner.list(Some(&path)),
+        };
+        listing
+            .map_err(move |error| typed(&folder, error))
+            .try_filter_map(move |meta| async move { Ok(self.name(&meta.location).map(|name| ObjectEntry { name, bytes: meta.size })) })
+            .boxed()
     }
 
     fn name(&self, path: &Path) -> Option<String> {
@@ -86,17 +103,25 @@ impl Store for ObjectStoreAdapter {
         Ok(self.inner.head(&self.path(name)).await.map_err(|error| typed(name, error))?.size)
     }
 
+    /// A page whose body breaks off is not tried again by that crate. As long as nothing was handed out the listing begins anew;
+    /// later than that the caller must, since not every store lists in an order to go on from.
     fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
-        let folder = prefix.to_owned();
-        let path = self.path(prefix);
-        let listing = match start_after {
-            Some(name) => self.inner.list_with_offset(Some(&path), &self.path(name)),
-            None => self.inner.list(Some(&path)),
-        };
-        listing
-            .map_err(move |error| typed(&folder, error))
-            .try_filter_map(move |meta| async move { Ok(self.name(&meta.location).map(|name| ObjectEntry { name, bytes: meta.size })) })
-            .boxed()
+        let (prefix, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        stream::once(async move {
+            let mut tries = 1;
+            loop {
+                let mut listing = self.list_once(&prefix, start_after.as_deref()).fuse();
+                match listing.next().await {
+                    Some(Err(error)) if tries < LIST_TRIES_MAX && broke_off(&error) => {
+                        tokio::time::sleep(LIST_WAIT * tries).await;
+                        tries += 1;
+                    }
+                    first => return stream::iter(first).chain(listing),
+                }
+            }
+        })
+        .flatten()
+        .boxed()
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
@@ -117,6 +142,11 @@ impl Store for ObjectStoreAdapter {
     fn location(&self) -> String {
         self.location.clone()
     }
+}
+
+/// That crate has tried everything else again already, and has no type of its own for this.
+fn broke_off(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unreachable { source, .. } if source.to_string().contains("response body"))
 }
 
 fn same_length(name: &str, got: u64, wanted: u64) -> Result<(), StoreError> {
