@@ -14,6 +14,7 @@ use crate::error::ReadError;
 use crate::fine::{self, FineCache, FineHashes};
 use crate::id::BlobId;
 use crate::lock::locked;
+use crate::mutation::left_out;
 use crate::pack::{self, PackInfo};
 use crate::read_ahead::{Ahead, ReadAhead};
 use crate::state::State;
@@ -35,6 +36,9 @@ impl Bad {
     /// Adds to a state; false if it says all of this already.
     pub(crate) fn add_to(&self, state: &mut State) -> bool {
         let before = state.bad_blobs.len() + state.bad_packs.len();
+        if left_out!(BadIsAbsent) {
+            return false;
+        }
         state.bad_blobs.extend(self.blobs.iter().copied());
         state.bad_packs.extend(self.packs.iter().copied());
         state.bad_blobs.len() + state.bad_packs.len() > before

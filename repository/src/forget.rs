@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::core::Core;
 use crate::error::{ReadError, WriteError};
 use crate::id::SnapshotId;
+use crate::mutation::left_out;
 use crate::state;
 use crate::view::{Looker, View};
 
@@ -34,10 +35,10 @@ pub(crate) async fn run(core: &Core, wanted: &BTreeSet<SnapshotId>) -> Result<us
     }
     state::publish(core, |current| {
         let mut next = current.clone();
-        for (commit, runs) in &view.adopted {
+        for (commit, runs) in view.adopted.iter().filter(|_| !left_out!(ForgetLists)) {
             next.list(commit, runs);
         }
-        let due: Vec<SnapshotId> = accepted.iter().filter(|id| next.listed.contains(id)).copied().collect();
+        let due: Vec<SnapshotId> = accepted.iter().filter(|id| next.listed.contains(id) || left_out!(ForgetLists)).copied().collect();
         due.iter().for_each(|id| next.forget(id));
         (!due.is_empty()).then_some(next)
     })

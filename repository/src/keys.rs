@@ -64,7 +64,24 @@ pub(crate) fn created_ms(id: &KeyId, object: &[u8]) -> Result<i64, ReadError> {
 
 /// Wraps the master key under a password.
 pub(crate) fn wrap(environment: &Environment, id: &KeyId, master: &Key, password: &SecretBytes) -> Result<Vec<u8>, WriteError> {
-    let wrapping = Wrapping { memory_kib: MEMORY_KIB, passes: PASSES, lanes: LANES, salt: environment.random(), created_ms: environment.clock.unix_ms(), label: String::new() };
+    wrap_at(environment, id, master, password, (MEMORY_KIB, PASSES))
+}
+
+/// The same at the least cost that is accepted: for tests that open a repository a thousand times.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn wrap_cheaply(environment: &Environment, id: &KeyId, master: &Key, password: &SecretBytes) -> Result<Vec<u8>, WriteError> {
+    wrap_at(environment, id, master, password, (*MEMORY_KIB_RANGE.start(), *PASSES_RANGE.start()))
+}
+
+fn wrap_at(
+    environment: &Environment,
+    id: &KeyId,
+    master: &Key,
+    password: &SecretBytes,
+    (memory_kib, passes): (u32, u32),
+) -> Result<Vec<u8>, WriteError> {
+    let (salt, created_ms) = (environment.random(), environment.clock.unix_ms());
+    let wrapping = Wrapping { memory_kib, passes, lanes: LANES, salt, created_ms, label: String::new() };
     let header = header(&wrapping);
     let internal = |what: &str| WriteError::Internal { what: what.to_owned() };
     let key = stretch(&wrapping, password).map_err(internal)?;

@@ -22,6 +22,7 @@ mod index;
 mod keys;
 mod lease;
 mod lock;
+mod mutation;
 mod pack;
 mod read_ahead;
 mod reader;

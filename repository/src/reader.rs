@@ -11,7 +11,7 @@ use crate::compress::Scratch;
 use crate::core::Core;
 use crate::error::{ReadError, WriteError};
 use crate::fine::FineHashes;
-use crate::id::{BlobId, SnapshotId};
+use crate::id::{BlobId, LeaseId, SnapshotId};
 use crate::lease::{Activity, Lease, Purpose};
 use crate::pack::PackInfo;
 use crate::snapshot::listing::{self, Snapshots};
@@ -61,6 +61,11 @@ impl Reader {
         let view = load(&core, state, &purpose).await?;
         let blobs = Blobs::new(Arc::clone(&core), view);
         Ok(Self { inner: Arc::new(Inner { core, purpose, lease, blobs, reloaded: tokio::sync::Mutex::new(false) }) })
+    }
+
+    /// Its lease; `None` where the store took none.
+    pub fn lease(&self) -> Option<LeaseId> {
+        self.inner.lease.as_ref().map(|lease| lease.id)
     }
 
     /// An accepted snapshot, read after this reader's lease.

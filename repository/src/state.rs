@@ -8,6 +8,7 @@ use crate::config::{decode_extensions, encode_extensions};
 use crate::features::Features;
 use crate::id::{BlobId, LeaseId, PackId};
 use crate::index::RunName;
+use crate::mutation::left_out;
 
 mod chain;
 pub(crate) use chain::{ensure_first, newest, publish, publish_after};
@@ -48,12 +49,12 @@ pub(crate) fn object_name(number: u64) -> String {
 impl State {
     /// Whether readers that see this state accept a commit at that name.
     pub(crate) fn accepts(&self, lease: &LeaseId) -> bool {
-        !self.forgotten.contains(lease) && (self.listed.contains(lease) || lease.state >= self.floor)
+        !self.forgotten.contains(lease) && (self.listed.contains(lease) || lease.state >= self.floor || left_out!(Floor))
     }
 
     /// Lists an accepted commit and its runs; false if there is nothing to do. A commit that was forgotten does not come back.
     pub(crate) fn list(&mut self, commit: &LeaseId, runs: &[(RunName, u64)]) -> bool {
-        if !self.accepts(commit) || self.listed.contains(commit) {
+        if !(self.accepts(commit) || left_out!(ListOnlyAccepted)) || self.listed.contains(commit) {
             return false;
         }
         self.listed.insert(*commit);
@@ -69,7 +70,7 @@ impl State {
 
     /// Whether a pack's blobs may be used by a new snapshot.
     pub(crate) fn usable(&self, pack: &PackName) -> bool {
-        !self.condemned.contains_key(pack) && !self.doomed.contains(pack) && !self.bad_packs.contains(pack)
+        (!self.condemned.contains_key(pack) || left_out!(Condemned)) && !self.doomed.contains(pack) && !self.bad_packs.contains(pack)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! For tests of this crate and others: a store in memory, chance from a seed, a clock that stands, and the store conformance suite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -10,16 +10,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
+use crate::blob::BlobKind;
 use crate::environment::{Clock, Random};
-use crate::error::WriteError;
+use crate::error::{ReadError, WriteError};
 use crate::id::LeaseId;
+use crate::keys;
+use crate::lease::{Activity, Purpose};
 use crate::lock::locked;
+use crate::refs;
 use crate::repository::Repository;
+use crate::secret::SecretBytes;
 use crate::snapshot::{Ending, EndingReason};
 use crate::store::{ObjectEntry, Store, StoreError};
 
 mod conformance;
 mod dying;
+pub mod mutation;
 mod parsers;
 mod scripted;
 pub use conformance::conformance;
@@ -31,6 +37,38 @@ pub use scripted::{Fate, Operation, ScriptedStore};
 pub async fn fence(repository: &Repository, lease: &LeaseId, by: &str) -> Result<(), WriteError> {
     let ending = Ending { reason: EndingReason::Fenced, by: by.to_owned() };
     ending.write(&repository.core, lease).await.map(drop)
+}
+
+/// A key object for `password` that costs next to nothing to open, and its name: to put in the place of a repository's keys.
+pub fn cheap_key(repository: &Repository, password: &SecretBytes) -> Result<(String, Vec<u8>), WriteError> {
+    let core = &repository.core;
+    let object = keys::wrap_cheaply(&core.environment, &repository.own_key, &core.keys.master, password)?;
+    Ok((keys::object_name(&repository.own_key), object))
+}
+
+/// The packs that hold what the accepted snapshots need, by their objects' names: all that a prune may not take away.
+pub async fn needed_packs(repository: &Repository) -> Result<BTreeSet<String>, ReadError> {
+    let reader = repository.reader(Purpose::new(Activity::Browse, "test")).await?;
+    let view = reader.view();
+    let malformed = |error: crate::codec::Malformed| ReadError::damaged("refs", error.to_string());
+    let mut needed = BTreeSet::new();
+    let mut fine = BTreeSet::new();
+    for (_, record) in reader.snapshots().await?.readable {
+        let root = reader.read_blob(BlobKind::Refs, &record.refs).await?;
+        let mut blobs = vec![record.refs];
+        for segment in refs::decode_root(&root).map_err(malformed)? {
+            let raw = reader.read_blob(BlobKind::Refs, &segment.blob).await?;
+            blobs.push(segment.blob);
+            blobs.extend(refs::decode_segment(&raw, &segment).map_err(malformed)?.into_iter().map(|(blob, _)| blob));
+        }
+        for found in blobs.iter().flat_map(|blob| view.index.find(blob)) {
+            needed.insert(found.location.pack.to_string());
+            fine.extend(found.fine.and_then(|place| view.index.fine_blob(place).copied()));
+        }
+    }
+    needed.extend(fine.iter().flat_map(|blob| view.index.find(blob)).map(|found| found.location.pack.to_string()));
+    reader.close().await?;
+    Ok(needed)
 }
 
 /// Objects in memory: strongly listing, conditional unless told otherwise.

@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::error::ReadError;
 use crate::id::LeaseId;
 use crate::index::{Index, IndexBuilder, Run, RunName};
+use crate::mutation::left_out;
 use crate::sealed::ObjectKind;
 use crate::snapshot::{SnapshotRecord, listing};
 use crate::spill::{Spill, SpillError};
@@ -203,7 +204,7 @@ async fn run_names(core: &Core, floor: u64) -> Result<Vec<RunName>, ReadError> {
     let mut found = Vec::new();
     let mut names = core.store.list("index", None);
     while let Some(entry) = names.next().await {
-        found.extend(RunName::parse(&entry?.name).filter(|name| name.lease.state >= floor));
+        found.extend(RunName::parse(&entry?.name).filter(|name| name.lease.state >= floor || left_out!(ResumedAboveFloor)));
     }
     found.sort_unstable();
     Ok(found)

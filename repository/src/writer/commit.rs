@@ -13,6 +13,7 @@ use crate::error::{CommitError, WriteError};
 use crate::id::{BlobId, LeaseId, SnapshotId};
 use crate::index::{Run, RunName};
 use crate::lease::Lease;
+use crate::mutation::left_out;
 use crate::sealed::ObjectKind;
 use crate::snapshot::{self, SnapshotDraft, SnapshotObject, SnapshotRecord};
 use crate::state::{self, State};
@@ -39,8 +40,13 @@ impl Writer {
             let lease = inner.lease_id()?;
             inner.check_refs(refs(), draft.sources.iter().filter_map(|source| source.catalog))?;
             let root = inner.write_refs(refs()).await?;
-            inner.checkpoint().await?;
+            if !left_out!(IndexBeforeSnapshot) {
+                inner.checkpoint().await?;
+            }
             if let Some(state) = inner.put_snapshot(lease, &draft, root).await? {
+                if left_out!(IndexBeforeSnapshot) {
+                    inner.checkpoint().await?;
+                }
                 inner.publish(lease, state).await;
                 inner.close();
                 return Ok(lease);
@@ -69,12 +75,13 @@ impl Inner {
         let name = snapshot::object_name(&lease);
         let object = self.core.seal(ObjectKind::Snapshot, &name, &content)?;
         // Whatever else stands there, a tombstone or rubbish, it is not our commit.
-        if core::create(self.core.store.as_ref(), &self.core.environment, &name, &object).await? != Created::Written {
+        let stands = core::create(self.core.store.as_ref(), &self.core.environment, &name, &object).await?;
+        if stands != Created::Written && !left_out!(Tombstone) {
             return Ok(None);
         }
         self.core.keep_immutable(&CacheName::snapshot(&lease), &object);
         // The floor may have passed a lease that was fenced, and whose tombstone was cleaned up since.
-        Ok(Some(state::newest(&self.core).await?).filter(|state| state.accepts(&lease)))
+        Ok(Some(state::newest(&self.core).await?).filter(|state| state.accepts(&lease) || left_out!(Confirm)))
     }
 
     fn record(&self, draft: &SnapshotDraft, refs: BlobId, runs: Vec<RunName>) -> SnapshotRecord {
@@ -166,7 +173,7 @@ impl Inner {
                 Err(crate::store::StoreError::NotFound { .. }) => false,
                 Err(error) => return Err(error.into()),
             };
-            lives.insert(pack.name, there && state.usable(&pack.name));
+            lives.insert(pack.name, there && state.usable(&pack.name) || left_out!(Survivors));
         }
         drop(heads);
         let names: Vec<PackName> = run.packs.iter().map(|pack| pack.name).collect();

@@ -7,7 +7,7 @@ use holdfast_repository::Clock;
 use tokio::time::Instant;
 
 #[derive(Debug)]
-pub struct HostClock {
+pub(crate) struct HostClock {
     start: Instant,
     wall_offset_ms: i64,
     boot_offset_ms: u64,
@@ -16,7 +16,7 @@ pub struct HostClock {
 }
 
 impl HostClock {
-    pub fn new(wall_offset_ms: i64, boot_offset_ms: u64, rate_per_mille: u64) -> Self {
+    pub(crate) fn new(wall_offset_ms: i64, boot_offset_ms: u64, rate_per_mille: u64) -> Self {
         Self { start: Instant::now(), wall_offset_ms, boot_offset_ms, rate_per_mille }
     }
 

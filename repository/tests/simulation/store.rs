@@ -19,32 +19,33 @@ use crate::world::{Faults, World};
 
 /// A process: dead for good once it crashed, whatever tasks of it are still about.
 #[derive(Debug, Default)]
-pub struct Life {
+pub(crate) struct Life {
     dead: AtomicBool,
-    pub died: Notify,
+    pub(crate) died: Notify,
 }
 
 impl Life {
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.dead.store(true, Ordering::Relaxed);
         self.died.notify_waiters();
         self.died.notify_one();
     }
 }
 
-pub struct ProcessStore {
-    pub world: Arc<World>,
-    pub host: String,
-    pub life: Arc<Life>,
-    pub chance: Chance,
-    pub faults: Faults,
+pub(crate) struct ProcessStore {
+    pub(crate) world: Arc<World>,
+    /// Which process of which host.
+    pub(crate) process: String,
+    pub(crate) life: Arc<Life>,
+    pub(crate) chance: Chance,
+    pub(crate) faults: Faults,
     /// The oracle sees everything at once and writes nothing.
-    pub oracle: bool,
+    pub(crate) oracle: bool,
 }
 
 impl fmt::Debug for ProcessStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "simulated store of {}", self.host)
+        write!(f, "simulated store of {}", self.process)
     }
 }
 
@@ -58,7 +59,7 @@ fn exists(name: &str) -> StoreError {
 
 impl ProcessStore {
     fn note(&self, what: &str, name: &str, how: &str) {
-        self.world.note(format!("{} {what} {name}: {how}", self.host));
+        self.world.note(format!("{} {what} {name}: {how}", self.process));
     }
 
     async fn die(&self, what: &str, name: &str) -> ! {
@@ -74,7 +75,8 @@ impl ProcessStore {
             return;
         }
         let stalled = self.chance.hits(self.faults.stalled);
-        let ms = if stalled { self.chance.below(20 * 60_000) } else { 1 + self.chance.below(60) };
+        // A scale of waits instead of one: each race needs its own. Up to 40 minutes.
+        let ms = if stalled { (self.chance.of_any_size(7) / 4).max(1) } else { 1 + self.chance.below(60) };
         tokio::time::sleep(Duration::from_millis(ms)).await;
         if self.life.dead.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
@@ -102,14 +104,21 @@ impl ProcessStore {
         objects.get(name).cloned().ok_or_else(|| StoreError::NotFound { object: name.to_owned() })
     }
 
+    fn entries(&self, prefix: &str, after: Option<&str>) -> Vec<ObjectEntry> {
+        let objects = self.world.objects.lock().unwrap();
+        let from = after.map_or_else(|| prefix.to_owned(), |after| format!("{after}\0"));
+        let range = objects.range(from..).take_while(|(name, _)| name.starts_with(prefix));
+        range.map(|(name, bytes)| ObjectEntry { name: name.clone(), bytes: bytes.len() as u64 }).collect()
+    }
+
     /// Done when nobody waits for it any more: a zombie's write, a proxy's second try.
     fn create_later(&self, name: &str, content: Bytes) {
-        let (world, name, host) = (Arc::clone(&self.world), name.to_owned(), self.host.clone());
-        let delay = Duration::from_millis(self.chance.below(30 * 60_000));
+        let (world, name, process) = (Arc::clone(&self.world), name.to_owned(), self.process.clone());
+        let delay = Duration::from_millis(self.chance.of_any_size(7) / 5);
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
-            let done = world.create(&name, &content);
-            world.note(format!("{host} late create {name}: {}", if done { "done" } else { "existed" }));
+            let done = world.create(&name, &content, &process);
+            world.note(format!("{process} late create {name}: {}", if done { "done" } else { "existed" }));
         });
     }
 }
@@ -134,7 +143,7 @@ impl Store for ProcessStore {
         let (faults, chance) = (&self.faults, &self.chance);
         if chance.hits(faults.crash) {
             if chance.hits(500) {
-                self.world.create(name, &content);
+                self.world.create(name, &content, &self.process);
             }
             self.die("create", name).await;
         }
@@ -152,7 +161,7 @@ impl Store for ProcessStore {
             self.travel().await;
             return Err(lost(name));
         }
-        let done = self.world.create(name, &content);
+        let done = self.world.create(name, &content, &self.process);
         self.note("create", name, if done { "done" } else { "existed" });
         self.travel().await;
         if chance.hits(faults.lost_answer) {
@@ -185,16 +194,16 @@ impl Store for ProcessStore {
     fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
         let (prefix, after) = (format!("{prefix}/"), start_after.map(str::to_owned));
         async move {
-            let found = self
-                .read("list", &prefix, || {
-                    let objects = self.world.objects.lock().unwrap();
-                    let entries = objects
-                        .iter()
-                        .filter(|(name, _)| name.starts_with(&prefix) && after.as_ref().is_none_or(|after| *name > after))
-                        .map(|(name, bytes)| ObjectEntry { name: name.clone(), bytes: bytes.len() as u64 });
-                    Ok(entries.collect::<Vec<_>>())
-                })
-                .await;
+            let mut found = self.read("list", &prefix, || Ok(self.entries(&prefix, after.as_deref()))).await;
+            if !self.oracle && self.chance.hits(self.faults.paged) {
+                if let Ok(entries) = &mut found && entries.len() > 1 {
+                    // The second page is of another time.
+                    entries.truncate(1 + self.chance.index(entries.len() - 1));
+                    let last = entries[entries.len() - 1].name.clone();
+                    self.travel().await;
+                    entries.extend(self.entries(&prefix, Some(&last)));
+                }
+            }
             match found {
                 Ok(entries) if !self.oracle && self.chance.hits(self.faults.failed_read) => {
                     // Breaks off in the middle: whoever takes the first half for the whole loses data.
@@ -212,12 +221,27 @@ impl Store for ProcessStore {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.travel().await;
+        if self.chance.hits(self.faults.crash) {
+            if self.chance.hits(500) {
+                self.world.delete(name);
+            }
+            self.die("delete", name).await;
+        }
         if self.chance.hits(self.faults.lost_request) {
             return Err(lost(name));
         }
-        self.world.objects.lock().unwrap().remove(name);
+        if self.chance.hits(self.faults.late) {
+            let (world, late, delay) = (Arc::clone(&self.world), name.to_owned(), self.chance.of_any_size(7) / 5);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(delay)).await;
+                world.delete(&late);
+            });
+            return Err(lost(name));
+        }
         self.note("delete", name, "done");
-        Ok(())
+        self.world.delete(name);
+        self.travel().await;
+        if self.chance.hits(self.faults.lost_answer) { Err(lost(name)) } else { Ok(()) }
     }
 
     fn conditional(&self) -> bool {

@@ -1,0 +1,25 @@
+//! A check of everything, while others write, forget and prune.
+
+use holdfast_repository::{CheckOptions, CheckProgress, Repository};
+
+use crate::process::Process;
+
+pub(crate) async fn check(process: &Process, repository: &Repository) -> Result<(), String> {
+    let publish_bad = process.chance.hits(500);
+    let options = CheckOptions { trailers: process.chance.hits(500), read_data_percent: 100, publish_bad };
+    let report = repository.check(options, &CheckProgress::default()).await.map_err(|error| error.to_string())?;
+    let was_fenced = {
+        let book = process.world.book.lock().unwrap();
+        // Its lease is its own affair: any that it took and somebody else ended.
+        book.taken_by.iter().any(|(lease, by)| *by == process.name && book.ended_by.get(lease).is_some_and(|ended| ended != by))
+    };
+    // A commit that is younger than the check's index is looked at, and not found in it.
+    let is_young = |finding: &holdfast_repository::Finding| finding.problem == "no readable index run lists it";
+    if let Some(finding) = report.findings.iter().find(|finding| !finding.snapshots.is_empty() && !is_young(finding))
+        && !was_fenced
+        && !process.world.is_damaged()
+    {
+        process.world.violate(format!("the check of {} finds {finding:?}", process.name));
+    }
+    Ok(())
+}
