@@ -62,6 +62,13 @@ pub(crate) fn object_name(lease: &LeaseId, heartbeat: u32) -> String {
     format!("leases/{lease}/{heartbeat:08x}")
 }
 
+/// Lease and heartbeat of an object with this name.
+pub(crate) fn parse_object_name(name: &str) -> Option<(LeaseId, u32)> {
+    let (lease, heartbeat) = name.strip_prefix("leases/")?.split_once('/')?;
+    let (lease, heartbeat) = (lease.parse().ok()?, u32::from_str_radix(heartbeat, 16).ok()?);
+    (object_name(&lease, heartbeat) == name).then_some((lease, heartbeat))
+}
+
 /// What stands in `leases/<lease>/<k>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeaseRecord {

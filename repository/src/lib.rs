@@ -24,6 +24,7 @@ mod lease;
 mod lock;
 mod mutation;
 mod pack;
+mod prune;
 mod read_ahead;
 mod reader;
 mod refs;
@@ -51,6 +52,7 @@ pub use id::{BlobId, KeyId, LeaseId, MasterKeyId, PackId, ParseIdError, Reposito
 pub use index::RunName;
 pub use keys::ring::{KeyError, KeyInfo};
 pub use lease::{Activity, Purpose};
+pub use prune::{PruneError, PruneOptions, PruneProgress, PruneReport, WaitingFor};
 pub use reader::{Fetched, Reader};
 pub use repository::{InitReport, Repository};
 pub use secret::SecretBytes;

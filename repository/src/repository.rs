@@ -21,6 +21,7 @@ use crate::forget;
 use crate::id::{KeyId, RepositoryId, SnapshotId};
 use crate::keys;
 use crate::lease::{Activity, Purpose};
+use crate::prune::{self, PruneError, PruneOptions, PruneProgress, PruneReport};
 use crate::reader::Reader;
 use crate::secret::SecretBytes;
 use crate::snapshot::SnapshotRecord;
@@ -236,6 +237,15 @@ impl Repository {
     /// Readers accept these snapshots no more; how many they accepted until now. Nothing is deleted: that is for a prune.
     pub async fn forget(&self, snapshots: &[SnapshotId]) -> Result<usize, WriteError> {
         forget::run(&self.core, &snapshots.iter().copied().collect()).await
+    }
+
+    /// Deletes what nothing uses, until `stopped` resolves. Stopped or killed at any point it harms nothing, and the next one goes on.
+    pub async fn prune(&self, options: &PruneOptions, progress: &PruneProgress, stopped: impl Future<Output = ()>) -> Result<PruneReport, PruneError> {
+        tokio::select! {
+            biased;
+            () = stopped => Err(PruneError::Stopped),
+            report = prune::run(&self.core, options, progress) => report,
+        }
     }
 }
 

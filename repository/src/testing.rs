@@ -229,3 +229,32 @@ impl Clock for StandingClock {
         tokio::time::sleep(duration).await;
     }
 }
+
+/// A clock of tokio's own time, which tests may pause: sleeping moves it.
+#[derive(Debug)]
+pub struct TokioClock {
+    begun: tokio::time::Instant,
+}
+
+impl TokioClock {
+    /// Begins now. Inside a runtime.
+    #[expect(clippy::new_without_default)] // Now is no default.
+    pub fn new() -> Self {
+        Self { begun: tokio::time::Instant::now() }
+    }
+}
+
+#[async_trait]
+impl Clock for TokioClock {
+    fn unix_ms(&self) -> i64 {
+        self.boottime_ms() as i64
+    }
+
+    fn boottime_ms(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}

@@ -38,6 +38,8 @@ pub(crate) struct View {
     pub(crate) resumed: BTreeMap<RunName, u64>,
     /// Packs that only such a run lists.
     pub(crate) resumed_packs: HashMap<PackName, RunName>,
+    /// For a prune: the packs of each run that readers see.
+    pub(crate) run_packs: BTreeMap<RunName, Vec<PackName>>,
 }
 
 /// Who looks.
@@ -47,6 +49,8 @@ pub(crate) enum Looker {
     Reader,
     /// Sees also what other writers uploaded and indexed without (yet) committing.
     Writer,
+    /// Sees what a reader sees, and remembers which run lists which packs.
+    Pruner,
 }
 
 /// A run that could be read, with its object's length.
@@ -77,6 +81,7 @@ struct Loading<'a> {
     index: IndexBuilder<'a>,
     view: View,
     lengths: BTreeMap<RunName, u64>,
+    looker: Looker,
 }
 
 impl View {
@@ -113,7 +118,7 @@ impl View {
     async fn try_load(core: &Core, state: &State, looker: Looker, spill: Spill) -> Result<Self, LoadError> {
         let (candidates, written) = futures::try_join!(listing::candidates(core, state), async {
             match looker {
-                Looker::Reader => Ok(Vec::new()),
+                Looker::Reader | Looker::Pruner => Ok(Vec::new()),
                 Looker::Writer => run_names(core, state.floor).await,
             }
         })?;
@@ -122,7 +127,7 @@ impl View {
         wanted.extend(unlisted.readable.iter().flat_map(|(_, record)| record.runs.iter().copied()));
 
         let view = Self { candidates, unreadable_snapshots: unlisted.unreadable, ..Self::default() };
-        let mut loading = Loading { core, index: IndexBuilder::new(state, spill), view, lengths: BTreeMap::new() };
+        let mut loading = Loading { core, index: IndexBuilder::new(state, spill), view, lengths: BTreeMap::new(), looker };
         loading.committed(&wanted).await?;
         loading.adopt(unlisted.readable);
         loading.resume(written.into_iter().filter(|name| !wanted.contains(name)).collect()).await?;
@@ -156,6 +161,9 @@ impl Loading<'_> {
             match loaded? {
                 (name, Ok((run, object_bytes))) => {
                     self.lengths.insert(name, object_bytes);
+                    if self.looker == Looker::Pruner {
+                        self.view.run_packs.insert(name, run.packs.iter().map(|pack| pack.name).collect());
+                    }
                     self.index.push(&run)?;
                 }
                 (name, Err(error)) => {
@@ -200,7 +208,7 @@ impl Loading<'_> {
 /// Every run that is not void by its name, in order. A run of a lease below the floor is void unless the state lists it: its packs may
 /// be gone. At or above the floor, a pack that is gone is still in the doomed list, because it was condemned by a state at or above
 /// that lease's number.
-async fn run_names(core: &Core, floor: u64) -> Result<Vec<RunName>, ReadError> {
+pub(crate) async fn run_names(core: &Core, floor: u64) -> Result<Vec<RunName>, ReadError> {
     let mut found = Vec::new();
     let mut names = core.store.list("index", None);
     while let Some(entry) = names.next().await {

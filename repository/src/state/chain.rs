@@ -22,7 +22,7 @@ pub(crate) async fn newest(core: &Core) -> Result<State, ReadError> {
     let mut highest = seen.as_ref().map(|state| state.number);
     while let Some(entry) = names.next().await {
         // A name that is no state's is not ours to judge.
-        highest = highest.max(entry?.name.strip_prefix("state/").and_then(parse_number));
+        highest = highest.max(parse_object_name(&entry?.name));
     }
     let Some(number) = highest else {
         return first(core).await;
@@ -31,22 +31,37 @@ pub(crate) async fn newest(core: &Core) -> Result<State, ReadError> {
         // A state never changes.
         return Ok(State::clone(&seen));
     }
+    let state = read(core, number).await?;
+    if let Some(needs) = state.features.missing_to_read() {
+        return Err(ReadError::TooNew { object: object_name(number), needs });
+    }
+    core.saw_state(&state);
+    Ok(state)
+}
+
+async fn read(core: &Core, number: u64) -> Result<State, ReadError> {
     let name = object_name(number);
     let content = core.read(ObjectKind::State, &name).await?;
     let state = State::decode(&content).map_err(|error| ReadError::damaged(&name, error.to_string()))?;
     if state.number != number {
         return Err(ReadError::damaged(&name, "it says it is another state"));
     }
-    if let Some(needs) = state.features.missing_to_read() {
-        return Err(ReadError::TooNew { object: name, needs });
-    }
-    core.saw_state(&state);
     Ok(state)
 }
 
-fn parse_number(text: &str) -> Option<u64> {
-    let number = u64::from_str_radix(text, 16).ok()?;
-    (object_name(number).strip_prefix("state/") == Some(text)).then_some(number)
+/// A state that a prune may have removed since.
+pub(crate) async fn read_if_there(core: &Core, number: u64) -> Result<Option<State>, ReadError> {
+    match read(core, number).await {
+        Ok(state) => Ok(Some(state)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The number of the state with this name.
+pub(crate) fn parse_object_name(name: &str) -> Option<u64> {
+    let number = u64::from_str_radix(name.strip_prefix("state/")?, 16).ok()?;
+    (object_name(number) == name).then_some(number)
 }
 
 /// No state: init was cut off before its first, or all states were lost. Leases are taken only after the first state stands,

@@ -1,0 +1,208 @@
+//! What one look at a state's snapshots and index says of each pack: what must stay of it.
+//!
+//! A blob that is used needs one copy. Which one is chosen here, and a pack that holds no chosen copy can go: as long as no pack that
+//! holds one goes in the same publish, every used blob keeps a copy.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::inventory::Inventory;
+use super::{PruneError, PruneProgress, RACES_MAX, mark};
+use crate::blob::{BlobKind, PackClass, PackName};
+use crate::blobs::Blobs;
+use crate::cache::{CacheClass, CacheName};
+use crate::core::Core;
+use crate::error::WriteError;
+use crate::id::{BlobId, LeaseId};
+use crate::index::{Found, Index, RunName};
+use crate::spill::{Sorted, Sorter, Spill};
+use crate::state::{self, State};
+use crate::view::{Looker, View, spill_failed};
+
+/// What the index says of one pack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct PackUse {
+    /// Stored bytes of all blobs that it lists.
+    pub(super) listed_bytes: u64,
+    /// Of the chosen copies in it.
+    pub(super) live_bytes: u64,
+    pub(super) live_blobs: u64,
+}
+
+pub(super) struct Look {
+    /// What was looked at: a later state of this prune's own may stand here, whose packs and commits are these.
+    pub(super) state: State,
+    /// Names in `snapshots/` that the state accepts, sorted: commits and endings.
+    pub(super) candidates: Vec<LeaseId>,
+    pub(super) snapshots: u64,
+    /// Accepted commits that the state does not list, with their runs.
+    pub(super) adopted: BTreeMap<LeaseId, Vec<(RunName, u64)>>,
+    /// The packs of each run of a commit or of the state.
+    pub(super) run_packs: BTreeMap<RunName, Vec<PackName>>,
+    pub(super) packs: HashMap<PackName, PackUse>,
+}
+
+impl Look {
+    /// Marks, and joins what is marked with the index. Whatever cannot be read is an error, unless another prune has just published:
+    /// then it may be what that one took away.
+    pub(super) async fn take(core: &Arc<Core>, inventory: &mut Inventory, memory_bytes: usize, progress: &PruneProgress) -> Result<Self, PruneError> {
+        for _ in 0..RACES_MAX {
+            let state = state::newest(core).await?;
+            if let Some(needs) = state.features.missing_to_write() {
+                return Err(PruneError::Write(WriteError::TooNew { needs }));
+            }
+            let seen_epoch = state.prune_epoch;
+            match Self::under(core, state, inventory, memory_bytes, progress).await {
+                Err(PruneError::Unreadable(_) | PruneError::Unlisted { .. }) if state::newest(core).await?.prune_epoch != seen_epoch => {}
+                look => return look,
+            }
+        }
+        Err(PruneError::Races)
+    }
+
+    async fn under(core: &Arc<Core>, state: State, inventory: &mut Inventory, memory_bytes: usize, progress: &PruneProgress) -> Result<Self, PruneError> {
+        let view = View::load_bounded(core, state, Looker::Pruner).await?;
+        if let Some((_, error)) = view.unreadable_runs.first() {
+            return Err(PruneError::Unreadable(error.clone()));
+        }
+        if let Some((_, error)) = view.unreadable_snapshots.first() {
+            return Err(PruneError::Unreadable(error.clone()));
+        }
+        let later: Vec<PackName> = view.index.packs().map(|info| info.name).filter(|pack| !inventory.has(pack)).collect();
+        inventory.ask_for(core, &later).await?;
+
+        let blobs = Blobs::new(Arc::clone(core), view);
+        let view = blobs.view();
+        let marked = mark::mark(core, &blobs, &view, sorter(&core.spill(), memory_bytes), progress).await?;
+        let packs = Join { view: &view, inventory, packs: HashMap::new(), fine: HashSet::new() }.run(marked.used.finish()?)?;
+        let View { state, candidates, adopted, run_packs, .. } = view.as_ref();
+        let (state, candidates, adopted, run_packs) = (state.clone(), candidates.clone(), adopted.clone(), run_packs.clone());
+        Ok(Self { state, candidates, snapshots: marked.commits, adopted, run_packs, packs })
+    }
+
+    pub(super) fn needs(&self, pack: &PackName) -> bool {
+        self.packs.get(pack).is_some_and(|pack| pack.live_blobs > 0)
+    }
+
+    /// Packs without a chosen copy: stored and listed, stored only, or listed only.
+    pub(super) fn unneeded<'l>(&'l self, inventory: &'l Inventory) -> impl Iterator<Item = (PackName, u64)> + 'l {
+        let stored = inventory.packs().map(|(pack, bytes)| (*pack, bytes));
+        let missing = self.packs.keys().filter(|pack| !inventory.has(pack)).map(|pack| (*pack, 0));
+        stored.chain(missing).filter(|(pack, _)| !self.needs(pack))
+    }
+
+    /// What the repository no longer has leaves the cache: the next one to look would take it out too, but may never come.
+    pub(super) fn sweep_cache(&self, core: &Core, newest: &State) {
+        let Some(cache) = core.cache.get() else { return };
+        let gone: HashSet<_> = newest.doomed.iter().filter(|pack| pack.class == PackClass::Meta).map(|pack| pack.id).collect();
+        cache.sweep(CacheClass::Blobs, |file| CacheName::pack_of(file).is_some_and(|pack| !gone.contains(&pack)));
+    }
+}
+
+/// In memory alone where there is no directory.
+fn sorter(spill: &Spill, memory_bytes: usize) -> Sorter {
+    spill.sorter(if spill.has_directory() { memory_bytes } else { usize::MAX })
+}
+
+/// The used blobs beside the index, both sorted by id.
+struct Join<'j> {
+    view: &'j View,
+    inventory: &'j Inventory,
+    packs: HashMap<PackName, PackUse>,
+    /// Fine-hash blobs of live data blobs: no refs name them.
+    fine: HashSet<BlobId>,
+}
+
+impl Join<'_> {
+    fn run(mut self, mut used: Sorted) -> Result<HashMap<PackName, PackUse>, PruneError> {
+        let index: &Index = &self.view.index;
+        for info in index.packs() {
+            self.packs.insert(info.name, PackUse::default());
+        }
+        let mut wanted = next_id(&mut used, None)?;
+        let mut copies: Vec<(BlobId, Found<'_>)> = Vec::new();
+        let mut all = index.all().peekable();
+        while let Some((id, found)) = all.next() {
+            copies.push((id, found));
+            if all.peek().is_some_and(|(next, _)| *next == id) {
+                continue;
+            }
+            if let Some(blob) = wanted.filter(|wanted| *wanted < id) {
+                return Err(unlisted(index, blob));
+            }
+            let is_used = wanted == Some(id);
+            self.blob(&id, &copies, is_used);
+            copies.clear();
+            if is_used {
+                wanted = next_id(&mut used, wanted)?;
+            }
+        }
+        if let Some(error) = index.failure() {
+            return Err(spill_failed(error).into());
+        }
+        match wanted {
+            Some(blob) => Err(unlisted(index, blob)),
+            None => {
+                self.fine_blobs();
+                Ok(self.packs)
+            }
+        }
+    }
+
+    fn blob(&mut self, id: &BlobId, copies: &[(BlobId, Found<'_>)], is_used: bool) {
+        for (_, found) in copies {
+            self.packs.entry(found.location.pack).or_default().listed_bytes += u64::from(found.location.stored_bytes);
+        }
+        if !is_used {
+            return;
+        }
+        if let Some((_, chosen)) = copies.iter().min_by_key(|(_, found)| self.rank(id, &found.location.pack)) {
+            self.choose(chosen);
+            self.fine.extend(chosen.fine.and_then(|place| self.view.index.fine_blob(place)));
+        }
+    }
+
+    fn choose(&mut self, found: &Found<'_>) {
+        let pack = self.packs.entry(found.location.pack).or_default();
+        pack.live_bytes += u64::from(found.location.stored_bytes);
+        pack.live_blobs += 1;
+    }
+
+    /// Least is best; among equals the first in the index.
+    fn rank(&self, id: &BlobId, pack: &PackName) -> u8 {
+        let state = &self.view.state;
+        if !self.inventory.has(pack) {
+            3
+        } else if state.bad_packs.contains(pack) || state.bad_blobs.contains(&(*id, *pack)) {
+            2
+        } else {
+            u8::from(state.condemned.contains_key(pack))
+        }
+    }
+
+    /// Of these a loss costs bytes in a later backup, nothing else.
+    fn fine_blobs(&mut self) {
+        let view = self.view;
+        for id in std::mem::take(&mut self.fine) {
+            let copies = view.index.find(&id).filter(|found| found.location.kind == BlobKind::FineHashes);
+            if let Some(chosen) = copies.min_by_key(|found| self.rank(&id, &found.location.pack)) {
+                self.choose(&chosen);
+            }
+        }
+    }
+}
+
+/// The next id above `last`.
+fn next_id(used: &mut Sorted, last: Option<BlobId>) -> Result<Option<BlobId>, PruneError> {
+    while let Some((key, _)) = used.next()? {
+        let id = <[u8; 32]>::try_from(key).map(BlobId).ok();
+        if id.is_some() && id != last {
+            return Ok(id);
+        }
+    }
+    Ok(None)
+}
+
+fn unlisted(index: &Index, blob: BlobId) -> PruneError {
+    index.failure().map_or(PruneError::Unlisted { blob }, |error| spill_failed(error).into())
+}

@@ -1,0 +1,74 @@
+//! What the snapshots use, from their refs: every blob once, sorted, in bounded memory.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use futures::stream::{self, StreamExt};
+
+use super::{PruneError, PruneProgress};
+use crate::blob::BlobKind;
+use crate::blobs::Blobs;
+use crate::codec::Malformed;
+use crate::core::Core;
+use crate::error::ReadError;
+use crate::id::BlobId;
+use crate::refs::{SegmentRef, decode_root, decode_segment};
+use crate::snapshot::{self, SnapshotRecord};
+use crate::spill::Sorter;
+use crate::view::View;
+
+/// Snapshot objects read at once.
+const SNAPSHOTS_AT_ONCE: usize = 32;
+/// Segments of refs read at once.
+const SEGMENTS_AT_ONCE: usize = 8;
+
+/// What all accepted commits use.
+pub(super) struct Marked {
+    /// Keys are blob ids, some more than once.
+    pub(super) used: Sorter,
+    pub(super) commits: u64,
+}
+
+/// Reads every accepted snapshot and its refs. A segment that several share is read once.
+pub(super) async fn mark(core: &Core, blobs: &Blobs, view: &View, sorter: Sorter, progress: &PruneProgress) -> Result<Marked, PruneError> {
+    let mut marked = Marked { used: sorter, commits: 0 };
+    let mut seen: HashSet<BlobId> = HashSet::new();
+    let state = &view.state;
+    let reads = view.candidates.iter().map(|lease| snapshot::listing::accepted(core, state, lease));
+    let mut reads = stream::iter(reads).buffered(SNAPSHOTS_AT_ONCE);
+    while let Some(record) = reads.next().await {
+        let record = match record {
+            Ok(record) => record,
+            // It ended without a commit.
+            Err(ReadError::NotFound { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        snapshot_refs(blobs, &record, &mut seen, &mut marked.used).await?;
+        marked.commits += 1;
+        progress.snapshots_marked.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(marked)
+}
+
+async fn snapshot_refs(blobs: &Blobs, record: &SnapshotRecord, seen: &mut HashSet<BlobId>, used: &mut Sorter) -> Result<(), PruneError> {
+    let damaged = |blob: &BlobId, error: Malformed| ReadError::damaged(format!("refs {blob}"), error.to_string());
+    for catalog in record.sources.iter().filter_map(|source| source.catalog) {
+        used.push(&catalog.0, &[])?;
+    }
+    if !seen.insert(record.refs) {
+        return Ok(());
+    }
+    used.push(&record.refs.0, &[])?;
+    let root = blobs.read(BlobKind::Refs, &record.refs).await?;
+    let segments = decode_root(&root).map_err(|error| damaged(&record.refs, error))?;
+    let new: Vec<&SegmentRef> = segments.iter().filter(|segment| seen.insert(segment.blob)).collect();
+    let mut reads = stream::iter(new.into_iter().map(|segment| async move { (segment, blobs.read(BlobKind::Refs, &segment.blob).await) }))
+        .buffered(SEGMENTS_AT_ONCE);
+    while let Some((segment, content)) = reads.next().await {
+        used.push(&segment.blob.0, &[])?;
+        for (blob, _) in decode_segment(&content?, segment).map_err(|error| damaged(&segment.blob, error))? {
+            used.push(&blob.0, &[])?;
+        }
+    }
+    Ok(())
+}
