@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::progress::Progress;
-use holdfast_mover::restore::{self, Issue, RestoreLimits, RestoreReport, RestoreRequest, Severity, Target};
+use holdfast_mover::restore::{self, IdMap, Issue, Owners, RestoreLimits, RestoreReport, RestoreRequest, Rules, Severity, Target};
 use holdfast_repository::{SnapshotRecord, SourceRecord};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
@@ -35,6 +35,24 @@ pub(crate) struct Arguments {
     /// Leave out device nodes, set-id bits and file capabilities.
     #[arg(long)]
     no_privileges: bool,
+    /// A recorded user id that becomes another, such as 0:1000; as often as needed.
+    #[arg(long, value_name = "FROM:TO", conflicts_with = "no_owner")]
+    owner_map: Vec<String>,
+    /// The same for groups.
+    #[arg(long, value_name = "FROM:TO", conflicts_with = "no_owner")]
+    group_map: Vec<String>,
+    /// Everything becomes yours. Without root that is so unless ids are mapped.
+    #[arg(long)]
+    no_owner: bool,
+    /// Only extended attributes whose name matches, such as 'user.*'; ACLs are among them.
+    #[arg(long, value_name = "PATTERN")]
+    include_xattr: Vec<String>,
+    /// No extended attribute whose name matches.
+    #[arg(long, value_name = "PATTERN")]
+    exclude_xattr: Vec<String>,
+    /// Take a file whose size and time are right to be right, unread. Else what is there is read and compared.
+    #[arg(long)]
+    trust_times: bool,
     #[command(flatten)]
     filter: Filter,
 }
@@ -42,6 +60,8 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome, Failure> {
     let patterns = |patterns: &[String]| PatternSet::parse(patterns).map_err(|error| Failure::new(error.to_string()));
     let (include, exclude) = (patterns(&arguments.include)?, patterns(&arguments.exclude)?);
+    let rules = rules(&arguments)?;
+    let gives_owners = matches!(rules.owners, Owners::Recorded { .. });
     let repository = repository::open(global).await?;
     let (snapshot, record) = snapshot_choice::find(&repository, &arguments.snapshot, &arguments.filter).await?;
     let targets = targets(&record, &arguments)?;
@@ -56,7 +76,8 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome
         exclude,
         // Nobody but this command decides who writes here.
         may_write: Arc::new(|| true),
-        device_nodes: !arguments.no_privileges,
+        device_nodes: !arguments.no_privileges && gives_owners,
+        rules,
         limits: RestoreLimits { memory_bytes: usize::try_from(global.memory).unwrap_or(usize::MAX), ..RestoreLimits::standard() },
         observer: Some(Arc::new(move |issue| print(&issue_line(issue)))),
         host: repository::host(),
@@ -68,6 +89,23 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome
     drop(bar);
     print_report(global, &report, began.elapsed().as_secs_f64());
     Ok(if report.is_complete() { Outcome::Done } else { Outcome::Failed })
+}
+
+fn rules(arguments: &Arguments) -> Result<Rules, Failure> {
+    let patterns = |patterns: &[String]| PatternSet::parse(patterns).map_err(|error| Failure::new(error.to_string()));
+    let ids = |texts: &[String]| IdMap::parse(texts).map_err(|error| Failure::new(error.to_string()));
+    let is_mapped = !arguments.owner_map.is_empty() || !arguments.group_map.is_empty();
+    let owners = if arguments.no_owner || !(is_mapped || rustix::process::geteuid().is_root()) {
+        Owners::Own
+    } else {
+        Owners::Recorded { users: ids(&arguments.owner_map)?, groups: ids(&arguments.group_map)? }
+    };
+    Ok(Rules {
+        owners,
+        include_xattrs: patterns(&arguments.include_xattr)?,
+        exclude_xattrs: patterns(&arguments.exclude_xattr)?,
+        trust_times: arguments.trust_times,
+    })
 }
 
 /// The sources that are wanted, each with its directory.
@@ -125,12 +163,13 @@ fn issue_line(issue: &Issue) -> String {
 fn print_report(global: &Global, report: &RestoreReport, seconds: f64) {
     let sum = |value: fn(&restore::TargetReport) -> u64| report.targets.iter().map(value).sum::<u64>();
     let (files, directories, others, links) = (sum(|target| target.files), sum(|target| target.directories), sum(|target| target.others), sum(|target| target.links));
-    let bytes = sum(|target| target.bytes);
+    let (bytes, unchanged, not_owned) = (sum(|target| target.bytes), sum(|target| target.files_unchanged), sum(|target| target.owners_left));
     if global.json {
         println!(
             "{}",
             json!({
                 "files": files, "directories": directories, "others": others, "links": links, "bytes": bytes, "bytes_read": report.bytes_read,
+                "bytes_written": report.bytes_written, "files_unchanged": unchanged, "owners_left": not_owned,
                 "failed": report.failed, "warnings": report.warnings, "bad_blobs": report.bad_blobs.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "issues": report.issues.iter().map(issue_line).collect::<Vec<_>>(), "seconds": seconds,
             })
@@ -138,6 +177,12 @@ fn print_report(global: &Global, report: &RestoreReport, seconds: f64) {
         return;
     }
     println!("restored {files} files, {directories} directories, {others} others, {links} links, {} in {seconds:.1} s", text::bytes(bytes));
+    if unchanged > 0 || report.bytes_written < bytes / 2 {
+        println!("{unchanged} files were there as they should; {} were written", text::bytes(report.bytes_written));
+    }
+    if not_owned > 0 {
+        println!("{not_owned} entries are yours instead of their recorded owner's: {}", if rustix::process::geteuid().is_root() { "--no-owner" } else { "only root may give files away" });
+    }
     if report.warnings > 0 {
         println!("{} warnings, named above", report.warnings);
     }

@@ -2,20 +2,28 @@
 //! is written, whatever the catalog says and whoever changes the target meanwhile.
 //!
 //! The catalog is read in windows of bounded size (`planner`, `window`). Of each window: directories and special files are
-//! made; what the files need is fetched, each range of a pack once, and written by a few threads (`worker`); then links; then
-//! the attributes of those directories that are complete, deepest first.
+//! made; blobs of which the target has all are found there by their id and left alone (`content`, `standing`); what else the
+//! files need is fetched, each range of a pack once, and written by a few threads (`worker`); then links; then the attributes of
+//! those directories that are complete, deepest first. A window begins while the one before it ends.
+//!
+//! Run again after it was killed, a restore goes on: no name is used but the final ones, what is right already is not written
+//! again, and the time of a file is set when all else of it is. What was called restored was synced before.
 
 mod attributes;
+mod content;
 mod directory;
 mod file;
+mod flusher;
 mod gate;
 mod issue;
 mod place;
 mod planner;
 mod pool;
 mod private_directory;
+mod rules;
 mod run;
 mod selection;
+mod standing;
 mod window;
 mod worker;
 
@@ -26,6 +34,7 @@ use holdfast_repository::{BlobId, ReadError, Repository, SnapshotId};
 
 pub use gate::Grant;
 pub use issue::{ISSUES_NAMED_MAX, Issue, Observer, Severity};
+pub use rules::{IdMap, IdMapError, Owners, Rules};
 
 use crate::catalog::CatalogError;
 use crate::pattern::PatternSet;
@@ -46,6 +55,8 @@ pub struct RestoreRequest {
     pub may_write: Grant,
     /// Device nodes, set-id bits of files, and file capabilities come back too.
     pub device_nodes: bool,
+    /// Whose the entries become, and which extended attributes come back.
+    pub rules: Rules,
     /// Memory and threads.
     pub limits: RestoreLimits,
     /// Hears of every issue; the report names only the first ones.
@@ -91,6 +102,8 @@ pub struct RestoreReport {
     pub targets: Vec<TargetReport>,
     /// Bytes fetched from the repository.
     pub bytes_read: u64,
+    /// Bytes of content written: where something stood already, only what differed.
+    pub bytes_written: u64,
     /// Entries and attributes that are not as they were and should be.
     pub failed: u64,
     /// What the target cannot hold, or was left out on purpose.
@@ -116,6 +129,10 @@ pub struct TargetReport {
     pub links: u64,
     /// Sum of the sizes of the files.
     pub bytes: u64,
+    /// Those of the files that stood there as they should, and were left untouched.
+    pub files_unchanged: u64,
+    /// Entries that are not their recorded owner's, because the rules say so.
+    pub owners_left: u64,
 }
 
 impl RestoreReport {

@@ -59,7 +59,7 @@ impl Scratch {
                     slot => slot.insert(zstd::bulk::Decompressor::new().map_err(|_| "zstd does not start")?),
                 };
                 // A slice, not the vector: its capacity may be larger than this blob may be.
-                self.raw.clear();
+                // Not cleared before: zeros for a megabyte that is overwritten at once cost as much as its decryption.
                 self.raw.resize(raw_bytes, 0);
                 let bytes = decompressor.decompress_to_buffer(&self.opened, self.raw.as_mut_slice()).map_err(|_| "not zstd, or longer than recorded")?;
                 self.raw.truncate(bytes);

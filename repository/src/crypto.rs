@@ -124,7 +124,7 @@ impl Cipher {
     pub(crate) fn open(&self, counter: u64, aad: &[u8], sealed: &[u8], plain: &mut Vec<u8>) -> Result<(), NotAuthentic> {
         let text_bytes = sealed.len().checked_sub(TAG_BYTES).ok_or(NotAuthentic)?;
         let (text, tag) = sealed.split_at(text_bytes);
-        plain.clear();
+        // What is left of earlier bytes is overwritten.
         plain.resize(text_bytes, 0);
         self.0.open_separate_gather(nonce(counter), Aad::from(aad), text, tag, plain).map_err(|_| NotAuthentic)
     }

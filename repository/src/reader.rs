@@ -91,6 +91,11 @@ impl Reader {
         self.inner.blobs.locate(id)
     }
 
+    /// Whether these bytes are the blob: for whoever has them already.
+    pub fn is_blob(&self, id: &BlobId, location: &BlobLocation, raw: &[u8]) -> bool {
+        self.inner.core.keys.blob_id(location.kind, raw) == *id
+    }
+
     /// The fine hashes stored with a blob, if there are any.
     pub async fn stored_fine_hashes(&self, id: &BlobId) -> Result<Option<FineHashes>, ReadError> {
         self.inner.blobs.fine_hashes(id).await

@@ -40,6 +40,7 @@ pub(super) async fn run(
         exclude: patterns(&task.exclude)?,
         may_write: Arc::new(move || may_write.grant.may_write()),
         device_nodes: task.same_namespace,
+        rules: restore::Rules::default(),
         limits: limits(assign),
         observer: None,
         host: task_ref.namespace,

@@ -9,86 +9,205 @@ use rustix::io::Errno;
 
 use super::issue::Severity;
 use super::private_directory::PrivateDirectory;
+use super::rules::Rules;
 use crate::catalog::{Entry, EntryKind};
 
 const SET_ID_BITS: u32 = 0o6000;
 const CAPABILITY: &[u8] = b"security.capability";
+const ACL_PREFIX: &[u8] = b"system.posix_acl_";
+const TRUSTED_PREFIX: &[u8] = b"trusted.";
 /// The longest list of names that Linux gives out.
 const XATTR_LIST_BYTES_MAX: usize = 64 << 10;
+/// The longest value.
+const XATTR_BYTES_MAX: usize = 64 << 10;
 
 /// What was not set, and how bad that is.
 pub(super) type Notes = Vec<(Severity, String)>;
 
-/// Whether set-id bits and file capabilities come back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Privileges(pub(super) bool);
+/// What attributes this restore brings back.
+pub(super) struct Policy {
+    pub(super) rules: Rules,
+    /// Set-id bits and file capabilities too.
+    pub(super) privileged: bool,
+    /// What is made belongs to these, unless its directory says otherwise.
+    own: (u32, u32),
+}
+
+impl Policy {
+    pub(super) fn new(rules: Rules, privileged: bool) -> Self {
+        Self { rules, privileged, own: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()) }
+    }
+
+    /// The mode to make a file with, so that nobody may do more with it than when it is finished, whoever it belongs to until then.
+    pub(super) fn first_mode(&self, entry: &Entry) -> u32 {
+        let mode = entry.mode & 0o777;
+        let (user, group, others) = (mode >> 6, mode >> 3 & 7, mode & 7);
+        let falls = group & !user == 0 && others & !group == 0;
+        let has_acl = entry.xattrs.iter().any(|(name, _)| name.starts_with(ACL_PREFIX));
+        if !falls || has_acl {
+            return 0o600;
+        }
+        let is_own = self.rules.owner(entry.uid, entry.gid).is_none_or(|owner| owner == self.own);
+        // Our own group is not the one that is meant.
+        if is_own { mode } else { user << 6 | others << 3 | others }
+    }
+
+    /// How a file stands that was just made with `first_mode`.
+    pub(super) fn fresh(&self, first_mode: u32, may_inherit: bool) -> Standing {
+        Standing { owner: self.own, mode: first_mode, mtime: None, may_have_xattrs: may_inherit }
+    }
+}
+
+/// How an entry stands before its attributes are set, as far as that is known.
+pub(super) struct Standing {
+    owner: (u32, u32),
+    mode: u32,
+    mtime: Option<(i64, u64)>,
+    /// Extended attributes that nobody asked for may be there.
+    may_have_xattrs: bool,
+}
+
+impl Standing {
+    pub(super) fn of(stat: &Stat, may_have_xattrs: bool) -> Self {
+        let (owner, mode) = ((stat.st_uid, stat.st_gid), stat.st_mode & 0o7777);
+        Self { owner, mode, mtime: Some((stat.st_mtime, stat.st_mtime_nsec)), may_have_xattrs }
+    }
+}
+
+/// What setting the attributes came to.
+#[derive(Default)]
+pub(super) struct Set {
+    pub(super) notes: Notes,
+    /// Something had to be set.
+    pub(super) changed: bool,
+    /// The recorded owner is another one, and is left out by the rules.
+    pub(super) owner_left: bool,
+}
 
 /// Sets everything on an open file (for writing) or directory. An error is about the target as a whole: it is full.
-pub(super) fn set_on_handle(fd: BorrowedFd<'_>, entry: &Entry, privileges: Privileges) -> Result<Notes, Errno> {
-    let mut notes = Notes::new();
-    let before = rustix::fs::fstat(fd)?;
-    if (before.st_uid, before.st_gid) != (entry.uid, entry.gid) {
-        match owner(entry) {
-            Some((uid, gid)) => note(&mut notes, "set the owner", rustix::fs::fchown(fd, Some(uid), Some(gid)))?,
-            None => notes.push((Severity::Failed, "its owner is no valid id".into())),
-        }
+pub(super) fn set_on_handle(fd: BorrowedFd<'_>, entry: &Entry, policy: &Policy, standing: &Standing) -> Result<Set, Errno> {
+    let mut set = Set::default();
+    apply(fd, entry, policy, standing, &mut set)?;
+    if !set.changed || has_failed(&set.notes) {
+        return Ok(set);
     }
-    set_xattrs(&Named::Handle(fd), entry, privileges, &mut notes)?;
-    let mode = wanted_mode(entry, privileges, &mut notes);
-    note(&mut notes, "set the mode", rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)))?;
+    let wanted = |standing: &Standing| Wanted::of(entry, policy, standing, &mut Notes::new());
+    let mut after = rustix::fs::fstat(fd)?;
+    let mut now = Standing::of(&after, standing.may_have_xattrs);
+    if standing.mtime.is_none() && wanted(&now).differs(&after) {
+        // Its directory, or the process, gave it something else than is usual.
+        set.notes.clear();
+        apply(fd, entry, policy, &now, &mut set)?;
+        after = rustix::fs::fstat(fd)?;
+        now = Standing::of(&after, false);
+    }
+    if !has_failed(&set.notes) {
+        compare(&after, entry, &wanted(&now), &mut set.notes);
+    }
+    Ok(set)
+}
+
+fn has_failed(notes: &Notes) -> bool {
+    notes.iter().any(|(severity, _)| *severity == Severity::Failed)
+}
+
+fn apply(fd: BorrowedFd<'_>, entry: &Entry, policy: &Policy, standing: &Standing, set: &mut Set) -> Result<(), Errno> {
+    let wanted = Wanted::of(entry, policy, standing, &mut set.notes);
+    set.owner_left = wanted.owner_left;
+    let mut reset_mode = standing.mode != wanted.mode;
+    if let Some((uid, gid)) = wanted.new_owner(standing) {
+        note(&mut set.notes, "set the owner", rustix::fs::fchown(fd, Some(uid), Some(gid)))?;
+        set.changed = true;
+        reset_mode |= wanted.mode & SET_ID_BITS != 0;
+    }
+    if set_xattrs(&Named::Handle(fd), entry, policy, standing.may_have_xattrs, &mut set.notes)? {
+        set.changed = true;
+        reset_mode = true;
+    }
+    if reset_mode {
+        note(&mut set.notes, "set the mode", rustix::fs::fchmod(fd, Mode::from_raw_mode(wanted.mode)))?;
+        set.changed = true;
+    }
     match times(entry) {
-        Some(times) => note(&mut notes, "set the time", rustix::fs::futimens(fd, &times))?,
-        None => notes.push((Severity::Failed, "its time is not valid".into())),
+        Some(times) if standing.mtime != Some((entry.mtime.secs, entry.mtime.nanos.into())) => {
+            note(&mut set.notes, "set the time", rustix::fs::futimens(fd, &times))?;
+            set.changed = true;
+        }
+        Some(_) => {}
+        None => set.notes.push((Severity::Failed, "its time is not valid".into())),
     }
-    if notes.is_empty() {
-        compare(&rustix::fs::fstat(fd)?, entry, Some(mode), &mut notes);
+    Ok(())
+}
+
+/// Owner and mode as they are to be.
+struct Wanted {
+    owner: (u32, u32),
+    owner_left: bool,
+    mode: u32,
+}
+
+impl Wanted {
+    fn of(entry: &Entry, policy: &Policy, standing: &Standing, notes: &mut Notes) -> Self {
+        let recorded = (entry.uid, entry.gid);
+        let owner = match policy.rules.owner(entry.uid, entry.gid) {
+            // -1 means "leave it" to the system call.
+            Some(owner) if owner.0 == u32::MAX || owner.1 == u32::MAX => {
+                notes.push((Severity::Failed, "its owner is no valid id".into()));
+                standing.owner
+            }
+            Some(owner) => owner,
+            None => standing.owner,
+        };
+        let owner_left = owner != recorded && policy.rules.owner(entry.uid, entry.gid).is_none();
+        let mut mode = entry.mode & 0o7777;
+        if entry.kind.is_file() && (!policy.privileged || owner_left) && mode & SET_ID_BITS != 0 {
+            notes.push((Severity::Withheld, "its set-id bits are left out".into()));
+            mode &= !SET_ID_BITS;
+        }
+        Self { owner, owner_left, mode }
     }
-    Ok(notes)
+
+    fn new_owner(&self, standing: &Standing) -> Option<(Uid, Gid)> {
+        (self.owner != standing.owner).then(|| (Uid::from_raw(self.owner.0), Gid::from_raw(self.owner.1)))
+    }
+
+    fn differs(&self, stat: &Stat) -> bool {
+        (stat.st_uid, stat.st_gid) != self.owner || stat.st_mode & 0o7777 != self.mode
+    }
 }
 
 /// Sets everything on what has no handle that could be written to: symlinks, pipes, sockets, devices.
-pub(super) fn set_on_name(
-    private: &PrivateDirectory,
-    parent: BorrowedFd<'_>,
-    name: &[u8],
-    entry: &Entry,
-    privileges: Privileges,
-) -> Result<Notes, Errno> {
-    let mut notes = Notes::new();
-    let before = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    if (before.st_uid, before.st_gid) != (entry.uid, entry.gid) {
-        match owner(entry) {
-            Some((uid, gid)) => {
-                let set = rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
-                note(&mut notes, "set the owner", set)?;
-            }
-            None => notes.push((Severity::Failed, "its owner is no valid id".into())),
-        }
+pub(super) fn set_on_name(private: &PrivateDirectory, parent: BorrowedFd<'_>, name: &[u8], entry: &Entry, policy: &Policy) -> Result<Set, Errno> {
+    let mut set = Set::default();
+    let standing = Standing::of(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?, true);
+    let wanted = Wanted::of(entry, policy, &standing, &mut set.notes);
+    set.owner_left = wanted.owner_left;
+    let notes = &mut set.notes;
+    if let Some((uid, gid)) = wanted.new_owner(&standing) {
+        note(notes, "set the owner", rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW))?;
     }
     let is_symlink = matches!(entry.kind, EntryKind::Symlink { .. });
     if !is_symlink || !entry.xattrs.is_empty() {
         match private.reach(parent, name) {
-            Ok(path) => set_xattrs(&Named::Path(&path), entry, privileges, &mut notes)?,
-            Err(errno) => note(&mut notes, "set extended attributes", Err(errno))?,
+            Ok(path) => drop(set_xattrs(&Named::Path(&path), entry, policy, true, notes)?),
+            Err(errno) => note(notes, "set extended attributes", Err(errno))?,
         }
     }
     // A symlink's mode is always 0777; the others were made with theirs, unless a default ACL or the owner's change cut it.
-    let mode = (!is_symlink).then(|| wanted_mode(entry, privileges, &mut notes));
-    if let Some(mode) = mode
-        && rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o7777 != mode
-    {
-        note(&mut notes, "set the mode", chmod_by_handle(parent, name, mode))?;
+    let mode = if is_symlink { 0o777 } else { wanted.mode };
+    if !is_symlink && rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o7777 != mode {
+        note(notes, "set the mode", chmod_by_handle(parent, name, mode))?;
     }
     match times(entry) {
-        Some(times) => {
-            note(&mut notes, "set the time", rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW))?;
-        }
+        Some(_) if standing.mtime == Some((entry.mtime.secs, entry.mtime.nanos.into())) => {}
+        Some(times) => note(notes, "set the time", rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW))?,
         None => notes.push((Severity::Failed, "its time is not valid".into())),
     }
-    if notes.is_empty() {
-        compare(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?, entry, mode, &mut notes);
+    if !has_failed(notes) {
+        let after = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        compare(&after, entry, &Wanted { mode, ..wanted }, notes);
     }
-    Ok(notes)
+    Ok(set)
 }
 
 /// Only where the mode is not right already: this needs `/proc`.
@@ -101,20 +220,6 @@ fn chmod_by_handle(parent: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(),
     rustix::fs::chmod(path, Mode::from_raw_mode(mode))
 }
 
-fn owner(entry: &Entry) -> Option<(Uid, Gid)> {
-    // -1 means "leave it" to the system call.
-    (entry.uid != u32::MAX && entry.gid != u32::MAX).then(|| (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid)))
-}
-
-fn wanted_mode(entry: &Entry, privileges: Privileges, notes: &mut Notes) -> u32 {
-    let mode = entry.mode & 0o7777;
-    if entry.kind.is_file() && !privileges.0 && mode & SET_ID_BITS != 0 {
-        notes.push((Severity::Withheld, "its set-id bits are left out".into()));
-        return mode & !SET_ID_BITS;
-    }
-    mode
-}
-
 fn times(entry: &Entry) -> Option<Timestamps> {
     // Larger values are orders to the system call, not times.
     (entry.mtime.nanos < 1_000_000_000).then(|| Timestamps {
@@ -123,15 +228,14 @@ fn times(entry: &Entry) -> Option<Timestamps> {
     })
 }
 
-fn compare(after: &Stat, entry: &Entry, mode: Option<u32>, notes: &mut Notes) {
-    if (after.st_uid, after.st_gid) != (entry.uid, entry.gid) {
-        let what = format!("its owner is {}:{} instead of {}:{}", after.st_uid, after.st_gid, entry.uid, entry.gid);
-        notes.push((Severity::Failed, what));
+fn compare(after: &Stat, entry: &Entry, wanted: &Wanted, notes: &mut Notes) {
+    let (uid, gid) = wanted.owner;
+    if (after.st_uid, after.st_gid) != wanted.owner {
+        notes.push((Severity::Failed, format!("its owner is {}:{} instead of {uid}:{gid}", after.st_uid, after.st_gid)));
     }
-    if let Some(mode) = mode
-        && after.st_mode & 0o7777 != mode
-    {
-        notes.push((Severity::Failed, format!("its mode is {:04o} instead of {mode:04o}", after.st_mode & 0o7777)));
+    let mode = after.st_mode & 0o7777;
+    if mode != wanted.mode {
+        notes.push((Severity::Failed, format!("its mode is {mode:04o} instead of {:04o}", wanted.mode)));
     }
     if (after.st_mtime, after.st_mtime_nsec) != (entry.mtime.secs, u64::from(entry.mtime.nanos)) {
         notes.push((Severity::Unsupported, "the file system does not hold its time".into()));
@@ -159,6 +263,16 @@ impl Named<'_> {
         Ok(buffer[..bytes].split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
     }
 
+    fn has(&self, name: &[u8], value: &[u8]) -> bool {
+        // One more, so that a longer value is not taken for this one.
+        let mut buffer = vec![0; value.len().min(XATTR_BYTES_MAX) + 1];
+        let read = match self {
+            Self::Handle(fd) => rustix::fs::fgetxattr(fd, name, &mut buffer[..]),
+            Self::Path(path) => rustix::fs::lgetxattr(*path, name, &mut buffer[..]),
+        };
+        read.is_ok_and(|bytes| buffer[..bytes] == *value)
+    }
+
     fn set(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
         match self {
             Self::Handle(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
@@ -183,36 +297,52 @@ impl Named<'_> {
     }
 }
 
-/// Brings the attributes to exactly the entry's, those aside that the system gives by itself (labels).
-fn set_xattrs(named: &Named<'_>, entry: &Entry, privileges: Privileges, notes: &mut Notes) -> Result<(), Errno> {
-    match named.list() {
-        Ok(present) => {
-            for name in present.iter().filter(|name| is_ours(name) && !entry.xattrs.iter().any(|(wanted, _)| wanted == *name)) {
-                note(notes, &format!("remove {}", name.escape_ascii()), named.remove(name))?;
-            }
+/// Brings the attributes to exactly the entry's, those aside that the system gives by itself (labels) and that the rules leave
+/// alone. True if something was set or removed.
+fn set_xattrs(named: &Named<'_>, entry: &Entry, policy: &Policy, may_be_there: bool, notes: &mut Notes) -> Result<bool, Errno> {
+    let mut changed = false;
+    let mut present = Vec::new();
+    if may_be_there {
+        match named.list() {
+            Ok(names) => present = names,
+            Err(Errno::NOTSUP) => {}
+            Err(errno) => note(notes, "list extended attributes", Err(errno))?,
         }
-        Err(Errno::NOTSUP) => {}
-        Err(errno) => note(notes, "list extended attributes", Err(errno))?,
+    }
+    let is_surplus = |name: &Vec<u8>| is_ours(name) && policy.rules.wants_xattr(name) && !entry.xattrs.iter().any(|(wanted, _)| wanted == name);
+    for name in present.iter().filter(|name| is_surplus(name)) {
+        note(notes, &format!("remove {}", name.escape_ascii()), named.remove(name))?;
+        changed = true;
     }
     for (name, value) in &entry.xattrs {
-        if name == CAPABILITY && !privileges.0 {
+        if !policy.rules.wants_xattr(name) {
+            continue;
+        }
+        if name == CAPABILITY && !policy.privileged {
             notes.push((Severity::Withheld, "its file capabilities are left out".into()));
             continue;
         }
+        if present.contains(name) && named.has(name, value) {
+            continue;
+        }
+        changed = true;
         let doing = || format!("set {}", name.escape_ascii());
         match named.set(name, value) {
             // Most file systems have a few KiB for attributes, and say "no space" to more.
             Err(Errno::NOSPC | Errno::TOOBIG | Errno::RANGE) if !named.target_is_full() => {
                 notes.push((Severity::Unsupported, format!("{}: the file system has no room for it", doing())));
             }
+            Err(Errno::PERM) if name.starts_with(TRUSTED_PREFIX) && policy.rules.owner(0, 0).is_none() => {
+                notes.push((Severity::Withheld, format!("{} is left out: only root may set it", name.escape_ascii())));
+            }
             other => note(notes, &doing(), other)?,
         }
     }
-    Ok(())
+    Ok(changed)
 }
 
 fn is_ours(name: &[u8]) -> bool {
-    name.starts_with(b"user.") || name.starts_with(b"trusted.") || name.starts_with(b"system.posix_acl_") || name == CAPABILITY
+    name.starts_with(b"user.") || name.starts_with(TRUSTED_PREFIX) || name.starts_with(ACL_PREFIX) || name == CAPABILITY
 }
 
 fn note(notes: &mut Notes, doing: &str, result: Result<(), Errno>) -> Result<(), Errno> {

@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::{RestoreError, Target};
 use crate::catalog::RelPath;
 
 /// A path longer than `PATH_MAX` is walked in pieces of at most this.
@@ -24,6 +25,17 @@ pub(super) struct TargetRoot {
     /// The source's path in the snapshot.
     pub(super) source: Vec<u8>,
     pub(super) root: OwnedFd,
+    /// The root again, opened at the start: a sync by way of it hears of every error of the file system since then.
+    pub(super) sync: OwnedFd,
+}
+
+impl TargetRoot {
+    pub(super) fn open(index: usize, target: Target) -> Result<Self, RestoreError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let sync = rustix::fs::openat(&target.root, c".", flags, Mode::empty());
+        let sync = sync.map_err(|errno| RestoreError::Target { reason: format!("its root cannot be opened: {errno}") })?;
+        Ok(Self { index, source: target.snapshot_path, root: target.root, sync })
+    }
 }
 
 /// A directory below a target's root, or the root itself.
@@ -34,16 +46,28 @@ pub(super) struct Directory {
     parent: Option<Arc<Directory>>,
     /// It could not be made: nothing below it can be.
     failed: AtomicBool,
+    /// This restore made it: nothing stands in it yet.
+    is_new: AtomicBool,
+    /// Whether what is made in it gets an ACL by itself: `UNKNOWN`, `INHERITS` or `PLAIN`.
+    inherits: AtomicU8,
 }
+
+const UNKNOWN: u8 = 0;
+const INHERITS: u8 = 1;
+const PLAIN: u8 = 2;
 
 impl Directory {
     pub(super) fn root(target: Arc<TargetRoot>) -> Arc<Self> {
-        Arc::new(Self { target, path: RelPath::root(), parent: None, failed: AtomicBool::new(false) })
+        Arc::new(Self::at(target, RelPath::root(), None))
     }
 
     /// The directory at `path`, which is in this one.
     pub(super) fn child(self: &Arc<Self>, path: RelPath) -> Arc<Self> {
-        Arc::new(Self { target: Arc::clone(&self.target), path, parent: Some(Arc::clone(self)), failed: AtomicBool::new(false) })
+        Arc::new(Self::at(Arc::clone(&self.target), path, Some(Arc::clone(self))))
+    }
+
+    fn at(target: Arc<TargetRoot>, path: RelPath, parent: Option<Arc<Self>>) -> Self {
+        Self { target, path, parent, failed: AtomicBool::new(false), is_new: AtomicBool::new(false), inherits: AtomicU8::new(UNKNOWN) }
     }
 
     pub(super) fn parent(&self) -> Option<&Arc<Self>> {
@@ -57,6 +81,34 @@ impl Directory {
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
+
+    /// It was made just now, in a directory that hands down ACLs or does not.
+    pub(super) fn made(&self, inherits: bool) {
+        self.inherits.store(if inherits { INHERITS } else { PLAIN }, Ordering::Relaxed);
+        self.is_new.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new.load(Ordering::Acquire)
+    }
+
+    /// Whether what is made in it may get an ACL by itself. `at` is its handle; looked at once.
+    pub(super) fn inherits(&self, at: BorrowedFd<'_>) -> bool {
+        let known = self.inherits.load(Ordering::Relaxed);
+        if known != UNKNOWN {
+            return known == INHERITS;
+        }
+        let inherits = has_default_acl(at);
+        self.inherits.store(if inherits { INHERITS } else { PLAIN }, Ordering::Relaxed);
+        inherits
+    }
+}
+
+/// True also if that cannot be found out: then what is made is looked at.
+fn has_default_acl(at: BorrowedFd<'_>) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let asked = rustix::fs::openat2(at, c".", flags, Mode::empty(), BENEATH).and_then(|fd| rustix::fs::fgetxattr_query(fd, c"system.posix_acl_default"));
+    !matches!(asked, Err(Errno::NODATA | Errno::NOTSUP))
 }
 
 /// One thread's place in the target: the directory it used last, open.
@@ -85,6 +137,9 @@ impl Cursor {
 
 /// A handle of a directory by its path; `O_PATH`.
 pub(super) fn open_from_root(root: &OwnedFd, path: &RelPath) -> Result<OwnedFd, Errno> {
+    if path.as_bytes().len() <= PIECE_BYTES_MAX {
+        return open_piece(root.as_fd(), if path.is_root() { b"." } else { path.as_bytes() });
+    }
     let mut at = open_piece(root.as_fd(), b".")?;
     let mut piece = Vec::new();
     for name in path.components() {
@@ -97,7 +152,7 @@ pub(super) fn open_from_root(root: &OwnedFd, path: &RelPath) -> Result<OwnedFd, 
         }
         piece.extend_from_slice(name);
     }
-    if piece.is_empty() { Ok(at) } else { open_piece(at.as_fd(), &piece) }
+    open_piece(at.as_fd(), &piece)
 }
 
 fn open_piece(at: BorrowedFd<'_>, piece: &[u8]) -> Result<OwnedFd, Errno> {

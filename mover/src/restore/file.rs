@@ -5,15 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::directory::Directory;
-use crate::catalog::Entry;
+use crate::catalog::{Entry, Extent};
 
 /// A file, without its extents: those are spread over windows and blobs.
 pub(super) struct FileTask {
     pub(super) directory: Arc<Directory>,
     pub(super) entry: Entry,
+    /// All its content is one piece: it is made, written and finished in one go.
+    pub(super) is_one_piece: bool,
     /// Writes to come, and one more while they are still being planned.
     open_ends: AtomicU64,
     failed: AtomicBool,
+    /// Its content is not what stood there.
+    changed: AtomicBool,
     state: Mutex<FileState>,
 }
 
@@ -21,15 +25,42 @@ pub(super) struct FileTask {
 #[derive(Default)]
 pub(super) struct FileState {
     pub(super) fd: Option<Arc<OwnedFd>>,
-    /// Device and inode, once it was made.
+    /// Device and inode, once it was made or found.
     pub(super) identity: Option<(u64, u64)>,
-    /// It was not there before: if it cannot be completed it is removed, so that nobody takes it for whole.
-    pub(super) is_new: bool,
+    pub(super) origin: Origin,
+}
+
+/// Where the file comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// Nothing that could be used stands there.
+    Absent,
+    /// This restore made it: if it cannot be completed it is removed, so that nobody takes it for whole.
+    Made,
+    /// This restore made it, and it is finished.
+    Whole,
+    /// It stood there: only what differs is written.
+    Standing,
+    /// It stood there, its size and time are right, and the request says that this is enough.
+    Trusted,
 }
 
 impl FileTask {
-    pub(super) fn new(directory: Arc<Directory>, entry: Entry) -> Self {
-        Self { directory, entry, open_ends: AtomicU64::new(1), failed: AtomicBool::new(false), state: Mutex::default() }
+    /// `extents` are those that the entry has itself.
+    pub(super) fn new(directory: Arc<Directory>, entry: Entry, extents: &[Extent]) -> Self {
+        let is_one_piece = entry.size == 0 || matches!(extents, [Extent::Blob { length, .. }] if u64::from(*length) == entry.size);
+        Self {
+            directory,
+            entry,
+            is_one_piece,
+            open_ends: AtomicU64::new(1),
+            failed: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
     }
 
     pub(super) fn name(&self) -> &[u8] {
@@ -52,6 +83,14 @@ impl FileTask {
 
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn change(&self) {
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
     }
 
     pub(super) fn state(&self) -> std::sync::MutexGuard<'_, FileState> {

@@ -1,5 +1,5 @@
-//! Making entries where something may stand already. Files that stand there keep their inode; other kinds are replaced; a
-//! directory with content is never removed. Names are single components, and nothing follows a symlink.
+//! Making entries where something may stand already. Files that stand there keep their inode, and what is right already
+//! stays; other kinds are replaced; a directory with content is never removed. Names are single components, and nothing follows a symlink.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -10,44 +10,50 @@ use super::directory::BENEATH;
 
 /// Somebody makes the name again as often as we remove it: given up then.
 const TRIES_MAX: usize = 4;
+/// For a file that is opened more than once: this process can open it again.
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// A file to write to, empty.
+/// A file to write to.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) fd: OwnedFd,
-    /// Device and inode.
-    pub(super) identity: (u64, u64),
+    /// As it was when it was opened.
+    pub(super) stat: Stat,
     /// It was not there before.
     pub(super) is_new: bool,
 }
 
-/// Makes a directory, or finds that there is one.
-pub(super) fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+/// Makes a directory, or finds that there is one. True: it was made.
+pub(super) fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
     let made = replace(parent, name, |parent, name| match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-        Err(Errno::EXIST) if is_directory(parent, name) => Ok(()),
-        other => other,
+        Err(Errno::EXIST) if is_directory(parent, name) => Ok(false),
+        other => other.map(|()| true),
     });
     match made {
         // `replace` removed an empty directory, or found a full one: only possible if it came to be meanwhile.
-        Err(Errno::NOTEMPTY) if is_directory(parent, name) => Ok(()),
+        Err(Errno::NOTEMPTY) if is_directory(parent, name) => Ok(false),
         other => other,
     }
 }
 
-/// Creates a file, or empties the one that is there. One that has other names too is replaced: those are not ours to change.
+/// Creates a file that is not there.
+pub(super) fn create_file(parent: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(parent, name, CREATE, Mode::from_raw_mode(mode))
+}
+
+/// Creates a file, or opens the one that is there, its content as it is. One that has other names too is replaced: those are not
+/// ours to change.
 pub(super) fn open_file(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Opened, Errno> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let created = match rustix::fs::openat(parent, name, flags, PRIVATE_FILE) {
-        Err(Errno::EXIST) => match empty_existing(parent, name)? {
+    let created = match rustix::fs::openat(parent, name, CREATE, PRIVATE_FILE) {
+        Err(Errno::EXIST) => match open_standing(parent, name)? {
             Some(opened) => return Ok(opened),
-            None => replace(parent, name, |parent, name| rustix::fs::openat(parent, name, flags, PRIVATE_FILE)),
+            None => replace(parent, name, |parent, name| rustix::fs::openat(parent, name, CREATE, PRIVATE_FILE)),
         },
         other => other,
     };
     let fd = created?;
     let stat = rustix::fs::fstat(&fd)?;
-    Ok(Opened { fd, identity: identity(&stat), is_new: true })
+    Ok(Opened { fd, stat, is_new: true })
 }
 
 /// Opens a file again that this restore has begun.
@@ -57,11 +63,16 @@ pub(super) fn reopen_file(parent: BorrowedFd<'_>, name: &[u8], expected: (u64, u
     if identity(&stat) == expected { Ok(fd) } else { Err(Errno::STALE) }
 }
 
-/// `NONBLOCK`: a pipe put there meanwhile cannot hold us.
-const REUSE: OFlags = OFlags::WRONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+const CREATE: OFlags = OFlags::CREATE.union(OFlags::EXCL).union(OFlags::WRONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Readable too, to compare. `NONBLOCK`: a pipe put there meanwhile cannot hold us.
+const REUSE: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
-fn empty_existing(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Opened>, Errno> {
-    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+/// The file that stands there, if it can be written to and has no other name.
+pub(super) fn open_standing(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Opened>, Errno> {
+    let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other?,
+    };
     if !is_sole_file(&stat) {
         return Ok(None);
     }
@@ -72,21 +83,26 @@ fn empty_existing(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Opened>,
         Err(_) => return Ok(None),
     };
     let stat = rustix::fs::fstat(&fd)?;
-    if !is_sole_file(&stat) {
-        return Ok(None);
-    }
-    rustix::fs::ftruncate(&fd, 0)?;
-    Ok(Some(Opened { fd, identity: identity(&stat), is_new: false }))
+    Ok(is_sole_file(&stat).then_some(Opened { fd, stat, is_new: false }))
 }
 
-/// Makes something that is neither file nor directory.
+/// Makes something that is neither file nor directory, if it is not there already.
 pub(super) fn make_special(parent: BorrowedFd<'_>, name: &[u8], kind: FileType, mode: Mode, rdev: u64) -> Result<(), Errno> {
-    replace(parent, name, |parent, name| rustix::fs::mknodat(parent, name, kind, mode, rdev))
+    let is_device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
+    let stands = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == kind && stat.st_nlink == 1 && (!is_device || stat.st_rdev == rdev);
+    replace(parent, name, |parent, name| match rustix::fs::mknodat(parent, name, kind, mode, rdev) {
+        Err(Errno::EXIST) if rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stands(&stat)) => Ok(()),
+        other => other,
+    })
 }
 
-/// Makes a symbolic link.
+/// Makes a symbolic link, if it is not there already.
 pub(super) fn make_symlink(parent: BorrowedFd<'_>, name: &[u8], target: &[u8]) -> Result<(), Errno> {
-    replace(parent, name, |parent, name| rustix::fs::symlinkat(target, parent, name))
+    let is_sole = || rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_nlink == 1);
+    replace(parent, name, |parent, name| match rustix::fs::symlinkat(target, parent, name) {
+        Err(Errno::EXIST) if rustix::fs::readlinkat(parent, name, Vec::new()).is_ok_and(|there| there.as_bytes() == target) && is_sole() => Ok(()),
+        other => other,
+    })
 }
 
 /// Gives `first` another name.

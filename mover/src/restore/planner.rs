@@ -12,7 +12,7 @@ use super::issue::{Issue, Issues, Severity};
 use super::selection::Selection;
 use super::window::{Link, Make, Thing, Window};
 use super::RestoreError;
-use crate::catalog::{CatalogReader, Entry, EntryKind, Extent, ExtentStream, RelPath};
+use crate::catalog::{CatalogReader, Entry, EntryKind, ExtentStream, RelPath};
 
 /// Groups of hard links whose first name is not restored; beyond this many, each name becomes a file of its own, and says so.
 const REPLACED_FIRSTS_MAX: usize = 100_000;
@@ -215,7 +215,7 @@ impl Planner {
             let extents = self.catalog.extents(&entry);
             entry.extents = Vec::new();
             entry.extent_lists = Vec::new();
-            self.giant = Some(Giant { file: Arc::new(FileTask::new(parent, entry)), extents, offset: 0 });
+            self.giant = Some(Giant { file: Arc::new(FileTask::new(parent, entry, &[])), extents, offset: 0 });
             return Ok(());
         }
         let extents = std::mem::take(&mut entry.extents);
@@ -223,13 +223,13 @@ impl Planner {
         if covered != Some(entry.size) {
             return Err(self.hostile(&entry, "its content is not as long as it is said to be"));
         }
-        let file = Arc::new(FileTask::new(parent, entry));
+        let file = Arc::new(FileTask::new(parent, entry, &extents));
         let mut offset = 0;
         for extent in &extents {
             window.add_extent(&file, offset, extent);
             offset += extent.length();
         }
-        self.planned(file, extents.iter().any(|extent| !matches!(extent, Extent::Hole { .. })), window);
+        self.planned(file, !extents.is_empty(), window);
         Ok(())
     }
 

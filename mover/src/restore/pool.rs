@@ -8,13 +8,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::RestoreError;
 use super::gate::Halted;
-use super::worker::{Job, Shared, Unread, Worker};
+use super::worker::{Job, Leftover, Shared, Worker};
 
 struct Order {
     job: Job,
-    done: oneshot::Sender<Result<Vec<Unread>, Halted>>,
+    done: oneshot::Sender<Result<Leftover, Halted>>,
     /// The memory that the job's bytes take; given back when they are written.
-    _memory: Option<OwnedSemaphorePermit>,
+    _memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 pub(super) struct Pool {
@@ -23,11 +23,11 @@ pub(super) struct Pool {
 }
 
 /// A job that was handed over.
-pub(super) struct Ticket(oneshot::Receiver<Result<Vec<Unread>, Halted>>);
+pub(super) struct Ticket(oneshot::Receiver<Result<Leftover, Halted>>);
 
 impl Ticket {
     /// Waits until it is done; what is left over, if anything.
-    pub(super) async fn done(self) -> Result<Vec<Unread>, Halted> {
+    pub(super) async fn done(self) -> Result<Leftover, Halted> {
         // A worker that is gone took its job with it: nothing more can be written.
         self.0.await.unwrap_or(Err(Halted))
     }
@@ -55,7 +55,7 @@ impl Pool {
         Ok(pool)
     }
 
-    pub(super) fn hand(&self, job: Job, memory: Option<OwnedSemaphorePermit>) -> Ticket {
+    pub(super) fn hand(&self, job: Job, memory: Option<Arc<OwnedSemaphorePermit>>) -> Ticket {
         let (done, ticket) = oneshot::channel();
         if let Some(orders) = &self.orders {
             // Only fails if all threads are gone, which the ticket tells.

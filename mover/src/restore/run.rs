@@ -1,23 +1,27 @@
 //! The order of a restore, from the lease to the last sync.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, TryStreamExt};
 use holdfast_repository::{Activity, BlobKind, Purpose, Reader, Repository, SnapshotRecord, SourceRecord};
 use tokio::sync::Semaphore;
 
-use super::directory::TargetRoot;
+use super::attributes::Policy;
+use super::directory::{Directory, TargetRoot};
+use super::flusher::Flusher;
 use super::gate::{Gate, Halted};
 use super::issue::Issues;
 use super::planner::Planner;
 use super::pool::{Pool, Ticket};
 use super::selection::Selection;
-use super::window::{Run, Window, plan_runs};
-use super::worker::{Counts, Job, Shared, Unread};
+use super::window::{BlobWork, Link, Run, Window, join_runs, locate, split};
+use super::worker::{Counts, Job, Leftover, Shared, Unread};
 use super::{RestoreError, RestoreReport, RestoreRequest, TargetReport};
+use crate::catalog::Entry;
 use crate::pattern::PatternSet;
 use crate::progress::{self, Phase, Progress};
 use crate::stop::StopToken;
@@ -28,10 +32,14 @@ const GATE_WATCH: Duration = Duration::from_millis(200);
 const STOPPED_FAREWELL: Duration = Duration::from_secs(2);
 /// The same for one that came to its end, and may have bad blobs to publish.
 const FAREWELL: Duration = Duration::from_secs(60);
-/// Requests under way at once.
-const FETCHES_MAX: usize = 8;
-/// Files without content are handed over in groups of this many.
+/// Requests under way at once for one window; the memory for what they bring bounds them too.
+const FETCHES_MAX: usize = 12;
+/// Files without content, and holes, are handed over in groups of this many.
 const PLAIN_FILES_PER_JOB: usize = 64;
+/// A fetched range is decoded in parts of this many stored bytes, by all threads.
+const JOB_STORED_BYTES: u64 = 1 << 20;
+/// What stands in the target is looked at in parts of this many bytes.
+const LOOK_BYTES: u64 = 16 << 20;
 
 pub(super) async fn run(
     repository: &Repository,
@@ -40,7 +48,7 @@ pub(super) async fn run(
     stop: &StopToken,
 ) -> Result<RestoreReport, RestoreError> {
     progress.enter(Phase::Plan);
-    let gate = Gate::new(Arc::clone(&request.may_write), stop.clone());
+    let gate = Arc::new(Gate::new(Arc::clone(&request.may_write), stop.clone()));
     let opened = until_shut(&gate, open(repository, &request)).await;
     let (reader, record) = match opened {
         Ok(opened) => opened?,
@@ -72,28 +80,34 @@ async fn run_with(
     reader: &Reader,
     record: &SnapshotRecord,
     request: RestoreRequest,
-    gate: Gate,
+    gate: Arc<Gate>,
     progress: &Arc<Progress>,
 ) -> Result<RestoreReport, RestoreError> {
     let issues = Arc::new(Issues::new(request.observer));
+    let mut plans = Vec::with_capacity(request.targets.len());
+    let mut targets = Vec::with_capacity(request.targets.len());
+    for (index, target) in request.targets.into_iter().enumerate() {
+        let source = find_source(record, &target.snapshot_path)?;
+        let root = Arc::new(TargetRoot::open(index, target)?);
+        plans.push((source, Arc::clone(&root)));
+        targets.push(root);
+    }
+    let lost = Arc::clone(&gate);
+    let (flusher, flusher_thread) = Flusher::start(targets.clone(), move |errno| {
+        lost.shut(unsynced(errno));
+    })?;
     let shared = Arc::new(Shared {
         gate,
         issues: Arc::clone(&issues),
         progress: Arc::clone(progress),
         reader: reader.clone(),
-        privileged: request.device_nodes,
-        counts: request.targets.iter().map(|_| Counts::default()).collect(),
+        policy: Policy::new(request.rules, request.device_nodes),
+        flusher,
+        bytes_written: AtomicU64::new(0),
+        counts: targets.iter().map(|_| Counts::default()).collect(),
         bad_blobs: Mutex::default(),
         open_files: AtomicUsize::new(0),
     });
-    let mut plans = Vec::with_capacity(request.targets.len());
-    let mut targets = Vec::with_capacity(request.targets.len());
-    for (index, target) in request.targets.into_iter().enumerate() {
-        let source = find_source(record, &target.snapshot_path)?;
-        let root = Arc::new(TargetRoot { index, source: target.snapshot_path, root: target.root });
-        plans.push((source, Arc::clone(&root)));
-        targets.push(root);
-    }
     let patterns = (request.include, request.exclude);
     expect(progress, &plans, &patterns);
     let pool = Pool::start(request.limits.threads.clamp(1, 64), &shared)?;
@@ -101,6 +115,8 @@ async fn run_with(
     progress.enter(Phase::Write);
     let outcome = until_shut(&shared.gate, work.all(plans, &patterns)).await;
     pool.close().await;
+    shared.flusher.close();
+    flusher_thread.ended().await;
     match outcome {
         Ok(Ok(())) => Ok(report(&shared, &issues, &targets, progress)),
         // The workers know more of the cause than a failed read behind them.
@@ -145,6 +161,14 @@ async fn until_shut<T>(gate: &Gate, work: impl Future<Output = T>) -> Result<T, 
     }
 }
 
+/// What a failed sync is.
+pub(super) fn unsynced(errno: rustix::io::Errno) -> RestoreError {
+    match errno {
+        rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT => RestoreError::TargetFull { path: ".".into(), reason: errno.to_string() },
+        errno => RestoreError::Target { reason: format!("what was written could not be brought to the disk: {errno}") },
+    }
+}
+
 fn cause(gate: &Gate) -> RestoreError {
     gate.take_cause().unwrap_or_else(|| RestoreError::Target { reason: "a thread of the restore is gone".into() })
 }
@@ -160,13 +184,28 @@ struct Memory {
 impl Memory {
     fn of(memory_bytes: usize) -> Self {
         let fetched_kib = u32::try_from((memory_bytes / 4) >> 10).unwrap_or(u32::MAX >> 4).max(1 << 10);
-        Self { window_bytes: (memory_bytes / 16).max(1 << 20), fetched: Arc::new(Semaphore::new(fetched_kib as usize)), fetched_kib }
+        Self { window_bytes: (memory_bytes / 24).max(1 << 20), fetched: Arc::new(Semaphore::new(fetched_kib as usize)), fetched_kib }
     }
 
     fn cost_kib(&self, bytes: u64) -> u32 {
         // What is larger than all there is gets all there is, and waits until nobody else has any.
         u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.fetched_kib)
     }
+}
+
+/// A window of which all is on its way, and what remains to be done when that has arrived.
+struct Ending<'a> {
+    under_way: FuturesUnordered<BoxFuture<'a, Result<(), RestoreError>>>,
+    tickets: Vec<Ticket>,
+    links: Vec<Link>,
+    finishes: Vec<(Arc<Directory>, Entry)>,
+}
+
+fn in_groups<T>(mut all: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+    std::iter::from_fn(move || {
+        let rest = all.len().saturating_sub(PLAIN_FILES_PER_JOB);
+        (!all.is_empty()).then(|| all.split_off(rest))
+    })
 }
 
 /// The part of a restore that the gate can cut off.
@@ -187,62 +226,86 @@ impl Work<'_> {
             let issues = Arc::clone(&self.shared.issues);
             let mut planner = Planner::new(&self.shared.reader, catalog, selection, Arc::clone(&target), issues);
             let mut window = planner.next(self.memory.window_bytes).await?;
+            let mut ending = None;
             while let Some(current) = window {
-                // The next window is planned while this one is written.
-                ((), window) = tokio::try_join!(self.apply(current), planner.next(self.memory.window_bytes))?;
+                // While this window is fetched, the one before comes to its end, and the next is planned.
+                let (begun, (), next) = tokio::try_join!(self.begin(current), self.end(ending.take()), planner.next(self.memory.window_bytes))?;
+                (ending, window) = (Some(begun), next);
             }
+            self.end(ending).await?;
             self.hand(Job::Sync(target)).await?;
         }
         Ok(())
     }
 
-    async fn apply(&self, mut window: Window) -> Result<(), RestoreError> {
+    /// Until all that the window needs is on its way.
+    async fn begin(&self, mut window: Window) -> Result<Ending<'_>, RestoreError> {
         self.hand(Job::Make(std::mem::take(&mut window.makes))).await?;
         let mut tickets = Vec::new();
-        while !window.plain_files.is_empty() {
-            let rest = window.plain_files.len().saturating_sub(PLAIN_FILES_PER_JOB);
-            tickets.push(self.pool.hand(Job::PlainFiles(window.plain_files.split_off(rest)), None));
-        }
-        for (file, offset, length) in std::mem::take(&mut window.zeros) {
-            tickets.push(self.pool.hand(Job::Zeros(file, offset, length), None));
-        }
-        let (runs, missing) = plan_runs(std::mem::take(&mut window.blobs), &self.shared.reader);
+        tickets.extend(in_groups(std::mem::take(&mut window.plain_files)).map(|files| self.pool.hand(Job::PlainFiles(files), None)));
+        tickets.extend(in_groups(std::mem::take(&mut window.voids)).map(|voids| self.pool.hand(Job::Voids(voids), None)));
+        let (located, missing) = locate(std::mem::take(&mut window.blobs), &self.shared.reader);
         for (id, pieces) in missing {
             self.rescue(Unread { id, reason: "it is not in the repository".into(), pieces }).await?;
         }
-        self.write_runs(runs).await?;
-        for ticket in tickets {
-            self.finished(ticket).await?;
-        }
-        self.hand(Job::Links(window.links)).await?;
-        self.hand(Job::Finish(window.finishes)).await
-    }
-
-    async fn write_runs(&self, runs: Vec<Run>) -> Result<(), RestoreError> {
-        let mut runs = runs.into_iter();
+        let mut runs = join_runs(self.wanted(located).await?).into_iter();
         let mut under_way = FuturesUnordered::new();
         loop {
             while under_way.len() < FETCHES_MAX
                 && let Some(run) = runs.next()
             {
-                under_way.push(self.write_run(run));
+                under_way.push(self.write_run(run).boxed());
             }
-            match under_way.next().await {
-                Some(result) => result?,
-                None => return Ok(()),
+            if runs.len() == 0 {
+                return Ok(Ending { under_way, tickets, links: window.links, finishes: window.finishes });
             }
+            under_way.try_next().await?;
         }
     }
 
+    /// What the target does not have yet.
+    async fn wanted(&self, located: Vec<BlobWork>) -> Result<Vec<BlobWork>, RestoreError> {
+        let (may_stand, mut wanted): (Vec<_>, Vec<_>) = located.into_iter().partition(BlobWork::may_stand);
+        if may_stand.is_empty() {
+            return Ok(wanted);
+        }
+        let parts = split(may_stand, LOOK_BYTES, |work| work.location.raw_bytes);
+        let tickets: Vec<Ticket> = parts.into_iter().map(|part| self.pool.hand(Job::Look(part), None)).collect();
+        for ticket in tickets {
+            wanted.extend(self.finished(ticket).await?.wanted);
+        }
+        Ok(wanted)
+    }
+
+    /// The last of the window: what needs all that is before it.
+    async fn end(&self, ending: Option<Ending<'_>>) -> Result<(), RestoreError> {
+        let Some(mut ending) = ending else { return Ok(()) };
+        while ending.under_way.try_next().await?.is_some() {}
+        for ticket in ending.tickets {
+            self.finished(ticket).await?;
+        }
+        self.hand(Job::Links(ending.links)).await?;
+        self.hand(Job::Finish(ending.finishes)).await
+    }
+
     async fn write_run(&self, run: Run) -> Result<(), RestoreError> {
+        let over = |_| RestoreError::Target { reason: "the restore is over".into() };
         let bytes = run.range.end - run.range.start;
-        let permit = Arc::clone(&self.memory.fetched).acquire_many_owned(self.memory.cost_kib(bytes)).await;
-        let permit = permit.map_err(|_| RestoreError::Target { reason: "the restore is over".into() })?;
-        let unread = match self.shared.reader.fetch(run.pack, run.range).await {
+        let permit = Arc::clone(&self.memory.fetched).acquire_many_owned(self.memory.cost_kib(bytes)).await.map_err(over)?;
+        let fetched = self.shared.reader.fetch(run.pack, run.range).await;
+        let unread = match fetched {
             Ok(fetched) => {
                 progress::add(&self.shared.progress.bytes_read, bytes);
-                let ticket = self.pool.hand(Job::Blobs(fetched, run.blobs), Some(permit));
-                self.finished(ticket).await?
+                let permit = Arc::new(permit);
+                let parts = split(run.blobs, JOB_STORED_BYTES, |work| work.location.stored_bytes);
+                let hand = |part| self.pool.hand(Job::Blobs(fetched.clone(), part), Some(Arc::clone(&permit)));
+                let tickets: Vec<Ticket> = parts.into_iter().map(hand).collect();
+                drop((fetched, permit));
+                let mut unread = Vec::new();
+                for ticket in tickets {
+                    unread.extend(self.finished(ticket).await?.unread);
+                }
+                unread
             }
             Err(error) if error.is_damage() => {
                 let reason = error.to_string();
@@ -270,11 +333,10 @@ impl Work<'_> {
     }
 
     async fn hand(&self, job: Job) -> Result<(), RestoreError> {
-        let ticket = self.pool.hand(job, None);
-        self.finished(ticket).await.map(drop)
+        self.finished(self.pool.hand(job, None)).await.map(drop)
     }
 
-    async fn finished(&self, ticket: Ticket) -> Result<Vec<Unread>, RestoreError> {
+    async fn finished(&self, ticket: Ticket) -> Result<Leftover, RestoreError> {
         ticket.done().await.map_err(|Halted| cause(&self.shared.gate))
     }
 }
@@ -289,10 +351,13 @@ fn report(shared: &Shared, issues: &Issues, targets: &[Arc<TargetRoot>], progres
         others: count(&counts.others),
         links: count(&counts.links),
         bytes: count(&counts.bytes),
+        files_unchanged: count(&counts.unchanged),
+        owners_left: count(&counts.owners_left),
     });
     RestoreReport {
         targets: targets.collect(),
         bytes_read: count(&progress.bytes_read),
+        bytes_written: count(&shared.bytes_written),
         failed: collected.failed,
         warnings: collected.warnings,
         issues: collected.named,

@@ -17,8 +17,8 @@ pub(super) struct Window {
     pub(super) makes: Vec<Make>,
     /// Files without stored content.
     pub(super) plain_files: Vec<Arc<FileTask>>,
-    /// Ranges that somebody wrote zeros to.
-    pub(super) zeros: Vec<(Arc<FileTask>, u64, u64)>,
+    /// Holes, and ranges that somebody wrote zeros to.
+    pub(super) voids: Vec<Void>,
     /// What goes where, by blob.
     pub(super) blobs: HashMap<BlobId, BlobUse>,
     /// Further names of files; their first names are made by then.
@@ -42,6 +42,15 @@ pub(super) struct Link {
     pub(super) parent: Arc<Directory>,
     pub(super) entry: Entry,
     pub(super) first: RelPath,
+}
+
+/// A range of a file without stored content.
+pub(super) struct Void {
+    pub(super) file: Arc<FileTask>,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    /// Somebody wrote zeros; else it is a hole.
+    pub(super) is_written: bool,
 }
 
 /// All that is needed of one blob.
@@ -71,15 +80,14 @@ impl Window {
     }
 
     pub(super) fn add_extent(&mut self, file: &Arc<FileTask>, file_offset: u64, extent: &Extent) {
+        file.expect_write();
         match *extent {
-            // Nothing is written: the file was cut to nothing, then stretched.
-            Extent::Hole { .. } => return,
-            Extent::Zero { length } => {
-                file.expect_write();
-                self.zeros.push((Arc::clone(file), file_offset, length));
+            // Something may stand there.
+            Extent::Hole { length } | Extent::Zero { length } => {
+                let is_written = matches!(extent, Extent::Zero { .. });
+                self.voids.push(Void { file: Arc::clone(file), offset: file_offset, length, is_written });
             }
             Extent::Blob { blob, offset, length } => {
-                file.expect_write();
                 let order = self.blobs.len();
                 let entry = self.blobs.entry(blob).or_insert_with(|| BlobUse { order, pieces: Vec::new() });
                 entry.pieces.push(Piece { file: Arc::clone(file), file_offset, blob_offset: offset, length });
@@ -108,8 +116,8 @@ const RUN_BYTES_MAX: u64 = 4 << 20;
 /// ...and reads over unwanted bytes between two wanted blobs up to this, which is cheaper than another request.
 const GAP_BYTES_MAX: u64 = 256 << 10;
 
-/// Joins neighbours in a pack. Packs come in the order in which the files need them. Beside: blobs that are nowhere.
-pub(super) fn plan_runs(blobs: HashMap<BlobId, BlobUse>, reader: &Reader) -> (Vec<Run>, Vec<(BlobId, Vec<Piece>)>) {
+/// Where each blob is, by packs, which come in the order in which the files need them. Beside: blobs that are nowhere.
+pub(super) fn locate(blobs: HashMap<BlobId, BlobUse>, reader: &Reader) -> (Vec<BlobWork>, Vec<(BlobId, Vec<Piece>)>) {
     let mut missing = Vec::new();
     let mut located = Vec::with_capacity(blobs.len());
     let mut pack_order = HashMap::new();
@@ -124,6 +132,11 @@ pub(super) fn plan_runs(blobs: HashMap<BlobId, BlobUse>, reader: &Reader) -> (Ve
         }
     }
     located.sort_unstable_by_key(|BlobWork { location, .. }| (pack_order.get(&location.pack).copied(), location.pack, location.offset));
+    (located, missing)
+}
+
+/// Joins neighbours in a pack.
+pub(super) fn join_runs(located: impl IntoIterator<Item = BlobWork>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for work in located {
         let range = work.location.range();
@@ -135,7 +148,34 @@ pub(super) fn plan_runs(blobs: HashMap<BlobId, BlobUse>, reader: &Reader) -> (Ve
             _ => runs.push(Run { pack: work.location.pack, range, blobs: vec![work] }),
         }
     }
-    (runs, missing)
+    runs
+}
+
+/// Splits blobs into parts of about this many stored bytes.
+pub(super) fn split(blobs: Vec<BlobWork>, bytes: u64, size: fn(&BlobWork) -> u32) -> Vec<Vec<BlobWork>> {
+    let mut parts: Vec<Vec<BlobWork>> = Vec::new();
+    let mut left = 0;
+    for work in blobs {
+        let cost = u64::from(size(&work));
+        match parts.last_mut() {
+            Some(part) if cost <= left => {
+                left -= cost;
+                part.push(work);
+            }
+            _ => {
+                left = bytes.saturating_sub(cost);
+                parts.push(vec![work]);
+            }
+        }
+    }
+    parts
+}
+
+impl BlobWork {
+    /// All of it belongs to files in directories that stood there: so it may be there too.
+    pub(super) fn may_stand(&self) -> bool {
+        self.pieces.iter().all(|piece| !piece.file.directory.is_new())
+    }
 }
 
 fn joins(run: &std::ops::Range<u64>, next: &std::ops::Range<u64>) -> bool {

@@ -122,6 +122,7 @@ pub(crate) fn request(snapshot: SnapshotId, target: &Path) -> RestoreRequest {
         exclude: PatternSet::default(),
         may_write: Arc::new(|| true),
         device_nodes: true,
+        rules: Default::default(),
         limits: RestoreLimits { threads: 3, ..RestoreLimits::standard() },
         observer: None,
         host: "host".into(),
