@@ -8,6 +8,7 @@ use holdfast_api::addon::parameters::{comma_separated, name};
 use holdfast_api::addon::tasks::{TaskPurpose, canonical_name};
 use holdfast_api::addon_info::AddonInfo;
 use holdfast_api::backup_configuration::Session;
+use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
 
 use crate::target::CLAIM_PATH;
 
@@ -23,6 +24,39 @@ pub struct Job {
     pub exclude: Vec<String>,
     /// Patterns of what is brought back; all if there is none.
     pub include: Vec<String>,
+    /// Whose eyes and hands the worker has.
+    pub run_as: RunAs,
+}
+
+/// User and group of the worker, where the addon's pod would have had others than root: servers that look at ids (NFS with
+/// `root_squash`) let no other in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunAs {
+    /// User id.
+    pub user: Option<i64>,
+    /// Group id.
+    pub group: Option<i64>,
+}
+
+impl RunAs {
+    /// As a kubelet decides it: the container's own context before the pod's; a volume's group is the pod's `fsGroup`.
+    fn of(info: &AddonInfo) -> Self {
+        let pod: Option<&PodSecurityContext> =
+            info.job_template.as_ref().and_then(|template| template.spec.as_ref()).and_then(|spec| spec.security_context.as_ref());
+        let container: Option<&SecurityContext> =
+            info.container_runtime_settings.as_ref().and_then(|settings| settings.security_context.as_ref());
+        let user = container.and_then(|context| context.run_as_user).or_else(|| pod.and_then(|context| context.run_as_user));
+        let group = pod
+            .and_then(|context| context.fs_group)
+            .or_else(|| container.and_then(|context| context.run_as_group))
+            .or_else(|| pod.and_then(|context| context.run_as_group));
+        Self { user, group }
+    }
+
+    /// As a task carries them: -1 is the agent's own.
+    pub fn ids(self) -> (i64, i64) {
+        (self.user.unwrap_or(-1), self.group.unwrap_or(-1))
+    }
 }
 
 /// What an addon says is to be backed up.
@@ -72,7 +106,7 @@ fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, addons: &BTreeMap<String,
     if let Some(problem) = unsupported_task(purpose, info) {
         return Err(problem);
     }
-    let mut job = Job::default();
+    let mut job = Job { run_as: RunAs::of(info), ..Job::default() };
     for reference in &info.tasks {
         let task =
             addon.task(purpose, reference.name.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
@@ -87,4 +121,24 @@ fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, addons: &BTreeMap<String,
         job.paths.push(CLAIM_PATH.to_owned());
     }
     Ok(job)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn run_as(info: serde_json::Value) -> (i64, i64) {
+        RunAs::of(&serde_json::from_value(info).unwrap()).ids()
+    }
+
+    #[test]
+    fn the_worker_has_the_ids_that_the_pod_would_have_had() {
+        assert_eq!(run_as(json!({"name": "pvc-addon"})), (-1, -1));
+        let pod = json!({"spec": {"securityContext": {"runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 2000}}});
+        assert_eq!(run_as(json!({"jobTemplate": pod})), (1000, 2000), "the volume's group before the process's");
+        let container = json!({"securityContext": {"runAsUser": 7, "runAsGroup": 8}});
+        assert_eq!(run_as(json!({"containerRuntimeSettings": container})), (7, 8));
+        assert_eq!(run_as(json!({"containerRuntimeSettings": container, "jobTemplate": pod})), (7, 2000));
+    }
 }

@@ -299,6 +299,7 @@ impl Run<'_> {
         let source = observed.restore.spec.data_source.as_ref();
         let secret = source.and_then(|source| source.encryption_secret.as_ref());
         let app = observed.snapshot.as_ref().and_then(|snapshot| snapshot.spec.app_ref.as_ref());
+        let (run_as_user, run_as_group) = job.run_as.ids();
         let task = v1::RestoreTask {
             repository: None,
             snapshot_id: components::engine_snapshot(stored).unwrap_or_default().to_owned(),
@@ -315,8 +316,8 @@ impl Run<'_> {
             exclude: job.exclude,
             grant_ttl_ms: crate::dispatch::table::Limits::default().grant_ttl_ms,
             same_namespace: app.and_then(|app| app.namespace.as_deref()).is_none_or(|from| from == namespace),
-            run_as_user: -1,
-            run_as_group: -1,
+            run_as_user,
+            run_as_group,
         };
         Ok(TaskRequest {
             component: name.to_owned(),

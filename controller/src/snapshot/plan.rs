@@ -299,7 +299,8 @@ impl Run<'_> {
 
     fn request(&self, name: &str, access: &Access, storage: Named, again_after: Option<u32>) -> TaskRequest {
         let snapshot = &self.observed.snapshot;
-        let exclude = self.observed.job.as_ref().map(|job| job.exclude.clone()).unwrap_or_default();
+        let job = self.observed.job.as_ref().ok();
+        let (run_as_user, run_as_group) = job.map(|job| job.run_as).unwrap_or_default().ids();
         let task = v1::BackupTask {
             repository: None,
             sources: access
@@ -313,14 +314,14 @@ impl Run<'_> {
                 .collect(),
             host: host(snapshot),
             session: snapshot.spec.session.clone().unwrap_or_default(),
-            excludes: exclude,
+            excludes: job.map(|job| job.exclude.clone()).unwrap_or_default(),
             labels: [
                 ("snapshot".to_owned(), snapshot.metadata.name.clone().unwrap_or_default()),
                 ("component".to_owned(), name.to_owned()),
             ]
             .into(),
-            run_as_user: -1,
-            run_as_group: -1,
+            run_as_user,
+            run_as_group,
         };
         TaskRequest {
             component: name.to_owned(),

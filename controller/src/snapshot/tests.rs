@@ -54,7 +54,7 @@ fn observed(status: Value) -> Observed {
         snapshot: Arc::new(snapshot(status)),
         session: Some(Arc::new(session(json!({"phase": "Running"})))),
         repository: Some(Arc::new(repository("Ready"))),
-        job: Ok(Job { paths: vec!["/data".into()], exclude: vec!["*.tmp".into()], include: vec![] }),
+        job: Ok(Job { paths: vec!["/data".into()], exclude: vec!["*.tmp".into()], ..Job::default() }),
         reaches: BTreeMap::from([("dump-pod-0".into(), reach()), ("dump-pod-1".into(), reach())]),
         target_found: true,
         tasks: BTreeMap::new(),
