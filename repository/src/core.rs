@@ -58,6 +58,11 @@ impl Core {
         }
     }
 
+    /// What is missing here to write anything, for people: neither `config` nor the newest state may name a feature unknown to us.
+    pub(crate) fn missing_to_write(&self, newest: &State) -> Option<String> {
+        self.config.features.missing_to_write().or_else(|| newest.features.missing_to_write())
+    }
+
     pub(crate) fn newest_seen(&self) -> Option<Arc<State>> {
         locked(&self.newest_seen).clone()
     }

@@ -50,7 +50,12 @@ impl Reader {
     pub(crate) async fn begin(core: Arc<Core>, purpose: Purpose) -> Result<Self, ReadError> {
         // Who looks whether everything is there must not be told so by a cache.
         let core = if is_check(&purpose) { Arc::new(core.uncached()) } else { core };
-        let (lease, state) = match Lease::take(&core, &purpose).await {
+        let seen = state::newest(&core).await?;
+        if let Some(needs) = core.missing_to_write(&seen) {
+            tracing::warn!(needs, "reading without a lease: this version may not write here");
+            return Self::with(core, purpose, None, seen).await;
+        }
+        let (lease, state) = match Lease::take_having_seen(&core, &purpose, seen).await {
             Ok((lease, state)) => (Some(lease), state),
             Err(WriteError::Store { source }) if source.is_refused_write() => {
                 tracing::warn!(error = %source, "reading without a lease: the store takes no writes");
@@ -58,6 +63,10 @@ impl Reader {
             }
             Err(error) => return Err(as_read_error(error)),
         };
+        Self::with(core, purpose, lease, state).await
+    }
+
+    async fn with(core: Arc<Core>, purpose: Purpose, lease: Option<Lease>, state: State) -> Result<Self, ReadError> {
         let view = load(&core, state, &purpose).await?;
         let blobs = Blobs::new(Arc::clone(&core), view);
         Ok(Self { inner: Arc::new(Inner { core, purpose, lease, blobs, reloaded: tokio::sync::Mutex::new(false) }) })

@@ -6,6 +6,7 @@ use crate::id::KeyId;
 use crate::keys;
 use crate::repository::Repository;
 use crate::secret::SecretBytes;
+use crate::state;
 use crate::store::StoreError;
 
 /// A password's object. Whether it is of this master key only its password tells.
@@ -65,8 +66,17 @@ impl Repository {
         Ok(found)
     }
 
+    async fn may_write_keys(&self) -> Result<(), KeyError> {
+        let newest = state::newest(&self.core).await.map_err(WriteError::from)?;
+        match self.core.missing_to_write(&newest) {
+            Some(needs) => Err(WriteError::TooNew { needs }.into()),
+            None => Ok(()),
+        }
+    }
+
     /// Another password for the same master key.
     pub async fn add_key(&self, password: &SecretBytes) -> Result<KeyId, KeyError> {
+        self.may_write_keys().await?;
         if keys::list(self.core.store.as_ref()).await?.len() >= keys::KEYS_MAX {
             return Err(KeyError::TooMany);
         }
@@ -85,6 +95,7 @@ impl Repository {
         if *id == self.own_key {
             return Err(KeyError::Own { id: *id });
         }
+        self.may_write_keys().await?;
         let store = self.core.store.as_ref();
         let (name, own_name) = (keys::object_name(id), keys::object_name(&self.own_key));
         match store.head(&name).await {

@@ -93,7 +93,7 @@ pub(crate) async fn publish(core: &Core, change: impl Fn(&State) -> Option<State
 pub(crate) async fn publish_after(core: &Core, newest_read: State, change: impl Fn(&State) -> Option<State> + Send + Sync) -> Result<State, WriteError> {
     let mut current = newest_read;
     for _ in 0..RACES_MAX {
-        if let Some(needs) = current.features.missing_to_write() {
+        if let Some(needs) = core.missing_to_write(&current) {
             return Err(WriteError::TooNew { needs });
         }
         let Some(mut next) = change(&current) else {
