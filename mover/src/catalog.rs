@@ -10,6 +10,8 @@ mod node;
 mod path;
 pub mod reader;
 mod segment;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod writer;
 
 pub use entry::{Entry, EntryFlags, EntryKind, Extent, ExtentListRef, Timestamp, Xattr};

@@ -15,3 +15,5 @@ pub mod progress;
 pub mod restore;
 pub mod scan;
 pub mod stop;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -75,20 +75,21 @@ pub(crate) fn open(keys: &Keys, kind: ObjectKind, name: &str, object: &[u8]) -> 
     keys.sealed_object(&salt)
         .and_then(|cipher| cipher.open(0, &additional_data(kind, name, header), sealed, &mut plain))
         .map_err(|error| damaged(&error.to_string()))?;
-    let mut decoder = Decoder::new(&plain);
-    let length = prefix(&mut decoder).map_err(|error| damaged(&error.to_string()))?;
-    let content = decoder.slice(length).map_err(|error| damaged(&error.to_string()))?.to_vec();
-    if plain[PREFIX_BYTES + length..].iter().any(|&byte| byte != 0) {
-        return Err(damaged("padding is not zero"));
-    }
-    Ok(content)
+    content(&plain).map_err(|error| damaged(&error.to_string()))
 }
 
-fn prefix(decoder: &mut Decoder<'_>) -> Result<usize, Malformed> {
+/// What stands between the length and the padding of an opened object.
+pub(crate) fn content(plain: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let mut decoder = Decoder::new(plain);
     if decoder.u8()? != ENCODING_PLAIN {
         return Err(Malformed("unknown encoding"));
     }
-    Ok(decoder.u32()? as usize)
+    let length = decoder.u32()? as usize;
+    let content = decoder.slice(length)?.to_vec();
+    if decoder.slice(decoder.remaining())?.iter().any(|&byte| byte != 0) {
+        return Err(Malformed("padding is not zero"));
+    }
+    Ok(content)
 }
 
 fn additional_data(kind: ObjectKind, name: &str, header: &[u8]) -> Vec<u8> {

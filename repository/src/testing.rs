@@ -25,11 +25,15 @@ use crate::store::{ObjectEntry, Store, StoreError};
 
 mod conformance;
 mod dying;
+mod future;
 pub mod mutation;
+mod mutator;
 mod parsers;
 mod scripted;
 pub use conformance::conformance;
 pub use dying::{DyingStore, VARIABLE as DIE_VARIABLE, dying};
+pub use future::{Place, require};
+pub use mutator::{Mutator, rounds, seed};
 pub use parsers::{Parser, examples, parsers, plain};
 pub use scripted::{Fate, Operation, ScriptedStore};
 

@@ -169,6 +169,10 @@ impl CatalogReader {
         if level.is_some_and(|level| level != frame.level) {
             return Err(fail(Malformed("it is not of the level at which it is used")));
         }
+        // Nodes may share children: without this, a few of them that hold nothing would be walked without end.
+        if level.is_some() && frame.count == 0 {
+            return Err(fail(Malformed("it is below another one and has nothing in it")));
+        }
         if frame.level == 0 {
             self.state.segment = Some((blob, SegmentDecoder::from_frame(frame).map_err(fail)?));
         } else {

@@ -30,8 +30,12 @@ pub(crate) struct FinishedPack {
 
 impl PackBuilder {
     pub(crate) fn new(keys: &Keys, environment: &Environment, class: PackClass) -> Result<Self, WriteError> {
-        let name = PackName { class, id: PackId(environment.random()) };
-        let salt = environment.random();
+        Self::named(keys, PackName { class, id: PackId(environment.random()) }, environment.random())
+    }
+
+    /// Under a name and a salt that must be new: only tests choose them.
+    pub(crate) fn named(keys: &Keys, name: PackName, salt: [u8; SALT_BYTES]) -> Result<Self, WriteError> {
+        let class = name.class;
         let cipher = keys.pack(class, &salt).map_err(|_| internal("no cipher"))?;
         // Only touched pages are memory; room for all of it keeps the buffer from moving.
         let mut bytes = Vec::with_capacity(class.target_bytes() + (1 << 20));
