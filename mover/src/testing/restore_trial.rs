@@ -145,6 +145,7 @@ impl RestoreTrial {
             exclude: PatternSet::default(),
             may_write: Arc::new(|| true),
             device_nodes,
+            rules: Default::default(),
             limits: RestoreLimits { memory_bytes: MEMORY_BYTES, threads: 2 },
             observer: None,
             host: "host".into(),
