@@ -14,6 +14,7 @@ use crate::error::{ReadError, WriteError};
 use crate::id::{BlobId, LeaseId};
 use crate::lease::{Activity, Purpose};
 use crate::lock::locked;
+use crate::mutation::left_out;
 use crate::spill::SpillError;
 use crate::state::{self, State};
 use crate::store::StoreError;
@@ -22,6 +23,8 @@ mod doom;
 mod inventory;
 mod look;
 mod mark;
+mod rewrite;
+mod runs;
 mod sweep;
 mod wait;
 
@@ -46,6 +49,8 @@ pub struct PruneOptions {
     pub writers_held: bool,
     /// A lease without a new heartbeat for so long, watched by this prune, is fenced.
     pub fence_time: Duration,
+    /// Bytes that may be copied out of packs of which little is used. The rest of those stays for the next prune.
+    pub repack_bytes_max: u64,
     /// What sorting may hold in memory.
     pub memory_bytes: usize,
     /// Who prunes, for the tombstones.
@@ -60,6 +65,7 @@ impl Default for PruneOptions {
             dry_run: false,
             writers_held: false,
             fence_time: Duration::from_secs(600),
+            repack_bytes_max: u64::MAX,
             memory_bytes: 16 << 20,
             host: String::new(),
         }
@@ -126,6 +132,12 @@ pub struct PruneReport {
     pub bytes_unused: u64,
     /// Packs that were condemned.
     pub packs_condemned: u64,
+    /// Packs of which little was used, that were copied to new ones; with `dry_run`, that would be.
+    pub packs_rewritten: u64,
+    /// Bytes copied; with `dry_run`, to copy.
+    pub bytes_rewritten: u64,
+    /// Index runs that were put together with others.
+    pub runs_merged: u64,
     /// Condemned packs that a later snapshot uses.
     pub packs_taken_back: u64,
     /// Packs that were doomed.
@@ -245,13 +257,21 @@ impl<'p> Prune<'p> {
     /// Step 2: publishes what this mark found. Then: what it saw, and up to which state leases must have ended before all that is
     /// condemned can go; none if nothing is.
     async fn condemn(&mut self, begun: &State) -> Result<(Look, Option<u64>), PruneError> {
-        for _ in 0..RACES_MAX {
+        for race in 0..RACES_MAX {
             let mut look = Look::take(self.core, &mut self.inventory, self.options.memory_bytes, self.progress).await?;
             let Marks { unused, condemned } = self.marks(&look, begun);
             self.count(&look, &unused, &condemned);
-            let is_known = unused == look.state.unused && condemned.is_empty();
+            // What was copied and then lost the race is not copied again: the next prune finds more time.
+            let partly = if race == 0 { self.worth_rewriting(&look) } else { BTreeMap::new() };
+            if self.options.dry_run {
+                self.report.packs_rewritten = partly.len() as u64;
+                self.report.bytes_rewritten = partly.values().map(|used| used.live_bytes).sum();
+                return Ok((look, None));
+            }
+            let rewritten = self.rewrite(&mut look, &partly).await?;
+            let is_known = unused == look.state.unused && condemned.is_empty() && rewritten.from.is_empty() && rewritten.bad.is_subset(&look.state.bad_blobs);
             let wanted = !is_known || self.is_worth_raising_the_floor(&look.state);
-            if self.options.dry_run || !wanted {
+            if !wanted {
                 let goal = look.state.condemned.values().copied().max();
                 return Ok((look, goal));
             }
@@ -263,15 +283,18 @@ impl<'p> Prune<'p> {
                     return None;
                 }
                 let mut next = current.clone();
-                next.prune_epoch += 1;
+                next.prune_epoch += u64::from(!left_out!(Epoch));
                 next.unused.clone_from(&unused);
-                next.condemned.extend(condemned.keys().map(|pack| (*pack, current.number + 1)));
+                next.condemned.extend(condemned.keys().chain(&rewritten.from).map(|pack| (*pack, current.number + 1)));
+                next.runs.extend(rewritten.runs.iter().map(|run| (run.name, run.object_bytes)));
+                next.bad_blobs.extend(&rewritten.bad);
                 Some(next)
             })
             .await?;
             if !moved.load(Ordering::Relaxed) {
                 let goal = published.number;
                 look.state = published;
+                self.moved(&mut look, rewritten);
                 return Ok((look, Some(goal)));
             }
         }

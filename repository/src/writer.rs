@@ -28,7 +28,7 @@ mod commit;
 mod fine_places;
 mod refs;
 mod runs;
-mod uploads;
+pub(crate) mod uploads;
 
 use fine_places::FinePlaces;
 use runs::Runs;

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::look::Look;
+use super::runs::Merged;
 use super::wait::Watch;
 use super::{Prune, PruneError, RACES_MAX};
 use crate::blob::PackName;
 use crate::error::ReadError;
 use crate::id::LeaseId;
 use crate::index::RunName;
+use crate::mutation::left_out;
 use crate::snapshot::listing;
 use crate::state::{self, State};
 use crate::view;
@@ -33,13 +35,18 @@ impl Prune<'_> {
             }
             let interrupted = self.interrupted(look, floor).await?;
             let far = state::read_if_there(self.core, floor).await?.map(|state| state.doomed).unwrap_or_default();
+            let merged = self.merge_runs(look, &doomed_by(look, &look.state, up_to)).await?;
+            if left_out!(DoomedBeforeDelete) {
+                self.delete_doomed(&State { doomed: doomed_by(look, &look.state, up_to), ..State::default() }).await?;
+            }
+            let plan = Plan { up_to, floor, interrupted, far, merged };
             let moved = AtomicBool::new(false);
             let published = state::publish_after(self.core, look.state.clone(), |current| {
                 if !look.holds_for(current) {
                     moved.store(true, Ordering::Relaxed);
                     return None;
                 }
-                Some(self.next(look, current, up_to, floor, &interrupted, &far))
+                Some(self.next(look, current, &plan))
             })
             .await?;
             if !moved.load(Ordering::Relaxed) {
@@ -47,6 +54,7 @@ impl Prune<'_> {
                 let taken_back = look.state.condemned.iter().filter(|(pack, since)| **since <= up_to && look.needs(pack));
                 self.report.packs_taken_back += taken_back.count() as u64;
                 look.state = published;
+                look.run_packs.extend(plan.merged.runs.into_iter().map(|run| (run.name, run.packs)));
                 return Ok(());
             }
             // Back to step 3: what is due now another may have condemned, or used again, since.
@@ -63,6 +71,10 @@ impl Prune<'_> {
     /// Lists the snapshots afresh. Only if there is another commit, or another prune or check has published, all is marked again.
     async fn look_again(&mut self, look: &mut Look) -> Result<(), PruneError> {
         let newest = state::newest(self.core).await?;
+        if left_out!(Relook) {
+            look.state = newest;
+            return Ok(());
+        }
         let candidates = listing::candidates(self.core, &newest).await?;
         let mut holds = look.holds_for(&newest);
         let known: BTreeSet<&LeaseId> = look.candidates.iter().collect();
@@ -104,44 +116,70 @@ impl Prune<'_> {
         Ok(found)
     }
 
-    fn next(&self, look: &Look, current: &State, up_to: u64, floor: u64, interrupted: &Interrupted, far: &BTreeSet<PackName>) -> State {
+    fn next(&self, look: &Look, current: &State, plan: &Plan) -> State {
         let mut next = current.clone();
-        next.prune_epoch += 1;
+        next.prune_epoch += u64::from(!left_out!(Epoch));
         for (commit, runs) in &look.adopted {
             next.list(commit, runs);
         }
-        // The state that condemned decides: what another prune condemned since, others may still use who saw it before that.
-        let due: Vec<PackName> = current.condemned.iter().filter(|(_, since)| **since <= up_to).map(|(pack, _)| *pack).collect();
-        for pack in due {
-            next.condemned.remove(&pack);
-            if !look.needs(&pack) {
-                next.doomed.insert(pack);
-            }
-        }
-        next.floor = next.floor.max(floor);
+        next.doomed = doomed_by(look, current, plan.up_to);
+        next.condemned.retain(|_, since| !is_due(*since, plan.up_to));
+        next.floor = next.floor.max(plan.floor);
         next.forgotten.retain(|lease| lease.state >= next.floor);
         next.unused.retain(|pack, _| !next.doomed.contains(pack));
         next.bad_blobs.retain(|(_, pack)| !next.doomed.contains(pack));
         next.bad_packs.retain(|pack| !next.doomed.contains(pack));
-        let lives = |packs: &[PackName], doomed: &BTreeSet<PackName>| packs.iter().any(|pack| !doomed.contains(pack));
-        next.runs.retain(|run, _| look.run_packs.get(run).is_none_or(|packs| lives(packs, &next.doomed)));
-        next.runs.extend(interrupted.iter().filter(|(_, (_, packs))| lives(packs, &next.doomed)).map(|(run, (bytes, _))| (*run, *bytes)));
+        next.runs.retain(|run, _| !plan.merged.replaced.contains(run));
+        next.runs.extend(plan.merged.runs.iter().map(|run| (run.name, run.object_bytes)));
+        next.runs.extend(plan.interrupted.iter().map(|(run, (bytes, _))| (*run, *bytes)));
+        let packs_of = |run: &RunName| plan.packs_of(look, run);
+        next.runs.retain(|run, _| packs_of(run).is_none_or(|packs| packs.iter().any(|pack| !next.doomed.contains(pack))));
         if next.doomed.len() > DOOMED_KEPT {
-            self.shorten_doomed(&mut next, look, interrupted, far);
+            self.shorten_doomed(&mut next, packs_of, &plan.far);
         }
         next
     }
 
     /// A doomed pack leaves the list if it is deleted and nothing can name it any more: no live run lists it, and runs that are not
     /// live, but not void either, were written by who had seen it doomed.
-    fn shorten_doomed(&self, next: &mut State, look: &Look, interrupted: &Interrupted, far: &BTreeSet<PackName>) {
-        let packs_of = |run| look.run_packs.get(run).or_else(|| interrupted.get(run).map(|(_, packs)| packs));
+    fn shorten_doomed<'l>(&self, next: &mut State, packs_of: impl Fn(&RunName) -> Option<&'l [PackName]>, far: &BTreeSet<PackName>) {
         if next.runs.keys().any(|run| packs_of(run).is_none()) {
             return;
         }
         let listed: BTreeSet<PackName> = next.runs.keys().filter_map(packs_of).flatten().copied().collect();
         next.doomed.retain(|pack| !far.contains(pack) || listed.contains(pack) || self.inventory.has(pack));
     }
+}
+
+/// What the publish is to do.
+struct Plan {
+    up_to: u64,
+    floor: u64,
+    interrupted: Interrupted,
+    /// Doomed already when the state was published that the floor will be.
+    far: BTreeSet<PackName>,
+    merged: Merged,
+}
+
+impl Plan {
+    /// The packs that a run lists, if it is known.
+    fn packs_of<'l>(&'l self, look: &'l Look, run: &RunName) -> Option<&'l [PackName]> {
+        let looked = look.run_packs.get(run).map(Vec::as_slice);
+        let interrupted = || self.interrupted.get(run).map(|(_, packs)| packs.as_slice());
+        let merged = || self.merged.runs.iter().find(|new| new.name == *run).map(|new| new.packs.as_slice());
+        looked.or_else(interrupted).or_else(merged)
+    }
+}
+
+/// All that is doomed after this publish. The state that condemned decides: what another prune condemned since, those may still use
+/// who saw the state before that.
+fn doomed_by(look: &Look, current: &State, up_to: u64) -> BTreeSet<PackName> {
+    let due = current.condemned.iter().filter(|(pack, since)| is_due(**since, up_to) && !look.needs(pack));
+    current.doomed.iter().copied().chain(due.map(|(pack, _)| *pack)).collect()
+}
+
+fn is_due(since: u64, up_to: u64) -> bool {
+    since <= up_to || left_out!(Number)
 }
 
 impl Look {

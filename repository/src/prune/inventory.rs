@@ -48,6 +48,10 @@ impl Inventory {
         self.packs.get(pack).copied().unwrap_or_default()
     }
 
+    pub(super) fn insert(&mut self, pack: PackName, bytes: u64) {
+        self.packs.insert(pack, bytes);
+    }
+
     pub(super) fn remove(&mut self, pack: &PackName) {
         self.packs.remove(pack);
     }

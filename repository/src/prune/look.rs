@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::inventory::Inventory;
 use super::{PruneError, PruneProgress, RACES_MAX, mark};
-use crate::blob::{BlobKind, PackClass, PackName};
+use crate::blob::{BlobKind, BlobLocation, PackClass, PackName};
 use crate::blobs::Blobs;
 use crate::cache::{CacheClass, CacheName};
 use crate::core::Core;
 use crate::error::WriteError;
 use crate::id::{BlobId, LeaseId};
 use crate::index::{Found, Index, RunName};
+use crate::mutation::left_out;
 use crate::spill::{Sorted, Sorter, Spill};
 use crate::state::{self, State};
 use crate::view::{Looker, View, spill_failed};
@@ -27,6 +28,35 @@ pub(super) struct PackUse {
     /// Of the chosen copies in it.
     pub(super) live_bytes: u64,
     pub(super) live_blobs: u64,
+    /// Of a chosen copy that is known to be rotten no better one is left.
+    pub(super) is_rotten: bool,
+}
+
+impl PackUse {
+    pub(super) fn dead_bytes(&self) -> u64 {
+        self.listed_bytes - self.live_bytes
+    }
+}
+
+/// Which copies were chosen: one bit for each in the order of the index, and the fine-hash blobs by name.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    bits: Vec<u64>,
+    fine: HashMap<BlobId, (PackName, u32)>,
+}
+
+impl Chosen {
+    fn set(&mut self, place: usize) {
+        if self.bits.len() <= place / 64 {
+            self.bits.resize(place / 64 + 1, 0);
+        }
+        self.bits[place / 64] |= 1 << (place % 64);
+    }
+
+    /// Of the copy at this place of the index.
+    pub(super) fn has(&self, place: usize, id: &BlobId, at: &BlobLocation) -> bool {
+        self.bits.get(place / 64).is_some_and(|bits| bits >> (place % 64) & 1 == 1) || self.fine.get(id) == Some(&(at.pack, at.offset))
+    }
 }
 
 pub(super) struct Look {
@@ -40,6 +70,8 @@ pub(super) struct Look {
     /// The packs of each run of a commit or of the state.
     pub(super) run_packs: BTreeMap<RunName, Vec<PackName>>,
     pub(super) packs: HashMap<PackName, PackUse>,
+    /// For copying; gone as soon as nothing is to be copied any more.
+    pub(super) view: Option<(Arc<View>, Chosen)>,
 }
 
 impl Look {
@@ -62,10 +94,8 @@ impl Look {
 
     async fn under(core: &Arc<Core>, state: State, inventory: &mut Inventory, memory_bytes: usize, progress: &PruneProgress) -> Result<Self, PruneError> {
         let view = View::load_bounded(core, state, Looker::Pruner).await?;
-        if let Some((_, error)) = view.unreadable_runs.first() {
-            return Err(PruneError::Unreadable(error.clone()));
-        }
-        if let Some((_, error)) = view.unreadable_snapshots.first() {
+        let unreadable = view.unreadable_runs.first().map(|(_, error)| error).or(view.unreadable_snapshots.first().map(|(_, error)| error));
+        if let Some(error) = unreadable.filter(|_| !left_out!(FailClosed)) {
             return Err(PruneError::Unreadable(error.clone()));
         }
         let later: Vec<PackName> = view.index.packs().map(|info| info.name).filter(|pack| !inventory.has(pack)).collect();
@@ -74,10 +104,11 @@ impl Look {
         let blobs = Blobs::new(Arc::clone(core), view);
         let view = blobs.view();
         let marked = mark::mark(core, &blobs, &view, sorter(&core.spill(), memory_bytes), progress).await?;
-        let packs = Join { view: &view, inventory, packs: HashMap::new(), fine: HashSet::new() }.run(marked.used.finish()?)?;
+        let join = Join { view: &view, inventory, packs: HashMap::new(), chosen: Chosen::default(), fine: HashSet::new() };
+        let (packs, chosen) = join.run(marked.used.finish()?)?;
         let View { state, candidates, adopted, run_packs, .. } = view.as_ref();
         let (state, candidates, adopted, run_packs) = (state.clone(), candidates.clone(), adopted.clone(), run_packs.clone());
-        Ok(Self { state, candidates, snapshots: marked.commits, adopted, run_packs, packs })
+        Ok(Self { state, candidates, snapshots: marked.commits, adopted, run_packs, packs, view: Some((view, chosen)) })
     }
 
     pub(super) fn needs(&self, pack: &PackName) -> bool {
@@ -104,27 +135,39 @@ fn sorter(spill: &Spill, memory_bytes: usize) -> Sorter {
     spill.sorter(if spill.has_directory() { memory_bytes } else { usize::MAX })
 }
 
+/// Which copy is worth keeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Good,
+    /// It would be taken back.
+    Condemned,
+    Rotten,
+    /// Or of a length that no pack of its name has.
+    Missing,
+}
+
 /// The used blobs beside the index, both sorted by id.
 struct Join<'j> {
     view: &'j View,
     inventory: &'j Inventory,
     packs: HashMap<PackName, PackUse>,
+    chosen: Chosen,
     /// Fine-hash blobs of live data blobs: no refs name them.
     fine: HashSet<BlobId>,
 }
 
 impl Join<'_> {
-    fn run(mut self, mut used: Sorted) -> Result<HashMap<PackName, PackUse>, PruneError> {
+    fn run(mut self, mut used: Sorted) -> Result<(HashMap<PackName, PackUse>, Chosen), PruneError> {
         let index: &Index = &self.view.index;
         for info in index.packs() {
             self.packs.insert(info.name, PackUse::default());
         }
         let mut wanted = next_id(&mut used, None)?;
-        let mut copies: Vec<(BlobId, Found<'_>)> = Vec::new();
-        let mut all = index.all().peekable();
-        while let Some((id, found)) = all.next() {
-            copies.push((id, found));
-            if all.peek().is_some_and(|(next, _)| *next == id) {
+        let mut copies: Vec<(usize, Found<'_>)> = Vec::new();
+        let mut all = index.all().enumerate().peekable();
+        while let Some((place, (id, found))) = all.next() {
+            copies.push((place, found));
+            if all.peek().is_some_and(|(_, (next, _))| *next == id) {
                 continue;
             }
             if let Some(blob) = wanted.filter(|wanted| *wanted < id) {
@@ -144,39 +187,43 @@ impl Join<'_> {
             Some(blob) => Err(unlisted(index, blob)),
             None => {
                 self.fine_blobs();
-                Ok(self.packs)
+                Ok((self.packs, self.chosen))
             }
         }
     }
 
-    fn blob(&mut self, id: &BlobId, copies: &[(BlobId, Found<'_>)], is_used: bool) {
+    fn blob(&mut self, id: &BlobId, copies: &[(usize, Found<'_>)], is_used: bool) {
         for (_, found) in copies {
             self.packs.entry(found.location.pack).or_default().listed_bytes += u64::from(found.location.stored_bytes);
         }
         if !is_used {
             return;
         }
-        if let Some((_, chosen)) = copies.iter().min_by_key(|(_, found)| self.rank(id, &found.location.pack)) {
-            self.choose(chosen);
+        if let Some((place, chosen)) = copies.iter().min_by_key(|(_, found)| self.rank(id, found)) {
+            self.choose(chosen, self.rank(id, chosen));
+            self.chosen.set(*place);
             self.fine.extend(chosen.fine.and_then(|place| self.view.index.fine_blob(place)));
         }
     }
 
-    fn choose(&mut self, found: &Found<'_>) {
+    fn choose(&mut self, found: &Found<'_>, rank: Rank) {
         let pack = self.packs.entry(found.location.pack).or_default();
         pack.live_bytes += u64::from(found.location.stored_bytes);
         pack.live_blobs += 1;
+        pack.is_rotten |= rank >= Rank::Rotten;
     }
 
-    /// Least is best; among equals the first in the index.
-    fn rank(&self, id: &BlobId, pack: &PackName) -> u8 {
-        let state = &self.view.state;
-        if !self.inventory.has(pack) {
-            3
-        } else if state.bad_packs.contains(pack) || state.bad_blobs.contains(&(*id, *pack)) {
-            2
+    /// Among equals the first in the index is chosen.
+    fn rank(&self, id: &BlobId, found: &Found<'_>) -> Rank {
+        let (state, pack) = (&self.view.state, found.location.pack);
+        if self.inventory.bytes(&pack) != found.info.object_bytes {
+            Rank::Missing
+        } else if state.bad_packs.contains(&pack) || state.bad_blobs.contains(&(*id, pack)) {
+            Rank::Rotten
+        } else if state.condemned.contains_key(&pack) {
+            Rank::Condemned
         } else {
-            u8::from(state.condemned.contains_key(pack))
+            Rank::Good
         }
     }
 
@@ -185,8 +232,9 @@ impl Join<'_> {
         let view = self.view;
         for id in std::mem::take(&mut self.fine) {
             let copies = view.index.find(&id).filter(|found| found.location.kind == BlobKind::FineHashes);
-            if let Some(chosen) = copies.min_by_key(|found| self.rank(&id, &found.location.pack)) {
-                self.choose(&chosen);
+            if let Some(chosen) = copies.min_by_key(|found| self.rank(&id, found)) {
+                self.choose(&chosen, self.rank(&id, &chosen));
+                self.chosen.fine.insert(id, (chosen.location.pack, chosen.location.offset));
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::codec::Malformed;
 use crate::core::Core;
 use crate::error::ReadError;
 use crate::id::BlobId;
+use crate::mutation::left_out;
 use crate::refs::{SegmentRef, decode_root, decode_segment};
 use crate::snapshot::{self, SnapshotRecord};
 use crate::spill::Sorter;
@@ -41,6 +42,7 @@ pub(super) async fn mark(core: &Core, blobs: &Blobs, view: &View, sorter: Sorter
             Ok(record) => record,
             // It ended without a commit.
             Err(ReadError::NotFound { .. }) => continue,
+            Err(_) if left_out!(FailClosed) => continue,
             Err(error) => return Err(error.into()),
         };
         snapshot_refs(blobs, &record, &mut seen, &mut marked.used).await?;

@@ -9,6 +9,7 @@ use crate::blob::PackName;
 use crate::id::LeaseId;
 use crate::index::RunName;
 use crate::lease;
+use crate::mutation::left_out;
 use crate::state::{self, State};
 
 /// Deletions under way at once.
@@ -37,7 +38,7 @@ impl Prune<'_> {
     /// too, since until then someone may be at work who saw the floor before and took a run below it for good.
     pub(super) async fn delete_old(&mut self, published: &State) -> Result<(), PruneError> {
         let Some(floor_state) = state::read_if_there(self.core, published.floor).await? else { return Ok(()) };
-        let far = floor_state.floor;
+        let far = if left_out!(FarBelowFloor) { published.floor } else { floor_state.floor };
         if far == 0 {
             return Ok(());
         }

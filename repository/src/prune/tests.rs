@@ -17,6 +17,7 @@ use crate::testing::{Fate, MemoryStore, Operation, ScriptedStore, TokioClock};
 use crate::writer::Writer;
 
 mod crash;
+mod rewriting;
 mod rules;
 mod waits;
 
@@ -130,3 +131,22 @@ macro_rules! stepwise {
     };
 }
 use stepwise;
+
+/// Each rule, left out, is noticed by the scenario that is named after it.
+#[test]
+fn a_rule_left_out_is_noticed() {
+    use crate::testing::mutation::{Rule, without};
+    let scenarios: [(Rule, fn()); 7] = [
+        (Rule::Relook, rules::take_back_against_delete),
+        (Rule::Wait, waits::it_waits_for_a_living_writer_however_long_that_takes),
+        (Rule::Number, rules::what_another_prune_condemned_since_is_not_doomed),
+        (Rule::DoomedBeforeDelete, crash::what_is_deleted_was_doomed_by_a_published_state),
+        (Rule::FailClosed, rules::what_cannot_be_read_stops_it_before_anything_is_published),
+        (Rule::Epoch, waits::a_lease_that_lands_after_the_publish_is_not_worked_under),
+        (Rule::FarBelowFloor, rules::a_zombies_late_run_that_was_taken_up_is_not_deleted_under_its_user),
+    ];
+    for (rule, scenario) in scenarios {
+        let noticed = without(Some(rule), || std::panic::catch_unwind(scenario)).is_err();
+        assert!(noticed, "{rule:?}, left out, is not noticed");
+    }
+}

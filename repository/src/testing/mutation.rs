@@ -42,6 +42,8 @@ pub enum Rule {
     FailClosed,
     /// A prune that publishes raises the epoch.
     Epoch,
+    /// A prune deletes runs below the floor only when the floor's own state has risen above them too.
+    FarBelowFloor,
 }
 
 thread_local! {

@@ -20,7 +20,7 @@ const META_PACKS: usize = 2;
 /// Tries of one pack; each has the store's own bounded retries below it.
 const ATTEMPTS_MAX: u32 = 3;
 
-pub(super) struct Uploads {
+pub(crate) struct Uploads {
     core: Arc<Core>,
     runtime: Handle,
     open: [Mutex<Option<OpenPack>>; 2],
@@ -47,9 +47,9 @@ struct Progress {
 
 /// A pack that the store has.
 #[derive(Debug)]
-pub(super) struct StoredPack {
-    pub(super) info: PackInfo,
-    pub(super) entries: Vec<PackEntry>,
+pub(crate) struct StoredPack {
+    pub(crate) info: PackInfo,
+    pub(crate) entries: Vec<PackEntry>,
 }
 
 impl std::fmt::Debug for Uploads {
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Uploads {
 
 impl Uploads {
     /// Inside a runtime: uploads are its tasks.
-    pub(super) fn new(core: Arc<Core>, data_packs: usize) -> Arc<Self> {
+    pub(crate) fn new(core: Arc<Core>, data_packs: usize) -> Arc<Self> {
         Arc::new(Self {
             core,
             runtime: Handle::current(),
@@ -92,7 +92,7 @@ impl Uploads {
     }
 
     /// Waits until another pack of this class may be opened.
-    pub(super) async fn room(&self, class: PackClass) -> Result<OwnedSemaphorePermit, WriteError> {
+    pub(crate) async fn room(&self, class: PackClass) -> Result<OwnedSemaphorePermit, WriteError> {
         let room = Arc::clone(&self.room[class as usize - 1]).acquire_owned().await.map_err(|_| WriteError::Closed)?;
         // An upload that failed gave its room back.
         self.check()?;
@@ -100,7 +100,7 @@ impl Uploads {
     }
 
     /// Into the open pack, or into a new one if the caller brings `room` for it; `None` if room is needed.
-    pub(super) fn push(
+    pub(crate) fn push(
         self: &Arc<Self>,
         room: &mut Option<OwnedSemaphorePermit>,
         kind: BlobKind,
@@ -128,7 +128,7 @@ impl Uploads {
     }
 
     /// Closes the open packs; everything pushed before is under way or stored afterwards.
-    pub(super) fn close_open(self: &Arc<Self>) -> Result<(), WriteError> {
+    pub(crate) fn close_open(self: &Arc<Self>) -> Result<(), WriteError> {
         for slot in &self.open {
             let mut slot = locked(slot);
             let Some(open) = slot.take() else { continue };
@@ -198,7 +198,7 @@ impl Uploads {
     }
 
     /// Waits for every pack that is under way now; later ones do not count, or a busy writer would never have a checkpoint.
-    pub(super) async fn settle(&self) -> Result<(), WriteError> {
+    pub(crate) async fn settle(&self) -> Result<(), WriteError> {
         let mark = locked(&self.progress).next;
         loop {
             // Registered before the look, or a change in between would be missed.
@@ -214,7 +214,7 @@ impl Uploads {
     }
 
     /// Packs that are stored and in no run yet.
-    pub(super) fn take_stored(&self) -> Vec<StoredPack> {
+    pub(crate) fn take_stored(&self) -> Vec<StoredPack> {
         std::mem::take(&mut locked(&self.progress).stored)
     }
 

@@ -88,7 +88,7 @@ async fn lost_answers_are_looked_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_deleted_was_doomed_by_a_published_state() {
+pub(super) async fn what_is_deleted_was_doomed_by_a_published_state() {
     let (store, direct, snapshots) = world().await;
     let (inner, core) = (Arc::clone(&store), Arc::clone(&direct.core));
     let watching = through(ScriptedStore::new(Arc::clone(&store) as Arc<dyn Store>, move |operation, name| {

@@ -69,7 +69,7 @@ async fn two_prunes_at_once_are_one_mark() {
 
 /// A writer that began before condemned packs were: what it uses of them is taken back before anything is deleted.
 #[tokio::test(start_paused = true)]
-async fn take_back_against_delete() {
+pub(super) async fn take_back_against_delete() {
     let store = Arc::new(MemoryStore::new());
     let repository = repository(&store).await;
     let old = backup(&repository, 0..50).await;
@@ -137,7 +137,7 @@ async fn a_parent_condemned_between_two_states_is_sent_again() {
 /// Rule "the state that condemned": the first prune has waited for those who saw what it condemned itself, not for those who may
 /// use what another has condemned since.
 #[tokio::test(start_paused = true)]
-async fn what_another_prune_condemned_since_is_not_doomed() {
+pub(super) async fn what_another_prune_condemned_since_is_not_doomed() {
     let store = Arc::new(MemoryStore::new());
     let repository = repository(&store).await;
     let first = backup(&repository, 0..20).await;
@@ -251,7 +251,7 @@ fn third_lease(store: &MemoryStore) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_stops_it_before_anything_is_published() {
+pub(super) async fn what_cannot_be_read_stops_it_before_anything_is_published() {
     let store = Arc::new(MemoryStore::new());
     let repository = repository(&store).await;
     let old = backup(&repository, 0..20).await;
@@ -265,13 +265,14 @@ async fn what_cannot_be_read_stops_it_before_anything_is_published() {
             store.take(&name);
             damaged.into_iter().for_each(|damaged| store.put(&name, damaged));
             let before = store.objects();
-            let result = repository.prune(&now(), &PruneProgress::default(), std::future::pending()).await;
+            let options = PruneOptions { dry_run: meta.contains(&name), ..now() };
+            let result = repository.prune(&options, &PruneProgress::default(), std::future::pending()).await;
             // Of the packs of metadata only the last snapshot's holds refs that are marked by.
             if meta.contains(&name) && result.is_ok() {
                 continue;
             }
             let error = result.expect_err("stopped");
-            assert!(matches!(error, PruneError::Unreadable(_)), "{name}: {error}");
+            assert!(matches!(error, PruneError::Unreadable(_) | PruneError::Unlisted { .. } | PruneError::Read(_)), "{name}: {error}");
             assert!(error.to_string().contains(&name), "{name}: {error}");
             assert_eq!(store.objects(), before, "{name}");
         }
@@ -377,4 +378,39 @@ async fn old_leases_endings_runs_and_states_go_and_snapshots_stay() {
     assert_eq!(accepted(&repository).await, [kept]);
     restores(&repository, kept, 1000..1010).await;
     is_clean(&repository).await;
+}
+
+/// A zombie's run lands after the prune has listed the runs, and a writer that saw the state before the floor rose takes it up.
+#[tokio::test(start_paused = true)]
+pub(super) async fn a_zombies_late_run_that_was_taken_up_is_not_deleted_under_its_user() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = repository(&store).await;
+    let old = backup(&repository, 100..110).await;
+    let zombie = begin(&repository).await;
+    let lease = zombie.lease().expect("lease");
+    repository.forget(&[old]).await.expect("forget");
+    stepwise!(prune, look, goal = repository, now());
+    crate::testing::fence(&repository, &lease, "pruner").await.expect("fence");
+    add(&zombie, 0..20).await;
+    zombie.checkpoint().await.expect("checkpoint");
+    let run = names(&store, &format!("index/{lease}")).remove(0);
+    let writer = begin(&repository).await;
+    let before = names(&store, "packs/data").len();
+    let content = add(&writer, 0..20).await;
+    // As if it had not been there when the prune listed the runs.
+    let late = store.take(&run).expect("run");
+    prune.covered(goal, 0, &mut Watch::default()).await.expect("covered");
+    prune.doom(&mut look, goal, goal, &mut Watch::default()).await.expect("doom");
+    store.put(&run, late);
+    prune.sweep(&look).await.expect("sweep");
+    let id = commit(&writer, content).await.expect("commit");
+    assert!(names(&store, "packs/data").len() <= before && store.objects().contains_key(&run));
+    for _ in 0..3 {
+        restores(&repository, id, 0..20).await;
+        is_clean(&repository).await;
+        let gone = backup(&repository, 200..210).await;
+        repository.forget(&[gone]).await.expect("forget");
+        super::prune(&repository, &now()).await;
+    }
+    restores(&repository, id, 0..20).await;
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn it_waits_for_a_living_writer_however_long_that_takes() {
+pub(super) async fn it_waits_for_a_living_writer_however_long_that_takes() {
     let store = Arc::new(MemoryStore::new());
     let repository = repository(&store).await;
     let old = backup(&repository, 0..20).await;
@@ -138,7 +138,7 @@ async fn a_restore_holds_what_it_reads() {
 
 /// A writer reads a state, a prune publishes and lists the leases, and only then the writer's lease lands: it begins anew.
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_lands_after_the_publish_is_not_worked_under() {
+pub(super) async fn a_lease_that_lands_after_the_publish_is_not_worked_under() {
     let store = Arc::new(MemoryStore::new());
     let repository = repository(&store).await;
     let old = backup(&repository, 0..20).await;
