@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{backup, cache, check, compare, forget, key, ls, repo, restore, snapshots};
+use crate::{backup, cache, check, compare, dump, forget, key, ls, repo, restore, snapshots};
 
 /// Backup and restore of volumes: encrypted, deduplicated, straight to object storage.
 #[derive(Debug, Parser)]
@@ -55,6 +55,8 @@ pub(crate) enum Verb {
     Ls(ls::Arguments),
     /// Restore a snapshot into a directory.
     Restore(restore::Arguments),
+    /// Write one file of a snapshot to standard output.
+    Dump(dump::Arguments),
     /// Take snapshots out of the list, by name or by what to keep.
     Forget(forget::Arguments),
     /// List, add, remove or change passwords.
@@ -91,7 +93,7 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments
 
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|forget|key|check|cache>, see holdfast --help".into();
+        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|dump|forget|key|check|cache>, see holdfast --help".into();
     }
     let rendered = error.to_string();
     // What comes before the first empty line is what is wrong; the rest is spread over many lines.

@@ -12,6 +12,7 @@ mod check;
 mod compare;
 #[cfg(feature = "demo")]
 mod demo;
+mod dump;
 mod forget;
 mod key;
 mod ls;
@@ -20,6 +21,7 @@ mod progress_bar;
 mod repo;
 mod repository;
 mod restore;
+mod restore_preview;
 mod signal;
 mod snapshot_choice;
 mod snapshots;
@@ -54,6 +56,7 @@ fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Verb::Snapshots(verb) => snapshots::run(&global, &verb).await,
             Verb::Ls(verb) => ls::run(&global, &verb).await,
             Verb::Restore(verb) => restore::run(&global, verb).await,
+            Verb::Dump(verb) => dump::run(&global, &verb).await,
             Verb::Check(verb) => check::run(&global, &verb).await,
             Verb::Key(verb) => key::run(&global, &verb).await,
             Verb::Forget(verb) => forget::run(&global, &verb).await,

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::arguments::Global;
 use crate::outcome::{Failure, Outcome};
 use crate::progress_bar::Bar;
+use crate::restore_preview::{self, Wanted};
 use crate::snapshot_choice::{self, Filter};
 use crate::{repository, signal, text};
 
@@ -53,6 +54,12 @@ pub(crate) struct Arguments {
     /// Take a file whose size and time are right to be right, unread. Else what is there is read and compared.
     #[arg(long)]
     trust_times: bool,
+    /// Say success before the data is on the disk, as most tools do: a power failure may then still cost it.
+    #[arg(long)]
+    no_sync: bool,
+    /// List what would be created, replaced or changed, by kind, size, time, owner and mode; nothing is written.
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     filter: Filter,
 }
@@ -64,6 +71,10 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome
     let gives_owners = matches!(rules.owners, Owners::Recorded { .. });
     let repository = repository::open(global).await?;
     let (snapshot, record) = snapshot_choice::find(&repository, &arguments.snapshot, &arguments.filter).await?;
+    if arguments.dry_run {
+        let places = places(&record, &arguments)?;
+        return restore_preview::run(global, &repository, Wanted { snapshot, places, include, exclude, rules }).await;
+    }
     let targets = targets(&record, &arguments)?;
     let stop = signal::stop_token()?;
     let progress = Arc::new(Progress::default());
@@ -78,6 +89,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome
         may_write: Arc::new(|| true),
         device_nodes: !arguments.no_privileges && gives_owners,
         rules,
+        sync: !arguments.no_sync,
         limits: RestoreLimits { memory_bytes: usize::try_from(global.memory).unwrap_or(usize::MAX), ..RestoreLimits::standard() },
         observer: Some(Arc::new(move |issue| print(&issue_line(issue)))),
         host: repository::host(),
@@ -108,8 +120,8 @@ fn rules(arguments: &Arguments) -> Result<Rules, Failure> {
     })
 }
 
-/// The sources that are wanted, each with its directory.
-fn targets(record: &SnapshotRecord, arguments: &Arguments) -> Result<Vec<Target>, Failure> {
+/// The sources that are wanted, each with its place.
+fn places(record: &SnapshotRecord, arguments: &Arguments) -> Result<Vec<(Vec<u8>, PathBuf)>, Failure> {
     let wanted = &arguments.filter.paths;
     let is_wanted = |source: &&SourceRecord| wanted.is_empty() || wanted.iter().any(|path| path.as_os_str().as_bytes() == source.path);
     let sources: Vec<&SourceRecord> = record.sources.iter().filter(is_wanted).collect();
@@ -117,29 +129,48 @@ fn targets(record: &SnapshotRecord, arguments: &Arguments) -> Result<Vec<Target>
         return Err(Failure::new("the snapshot has none of the paths of --path; holdfast snapshots shows what it has"));
     }
     let is_single = sources.len() == 1;
-    let base = open_directory(&arguments.target)?;
-    let open = |source: &&SourceRecord| {
-        let root = if is_single { rustix::io::fcntl_dupfd_cloexec(&base, 0).map_err(|errno| unusable(&arguments.target, &errno))? } else { below(&arguments.target, &source.path)? };
-        Ok(Target { snapshot_path: source.path.clone(), root })
+    let place = |source: &&SourceRecord| {
+        let place = if is_single { arguments.target.clone() } else { below(&arguments.target, &source.path)? };
+        Ok((source.path.clone(), place))
     };
-    sources.iter().map(open).collect()
+    sources.iter().map(place).collect()
+}
+
+/// The same, each with its directory, made if it is not there.
+fn targets(record: &SnapshotRecord, arguments: &Arguments) -> Result<Vec<Target>, Failure> {
+    let places = places(record, arguments)?;
+    drop(open_directory(&arguments.target)?);
+    let open = |(source, place): (Vec<u8>, PathBuf)| {
+        make_below(&arguments.target, &place)?;
+        Ok(Target { snapshot_path: source, root: open_directory(&place)? })
+    };
+    places.into_iter().map(open).collect()
 }
 
 /// The source's own path below the target. The path comes from the snapshot: only its names are used, never `..`.
-fn below(target: &Path, source: &[u8]) -> Result<OwnedFd, Failure> {
+fn below(target: &Path, source: &[u8]) -> Result<PathBuf, Failure> {
     let mut path = target.to_owned();
     for name in source.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
         if name == b".." {
             return Err(Failure::new(format!("the snapshot's path {} is refused: it has a .. in it", text::path(source))));
         }
         path.push(std::ffi::OsString::from_vec(name.to_vec()));
+    }
+    Ok(path)
+}
+
+/// Makes the directories between the target and a place below it; a symlink among them is refused.
+fn make_below(target: &Path, place: &Path) -> Result<(), Failure> {
+    let mut path = target.to_owned();
+    for name in place.strip_prefix(target).into_iter().flat_map(Path::components) {
+        path.push(name);
         match std::fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => return Err(unusable(&path, &"it is there and is no directory")),
             Err(_) => std::fs::create_dir(&path).map_err(|error| unusable(&path, &error))?,
         }
     }
-    open_directory(&path)
+    Ok(())
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd, Failure> {

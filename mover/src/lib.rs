@@ -8,6 +8,7 @@ pub mod allocator;
 pub mod backup;
 pub mod catalog;
 pub mod chunk;
+pub mod dump;
 pub mod fidelity;
 pub mod listing;
 pub mod pattern;

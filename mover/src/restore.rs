@@ -19,6 +19,7 @@ mod issue;
 mod place;
 mod planner;
 mod pool;
+mod preview;
 mod private_directory;
 mod rules;
 mod run;
@@ -34,6 +35,7 @@ use holdfast_repository::{BlobId, ReadError, Repository, SnapshotId};
 
 pub use gate::Grant;
 pub use issue::{ISSUES_NAMED_MAX, Issue, Observer, Severity};
+pub use preview::{Action, Preview, PreviewRequest, preview};
 pub use rules::{IdMap, IdMapError, Owners, Rules};
 
 use crate::catalog::CatalogError;
@@ -57,6 +59,8 @@ pub struct RestoreRequest {
     pub device_nodes: bool,
     /// Whose the entries become, and which extended attributes come back.
     pub rules: Rules,
+    /// The restore ends well only when all is on the disk. Without, the system writes it when it sees fit.
+    pub sync: bool,
     /// Memory and threads.
     pub limits: RestoreLimits,
     /// Hears of every issue; the report names only the first ones.
@@ -202,7 +206,8 @@ pub enum RestoreError {
     Repository(#[from] ReadError),
 }
 
-/// Restores. Ends with every handle of the targets closed, and, if it ends well, with the targets synced to disk.
+/// Restores. Ends with every handle of the targets closed, and, if it ends well and the request says so, with the targets
+/// synced to disk.
 pub async fn run(
     repository: &Repository,
     request: RestoreRequest,

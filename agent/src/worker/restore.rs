@@ -41,6 +41,7 @@ pub(super) async fn run(
         may_write: Arc::new(move || may_write.grant.may_write()),
         device_nodes: task.same_namespace,
         rules: restore::Rules::default(),
+        sync: true,
         limits: limits(assign),
         observer: None,
         host: task_ref.namespace,

@@ -93,7 +93,8 @@ async fn run_with(
         targets.push(root);
     }
     let lost = Arc::clone(&gate);
-    let (flusher, flusher_thread) = Flusher::start(targets.clone(), move |errno| {
+    let synced = if request.sync { targets.clone() } else { Vec::new() };
+    let (flusher, flusher_thread) = Flusher::start(synced, move |errno| {
         lost.shut(unsynced(errno));
     })?;
     let shared = Arc::new(Shared {
@@ -111,7 +112,7 @@ async fn run_with(
     let patterns = (request.include, request.exclude);
     expect(progress, &plans, &patterns);
     let pool = Pool::start(request.limits.threads.clamp(1, 64), &shared)?;
-    let work = Work { shared: &shared, pool: &pool, memory: Memory::of(request.limits.memory_bytes) };
+    let work = Work { shared: &shared, pool: &pool, sync: request.sync, memory: Memory::of(request.limits.memory_bytes) };
     progress.enter(Phase::Write);
     let outcome = until_shut(&shared.gate, work.all(plans, &patterns)).await;
     pool.close().await;
@@ -125,7 +126,7 @@ async fn run_with(
     }
 }
 
-fn find_source<'r>(record: &'r SnapshotRecord, wanted: &[u8]) -> Result<&'r SourceRecord, RestoreError> {
+pub(super) fn find_source<'r>(record: &'r SnapshotRecord, wanted: &[u8]) -> Result<&'r SourceRecord, RestoreError> {
     let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
     record.sources.iter().find(|source| source.path == wanted).ok_or_else(|| RestoreError::NoSuchSource {
         wanted: text(wanted),
@@ -212,6 +213,7 @@ fn in_groups<T>(mut all: Vec<T>) -> impl Iterator<Item = Vec<T>> {
 struct Work<'a> {
     shared: &'a Arc<Shared>,
     pool: &'a Pool,
+    sync: bool,
     memory: Memory,
 }
 
@@ -233,7 +235,9 @@ impl Work<'_> {
                 (ending, window) = (Some(begun), next);
             }
             self.end(ending).await?;
-            self.hand(Job::Sync(target)).await?;
+            if self.sync {
+                self.hand(Job::Sync(target)).await?;
+            }
         }
         Ok(())
     }

@@ -304,9 +304,9 @@ impl Worker {
     }
 }
 
-/// Whether this is what a link's entry says that its first name is. Whole seconds: some file systems keep no more.
-fn is_restored(stat: &Stat, entry: &Entry) -> bool {
-    let kind = match entry.kind {
+/// What the file system calls an entry of this kind.
+pub(super) fn file_type(kind: &EntryKind) -> FileType {
+    match kind {
         EntryKind::File => FileType::RegularFile,
         EntryKind::Directory => FileType::Directory,
         EntryKind::Symlink { .. } => FileType::Symlink,
@@ -314,7 +314,12 @@ fn is_restored(stat: &Stat, entry: &Entry) -> bool {
         EntryKind::Socket => FileType::Socket,
         EntryKind::CharDevice { .. } => FileType::CharacterDevice,
         EntryKind::BlockDevice { .. } => FileType::BlockDevice,
-    };
+    }
+}
+
+/// Whether this is what a link's entry says that its first name is. Whole seconds: some file systems keep no more.
+fn is_restored(stat: &Stat, entry: &Entry) -> bool {
+    let kind = file_type(&entry.kind);
     FileType::from_raw_mode(stat.st_mode) == kind
         && stat.st_mtime == entry.mtime.secs
         && (kind != FileType::RegularFile || u64::try_from(stat.st_size) == Ok(entry.size))

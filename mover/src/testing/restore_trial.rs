@@ -146,6 +146,7 @@ impl RestoreTrial {
             may_write: Arc::new(|| true),
             device_nodes,
             rules: Default::default(),
+            sync: false,
             limits: RestoreLimits { memory_bytes: MEMORY_BYTES, threads: 2 },
             observer: None,
             host: "host".into(),

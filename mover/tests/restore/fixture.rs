@@ -123,6 +123,7 @@ pub(crate) fn request(snapshot: SnapshotId, target: &Path) -> RestoreRequest {
         may_write: Arc::new(|| true),
         device_nodes: true,
         rules: Default::default(),
+        sync: true,
         limits: RestoreLimits { threads: 3, ..RestoreLimits::standard() },
         observer: None,
         host: "host".into(),

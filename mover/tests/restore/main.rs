@@ -2,9 +2,11 @@
 // Helpers of tests may end them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod again;
 mod fixture;
 mod hostile;
 mod limits;
 mod over_existing;
 mod round_trip;
+mod rules;
 mod selection;
