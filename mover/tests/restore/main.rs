@@ -7,6 +7,7 @@ mod fixture;
 mod hostile;
 mod limits;
 mod over_existing;
+mod requests;
 mod round_trip;
 mod rules;
 mod selection;
