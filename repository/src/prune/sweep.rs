@@ -35,7 +35,8 @@ impl Prune<'_> {
     }
 
     /// Old leases, endings, runs and states. Below the floor they are void; they go when that floor's own state has risen above them
-    /// too, since until then someone may be at work who saw the floor before and took a run below it for good.
+    /// too, since until then someone may be at work who saw the floor before and took a run below it for good. What that state still
+    /// lists stays: leases that are not below the floor may be reading a snapshot that was forgotten since.
     pub(super) async fn delete_old(&mut self, published: &State) -> Result<(), PruneError> {
         let Some(floor_state) = state::read_if_there(self.core, published.floor).await? else { return Ok(()) };
         let far = if left_out!(FarBelowFloor) { published.floor } else { floor_state.floor };
@@ -46,10 +47,12 @@ impl Prune<'_> {
         self.delete_where("leases", |name| lease::parse_object_name(name).is_some_and(|(lease, _)| lease.state < far)).await?;
         let is_old = |name: &str| {
             let lease = name.strip_prefix("snapshots/").and_then(|name| name.parse::<LeaseId>().ok());
-            lease.is_some_and(|lease| lease.state < far && !published.listed.contains(&lease))
+            let held = |lease: &LeaseId| floor_state.listed.contains(lease) && !left_out!(HeldByFloor);
+            lease.is_some_and(|lease| lease.state < far && !published.listed.contains(&lease) && !held(&lease))
         };
         self.delete_where("snapshots", is_old).await?;
-        self.delete_where("index", |name| RunName::parse(name).is_some_and(|run| run.lease.state < far && !published.runs.contains_key(&run))).await?;
+        let lives = |run: &RunName| published.runs.contains_key(run) || floor_state.runs.contains_key(run);
+        self.delete_where("index", |name| RunName::parse(name).is_some_and(|run| run.lease.state < far && !lives(&run))).await?;
         self.delete_where("state", |name| state::parse_object_name(name).is_some_and(|number| number < far)).await
     }
 

@@ -7,6 +7,7 @@ use futures::stream::StreamExt;
 use super::{State, object_name};
 use crate::core::{Core, Created};
 use crate::error::{ReadError, WriteError};
+use crate::mutation::left_out;
 use crate::sealed::ObjectKind;
 
 /// Lost races of one publish. Each means that someone else published.
@@ -83,13 +84,25 @@ pub(crate) async fn ensure_first(core: &Core) -> Result<(), WriteError> {
 
 /// Publishes what `change` makes of the newest state, or nothing if `change` finds nothing to do. `change` is called again after
 /// each lost race, with the state that won: it merges, it never assumes.
+///
+/// A prune deletes states far below the floor, and their names are free again: a creation that took long may have landed in such a
+/// place, where nobody looks. So the newest state is read once more, and if its floor has passed the one that was written, `change`
+/// is asked whether it is in there.
 pub(crate) async fn publish(core: &Core, change: impl Fn(&State) -> Option<State> + Send + Sync) -> Result<State, WriteError> {
-    let newest = newest(core).await?;
-    publish_after(core, newest, change).await
+    let mut seen = newest(core).await?;
+    for _ in 0..RACES_MAX {
+        let published = publish_after(core, seen, &change).await?;
+        let after = newest(core).await?;
+        if after.floor <= published.number || change(&after).is_none() || left_out!(InTheChain) {
+            return Ok(published);
+        }
+        seen = after;
+    }
+    Err(WriteError::Internal { what: format!("state: {RACES_MAX} times a prune deleted what was read") })
 }
 
-/// The same for a caller that has just read the newest state. If it is not the newest any more, the number after it is taken, and
-/// that is a lost race.
+/// The same for a caller that has just read the newest state, and that loses nothing if what it published lands in the place of a
+/// deleted state. If it is not the newest any more, the number after it is taken, and that is a lost race.
 pub(crate) async fn publish_after(core: &Core, newest_read: State, change: impl Fn(&State) -> Option<State> + Send + Sync) -> Result<State, WriteError> {
     let mut current = newest_read;
     for _ in 0..RACES_MAX {

@@ -44,6 +44,10 @@ pub enum Rule {
     Epoch,
     /// A prune deletes runs below the floor only when the floor's own state has risen above them too.
     FarBelowFloor,
+    /// What the floor's own state lists stays, though it was forgotten since.
+    HeldByFloor,
+    /// What was published is looked for in the newest state if that has left it far behind.
+    InTheChain,
 }
 
 thread_local! {
