@@ -22,6 +22,7 @@ use crate::repository::Repository;
 use crate::secret::SecretBytes;
 use crate::snapshot::{Ending, EndingReason};
 use crate::store::{ObjectEntry, Store, StoreError};
+use crate::view::{Looker, View};
 
 mod conformance;
 mod dying;
@@ -73,6 +74,18 @@ pub async fn needed_packs(repository: &Repository) -> Result<BTreeSet<String>, R
     needed.extend(fine.iter().flat_map(|blob| view.index.find(blob)).map(|found| found.location.pack.to_string()));
     reader.close().await?;
     Ok(needed)
+}
+
+/// The packs that index runs list, whoever wrote them, with their lengths: all that a next backup need not send again.
+pub async fn listed_packs(repository: &Repository) -> Result<BTreeMap<String, u64>, ReadError> {
+    let state = crate::state::newest(&repository.core).await?;
+    let view = View::load(&repository.core, state, Looker::Writer).await?;
+    Ok(view.index.packs().map(|pack| (pack.name.to_string(), pack.object_bytes)).collect())
+}
+
+/// Bytes after which a checkpoint is due, instead of the usual many: for tests that are killed between two of them.
+pub(crate) fn checkpoint_bytes() -> Option<u64> {
+    std::env::var("HOLDFAST_TEST_CHECKPOINT_BYTES").ok()?.parse().ok()
 }
 
 /// Objects in memory: strongly listing, conditional unless told otherwise.

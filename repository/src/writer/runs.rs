@@ -108,12 +108,22 @@ impl Inner {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
+fn checkpoint_bytes() -> u64 {
+    crate::testing::checkpoint_bytes().unwrap_or(CHECKPOINT_BYTES)
+}
+
+#[cfg(not(any(test, feature = "testing")))]
+fn checkpoint_bytes() -> u64 {
+    CHECKPOINT_BYTES
+}
+
 /// Checkpoints by time and by bytes, until the writer is dropped or closed.
 pub(super) fn keep(inner: &Arc<Inner>) -> tokio::task::AbortHandle {
     let weak = Arc::downgrade(inner);
     let (clock, uploads) = (Arc::clone(&inner.core.environment.clock), Arc::clone(&inner.uploads));
     let keeper = tokio::spawn(async move {
-        let mut then = 0;
+        let (mut then, checkpoint_bytes) = (0, checkpoint_bytes());
         loop {
             let due = clock.sleep(CHECKPOINT_TIME);
             tokio::pin!(due);
@@ -121,7 +131,7 @@ pub(super) fn keep(inner: &Arc<Inner>) -> tokio::task::AbortHandle {
                 tokio::select! {
                     () = &mut due => break,
                     () = uploads.changed() => {
-                        if uploads.stored_bytes().saturating_sub(then) >= CHECKPOINT_BYTES {
+                        if uploads.stored_bytes().saturating_sub(then) >= checkpoint_bytes {
                             break;
                         }
                     }

@@ -10,9 +10,11 @@ mod beginning;
 mod chance;
 mod clock;
 mod content;
+mod mutations;
 mod oracle;
 mod process;
 mod roles;
+mod scenarios;
 mod schedule;
 mod store;
 mod world;
@@ -22,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use holdfast_repository::testing::mutation::{self, Rule};
 
 use crate::world::World;
 
@@ -35,10 +38,10 @@ fn run_on_virtual_time<T>(run: impl Future<Output = T>) -> T {
     runtime.block_on(run)
 }
 
-/// What a seed makes: how many commits, or which rule was broken, with the last operations.
-fn run(seed: u64) -> Result<u64, String> {
+/// What a seed makes with a rule left out, or with all of them: how many commits, or which rule was broken, with the last operations.
+fn run(seed: u64, without: Option<Rule>) -> Result<u64, String> {
     let world = schedule::world(seed);
-    let outcome = run_on_virtual_time(schedule::run(seed, &world));
+    let outcome = mutation::without(without, || run_on_virtual_time(schedule::run(seed, &world)));
     outcome.map_err(|broken| {
         let log: Vec<String> = world.log.lock().unwrap().iter().cloned().collect();
         format!("{}\nseed {seed}: {broken}\nreplay with HOLDFAST_SIM_SEED={seed} HOLDFAST_SIM_SCHEDULES=1", log.join("\n"))
@@ -46,7 +49,7 @@ fn run(seed: u64) -> Result<u64, String> {
 }
 
 /// Runs seeds on all threads until one breaks a rule; the commits of all, or the lowest of the seeds that were found broken.
-fn run_many(first: u64, schedules: u64) -> Result<u64, String> {
+fn run_many(first: u64, schedules: u64, without: Option<Rule>) -> Result<u64, String> {
     let threads = number("HOLDFAST_SIM_THREADS", std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64));
     let (next, commits, stop) = (AtomicU64::new(first), AtomicU64::new(0), AtomicBool::new(false));
     let broken: Mutex<BTreeMap<u64, String>> = Mutex::default();
@@ -58,7 +61,7 @@ fn run_many(first: u64, schedules: u64) -> Result<u64, String> {
                     if seed >= first + schedules {
                         break;
                     }
-                    match run(seed) {
+                    match run(seed, without) {
                         Ok(count) => drop(commits.fetch_add(count, Ordering::Relaxed)),
                         Err(report) => {
                             broken.lock().unwrap().insert(seed, report);
@@ -78,7 +81,7 @@ fn run_many(first: u64, schedules: u64) -> Result<u64, String> {
 #[test]
 fn every_schedule_keeps_every_committed_snapshot_whole() {
     let (first, schedules) = (number("HOLDFAST_SIM_SEED", 1), number("HOLDFAST_SIM_SCHEDULES", 1000));
-    let commits = run_many(first, schedules).unwrap_or_else(|report| panic!("{report}"));
+    let commits = run_many(first, schedules, None).unwrap_or_else(|report| panic!("{report}"));
     assert!(commits >= schedules, "only {commits} commits in {schedules} runs: the simulation tests nothing");
 }
 

@@ -67,7 +67,6 @@ impl Oracle {
         if report.is_clean() { Ok(()) } else { Err(format!("check finds {:?}", report.findings)) }
     }
 
-    #[allow(dead_code)]
     /// After quiet prunes: nothing is left that nothing can reach.
     pub(crate) async fn nothing_is_left_over(&self) -> Result<(), String> {
         let needed = needed_packs(&self.repository).await.map_err(|error| format!("what is needed cannot be read: {error}"))?;

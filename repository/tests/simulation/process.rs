@@ -44,6 +44,11 @@ impl Process {
         })
     }
 
+    /// Whether the store lied to it.
+    pub(crate) fn is_deceived(&self) -> bool {
+        self.life.was_deceived.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     pub(crate) async fn open(&self, cache: Option<&OwnedFd>) -> Result<Repository, String> {
         let repository = Repository::open(self.store(), &password(), self.environment()).await.map_err(|error| error.to_string())?;
         if let Some(root) = cache {

@@ -108,6 +108,7 @@ async fn unwatched(chance: &Chance, world: &Arc<World>, oracle: &Oracle, hosts: 
         pruner::prune_quietly(&calm, &repository).await.map_err(|error| format!("a quiet prune fails: {error}"))?;
     }
     oracle.check_all().await?;
+    oracle.nothing_is_left_over().await?;
     Ok(world.book.lock().unwrap().committed.len() as u64)
 }
 

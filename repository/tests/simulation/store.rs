@@ -21,6 +21,8 @@ use crate::world::{Faults, World};
 #[derive(Debug, Default)]
 pub(crate) struct Life {
     dead: AtomicBool,
+    /// It was given wrong bytes once: what it finds damaged may be whole.
+    pub(crate) was_deceived: AtomicBool,
     pub(crate) died: Notify,
 }
 
@@ -104,6 +106,18 @@ impl ProcessStore {
         objects.get(name).cloned().ok_or_else(|| StoreError::NotFound { object: name.to_owned() })
     }
 
+    /// Now and then one bit is another.
+    fn tear(&self, name: &str, bytes: Bytes) -> Bytes {
+        if self.oracle || bytes.is_empty() || !self.chance.hits(self.faults.torn) {
+            return bytes;
+        }
+        self.note("get", name, "torn");
+        self.life.was_deceived.store(true, Ordering::Relaxed);
+        let mut torn = bytes.to_vec();
+        torn[self.chance.index(bytes.len())] ^= 1;
+        torn.into()
+    }
+
     fn entries(&self, prefix: &str, after: Option<&str>) -> Vec<ObjectEntry> {
         let objects = self.world.objects.lock().unwrap();
         let from = after.map_or_else(|| prefix.to_owned(), |after| format!("{after}\0"));
@@ -172,7 +186,7 @@ impl Store for ProcessStore {
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
-        self.read("get", name, || self.look(name)).await
+        self.read("get", name, || self.look(name)).await.map(|bytes| self.tear(name, bytes))
     }
 
     async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
@@ -185,6 +199,7 @@ impl Store for ProcessStore {
             Ok(whole.slice(start..end))
         })
         .await
+        .map(|bytes| self.tear(name, bytes))
     }
 
     async fn head(&self, name: &str) -> Result<u64, StoreError> {

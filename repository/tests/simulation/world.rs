@@ -25,6 +25,8 @@ pub(crate) struct Faults {
     pub(crate) wrong_conflict: u64,
     /// A read that fails, a listing that breaks off.
     pub(crate) failed_read: u64,
+    /// A read that gives other bytes than stand there.
+    pub(crate) torn: u64,
     /// A listing in two pages, with time between them.
     pub(crate) paged: u64,
     /// The last thing its process does: before or after it took effect.
@@ -46,6 +48,7 @@ impl Faults {
             repeated: draw(),
             wrong_conflict: draw(),
             failed_read: draw() / 2,
+            torn: draw() / 4,
             crash: draw() / 4,
             paged: chance.below(500),
             stalled: chance.below(stalls + 1),

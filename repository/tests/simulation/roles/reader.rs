@@ -32,7 +32,7 @@ async fn restore_slowly<F: Future<Output = ()>>(reader: &Reader, id: &SnapshotId
 pub(crate) async fn restore_any(process: &Process, repository: &Repository) -> Result<(), String> {
     let reader = repository.reader(Purpose::new(Activity::Restore, &process.name)).await.map_err(|error| error.to_string())?;
     let lease = reader.lease().ok_or("no lease")?;
-    let excused = || process.world.is_damaged() || process.world.is_fenced(&lease, &process.name);
+    let excused = || process.is_deceived() || process.world.is_damaged() || process.world.is_fenced(&lease, &process.name);
     let snapshots = reader.snapshots().await.map_err(|error| error.to_string())?;
     if let Some((id, error)) = snapshots.unreadable.first().filter(|(_, error)| error.is_damage() && !excused()) {
         process.world.violate(format!("snapshot {id} is accepted and unreadable for {}: {error}", process.name));
