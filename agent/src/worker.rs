@@ -117,6 +117,10 @@ fn run_task(mut socket: UnixStream, order: &Order, assign: Assign) -> Result<(),
         Ok(roots) => roots,
         Err(failure) => return answer(&mut socket, failure::finished(failure)),
     };
+    // A backup can wait for the pods of its node; a restore is waited for.
+    if plan.need() == Need::ReadVolume {
+        holdfast_mover::priority::stand_back();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

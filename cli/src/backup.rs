@@ -43,12 +43,22 @@ struct LimitArguments {
     /// Threads that read, hash and compress; as many as there are processors, if not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     cpus: Option<u16>,
-    /// Bytes to read per second at most, such as 50MiB.
+    /// Take only what nobody else wants of the processors and disks: the lowest priority, the idle IO class.
+    #[arg(long)]
+    idle: bool,
+    /// Bytes to read per second at most, and of packs to write, such as 50MiB.
     #[arg(long, value_name = "SIZE", value_parser = crate::arguments::parse_rate)]
     bandwidth: Option<u64>,
     /// zstd's level: 1 is fast, 19 is small.
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     compression: i32,
+}
+
+impl Arguments {
+    /// Before any thread is started: see `--idle`.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.limits.idle
+    }
 }
 
 impl LimitArguments {

@@ -46,6 +46,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    if matches!(&arguments.verb, Verb::Backup(verb) if verb.is_idle()) {
+        holdfast_mover::priority::stand_back();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(format!("could not start: {error}")))?;
     let Arguments { global, verb } = arguments;

@@ -9,6 +9,7 @@
 //! thread owns a handle of the volume (see [`crate::scan::handle`]).
 
 mod basis;
+mod bundle_buffer;
 mod change;
 mod context;
 mod delta;
@@ -18,9 +19,9 @@ mod large;
 mod links;
 mod lister;
 mod open_file;
-mod pace;
 mod parent;
 mod pipeline;
+mod read_ahead;
 mod rebundle;
 mod refs;
 mod report;
@@ -45,7 +46,6 @@ use crate::progress::{Phase, Progress};
 use crate::scan::VolumeHandles;
 use crate::stop::{Stop, StopToken};
 use context::{Named, Shared, lock};
-use pace::Pace;
 use parent::{ParentSource, Parents};
 use pipeline::{OpenSource, SourceOutcome};
 use rebundle::Rebundle;
@@ -72,7 +72,11 @@ pub async fn run(
         session: request.session.clone(),
         component: request.component.clone(),
     };
-    let options = WriterOptions { data_packs: request.limits.data_packs(), compression_level: request.limits.compression_level };
+    let options = WriterOptions {
+        data_pack_bytes: request.limits.data_pack_bytes(),
+        compression_level: request.limits.compression_level,
+        upload_bytes_per_second: request.limits.bandwidth_bytes_per_second,
+    };
     let writer = tokio::select! {
         writer = repository.begin_with(purpose, options) => writer?,
         () = stop.stopped() => return Err(refused(request, &stop)),
@@ -127,7 +131,7 @@ impl Backup {
             progress,
             handles,
             duplicates: Duplicates::default(),
-            pace: Pace::new(request.limits.bandwidth_bytes_per_second),
+            pace: repository.pace(request.limits.bandwidth_bytes_per_second),
             rebundle: Rebundle::new(std::mem::take(&mut parents.mostly_dead), parents.content_bytes()),
             refs: Mutex::new(Refs::default()),
             named: Mutex::new(Named::default()),

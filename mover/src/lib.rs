@@ -12,9 +12,11 @@ pub mod dump;
 pub mod fidelity;
 pub mod listing;
 pub mod pattern;
+pub mod priority;
 pub mod progress;
 pub mod restore;
 pub mod scan;
 pub mod stop;
+mod syscall;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

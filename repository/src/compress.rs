@@ -6,6 +6,16 @@ use crate::error::WriteError;
 /// Compressed must save at least one part in this many, or the blob is stored raw: it reads back faster.
 const SAVING_PART_MIN: usize = 32;
 
+/// Only longer ones are looked at before they are compressed: for those that takes longer than a look.
+const LOOK_BYTES_MIN: usize = 64 << 10;
+/// Of blobs that look like noise in a row, one of so many is compressed all the same.
+const TRUST_MAX: u32 = 8;
+/// What is looked at: pieces from all over the blob.
+const LOOK_PIECES: usize = 64;
+const LOOK_PIECE_BYTES: usize = 256;
+/// Chi-square of the sample's bytes: about 255 for noise. At this, its bytes could be told apart in 0.6 % of their space.
+const NOISE_CHI_SQUARE_MAX: u64 = 1024;
+
 /// Working memory of one thread: compressor, decompressor and their buffers. Make one per thread and keep it;
 /// it grows to the largest blob it meets.
 #[derive(Default)]
@@ -13,6 +23,8 @@ pub struct Scratch {
     compressor: Option<(i32, zstd::bulk::Compressor<'static>)>,
     decompressor: Option<zstd::bulk::Decompressor<'static>>,
     compressed: Vec<u8>,
+    /// Blobs in a row that did not shrink.
+    stubborn: u32,
     pub(crate) opened: Vec<u8>,
     pub(crate) raw: Vec<u8>,
 }
@@ -31,6 +43,12 @@ impl Scratch {
 
     /// The shorter of the raw and the compressed bytes.
     pub(crate) fn compress<'s>(&'s mut self, raw: &'s [u8], level: i32) -> Result<(Encoding, &'s [u8]), WriteError> {
+        // What one file holds is of one kind: after a blob that did not shrink, one that looks like noise is not tried.
+        let is_trusted = self.stubborn % TRUST_MAX != 0 && raw.len() >= LOOK_BYTES_MIN;
+        if is_trusted && is_noise(raw) {
+            self.stubborn = self.stubborn.wrapping_add(1);
+            return Ok((Encoding::Raw, raw));
+        }
         let refused = |error: std::io::Error| WriteError::Internal { what: format!("zstd: {error}") };
         let compressor = match &mut self.compressor {
             Some((at, compressor)) if *at == level => compressor,
@@ -40,8 +58,10 @@ impl Scratch {
         self.compressed.reserve(zstd::zstd_safe::compress_bound(raw.len()));
         let bytes = compressor.compress_to_buffer(raw, &mut self.compressed).map_err(refused)?;
         if bytes + raw.len() / SAVING_PART_MIN < raw.len() {
+            self.stubborn = 0;
             Ok((Encoding::Zstd, &self.compressed[..bytes]))
         } else {
+            self.stubborn = self.stubborn.wrapping_add(1);
             Ok((Encoding::Raw, raw))
         }
     }
@@ -69,6 +89,21 @@ impl Scratch {
     }
 }
 
+/// True if its bytes are as evenly spread as those of encrypted or compressed data.
+fn is_noise(raw: &[u8]) -> bool {
+    let mut counts = [0_u64; 256];
+    let step = (raw.len() / LOOK_PIECES).max(LOOK_PIECE_BYTES);
+    let pieces = raw.chunks(step).filter_map(|chunk| chunk.get(..LOOK_PIECE_BYTES)).take(LOOK_PIECES);
+    let mut looked_at = 0;
+    for piece in pieces {
+        piece.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+        looked_at += piece.len() as u64;
+    }
+    let expected = looked_at / 256;
+    let squares: u64 = counts.iter().map(|count| count.abs_diff(expected).pow(2)).sum();
+    expected > 0 && squares / expected < NOISE_CHI_SQUARE_MAX
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +124,39 @@ mod tests {
         aws_lc_rs::rand::fill(&mut noise).expect("random");
         assert_eq!(through(&noise, noise.len()), Ok((Encoding::Raw, noise)));
         assert_eq!(through(b"", 0), Ok((Encoding::Raw, vec![])));
+    }
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut noise = vec![0; length];
+        aws_lc_rs::rand::fill(&mut noise).expect("random");
+        noise
+    }
+
+    #[test]
+    fn noise_is_known_by_a_look() {
+        let text = b"2026-11-25 a line of a log, like any other\n".repeat(10_000);
+        let hex: Vec<u8> = noise(200_000).iter().map(|byte| b"0123456789abcdef"[usize::from(byte % 16)]).collect();
+        let pages: Vec<u8> = noise(400_000).chunks(4096).flat_map(|page| [page, &[0; 1024]].concat()).collect();
+        for (name, raw, expected) in [("noise", noise(LOOK_BYTES_MIN), true), ("long noise", noise(5_000_001), true), ("text", text, false), ("hex", hex, false), ("pages", pages, false)] {
+            assert_eq!(is_noise(&raw), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn after_noise_what_shrinks_is_still_compressed() {
+        let mut scratch = Scratch::new();
+        let text = b"the same line again\n".repeat(10_000);
+        // Noise that is there twice shrinks, and shows it to no look: it is found out by the trials between.
+        let twice = noise(100_000).repeat(2);
+        let mut compress = |raw: &[u8]| scratch.compress(raw, 3).expect("compress").0;
+        for _ in 0..20 {
+            assert_eq!(compress(&noise(100_000)), Encoding::Raw);
+        }
+        assert_eq!(compress(&text), Encoding::Zstd);
+        assert_eq!(compress(&twice), Encoding::Zstd, "the one before shrank");
+        assert_eq!(compress(&noise(100_000)), Encoding::Raw);
+        let tried = (0..2 * TRUST_MAX).filter(|_| compress(&twice) == Encoding::Zstd).count();
+        assert!(tried as u32 > TRUST_MAX, "{tried}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod keys;
 mod lease;
 mod lock;
 mod mutation;
+mod pace;
 mod pack;
 mod prune;
 mod read_ahead;
@@ -52,6 +53,7 @@ pub use id::{BlobId, KeyId, LeaseId, MasterKeyId, PackId, ParseIdError, Reposito
 pub use index::RunName;
 pub use keys::ring::{KeyError, KeyInfo};
 pub use lease::{Activity, Purpose};
+pub use pace::Pace;
 pub use prune::{PruneError, PruneOptions, PruneProgress, PruneReport, WaitingFor};
 pub use reader::{Fetched, Reader};
 pub use repository::{InitReport, Repository};

@@ -15,6 +15,7 @@ use crate::config::{self, Config, CutParameters};
 use crate::core::{self, Core, Created};
 use crate::crypto::{Key, Keys};
 use crate::environment::Environment;
+use crate::pace::Pace;
 use crate::error::{InitError, OpenError, ReadError, WriteError};
 use crate::features::Features;
 use crate::forget;
@@ -175,6 +176,11 @@ impl Repository {
     /// Where it is, for people.
     pub fn location(&self) -> String {
         self.core.store.location()
+    }
+
+    /// A limit of bytes per second by this repository's clock; 0 for none.
+    pub fn pace(&self, bytes_per_second: u64) -> Pace {
+        Pace::new(bytes_per_second, Arc::clone(&self.core.environment.clock))
     }
 
     /// How to cut.

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::executor::block_on;
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::blob::{BLOB_RAW_BYTES_MAX, BlobKind, Encoding};
+use crate::blob::{BLOB_RAW_BYTES_MAX, BlobKind};
 use crate::blobs::Blobs;
 use crate::compress::Scratch;
 use crate::core::Core;
@@ -37,15 +36,17 @@ use uploads::Uploads;
 /// Bounds of one writer.
 #[derive(Debug, Clone, Copy)]
 pub struct WriterOptions {
-    /// Data packs held at once, the open one included: each is up to 32 MiB of memory.
-    pub data_packs: usize,
+    /// Memory of the data packs that are held at once, the open one included: at least 40 MiB, since one grows to 32 MiB.
+    pub data_pack_bytes: usize,
     /// zstd level.
     pub compression_level: i32,
+    /// Bytes of packs per second to the store; 0: no limit.
+    pub upload_bytes_per_second: u64,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { data_packs: 2, compression_level: 3 }
+        Self { data_pack_bytes: 64 << 20, compression_level: 3, upload_bytes_per_second: 0 }
     }
 }
 
@@ -105,7 +106,7 @@ impl Writer {
         let view = View::load_bounded(&core, state, Looker::Writer).await?;
         let inner = Arc::new(Inner {
             blobs: Blobs::new(Arc::clone(&core), view),
-            uploads: Uploads::new(Arc::clone(&core), options.data_packs),
+            uploads: Uploads::new(Arc::clone(&core), options),
             core,
             purpose,
             options,
@@ -157,7 +158,7 @@ impl Writer {
         let Some(raw_bytes) = self.inner.claim(kind, &id, raw)? else { return Ok(KNOWN) };
         let added = self.inner.stopping(|| {
             let (encoding, stored) = scratch.compress(raw, self.inner.options.compression_level)?;
-            let stored_bytes = self.inner.pack(kind, id, encoding, raw_bytes, stored)?;
+            let stored_bytes = block_on(self.inner.uploads.add(kind, id, encoding, raw_bytes, stored))?.stored_bytes;
             if let Some(full) = fine.and_then(|hashes| self.inner.push_fine(&id, raw_bytes, &hashes)) {
                 self.inner.add_fine_batch(full)?;
             }
@@ -276,27 +277,6 @@ impl Inner {
         store().inspect_err(|error| self.uploads.stop(error))
     }
 
-    /// Into the open pack; waits for room on the calling thread.
-    fn pack(&self, kind: BlobKind, id: BlobId, encoding: Encoding, raw_bytes: u32, stored: &[u8]) -> Result<u32, WriteError> {
-        let mut room: Option<OwnedSemaphorePermit> = None;
-        loop {
-            if let Some(entry) = self.uploads.push(&mut room, kind, id, encoding, raw_bytes, stored)? {
-                return Ok(entry.stored_bytes);
-            }
-            room = Some(block_on(self.uploads.room(kind.class()))?);
-        }
-    }
-
-    async fn pack_async(&self, kind: BlobKind, id: BlobId, encoding: Encoding, raw_bytes: u32, stored: &[u8]) -> Result<u32, WriteError> {
-        let mut room: Option<OwnedSemaphorePermit> = None;
-        loop {
-            if let Some(entry) = self.uploads.push(&mut room, kind, id, encoding, raw_bytes, stored)? {
-                return Ok(entry.stored_bytes);
-            }
-            room = Some(self.uploads.room(kind.class()).await?);
-        }
-    }
-
     async fn add_async(
         &self,
         kind: BlobKind,
@@ -309,7 +289,7 @@ impl Inner {
         // A task that is cancelled here leaves a claim without a blob: the guard stops the writer, so nothing counts on it.
         let guard = ClaimGuard { uploads: &self.uploads, id, done: false };
         let (encoding, stored) = scratch.compress(raw, self.options.compression_level)?;
-        let stored_bytes = self.pack_async(kind, id, encoding, raw_bytes, stored).await?;
+        let stored_bytes = self.uploads.add(kind, id, encoding, raw_bytes, stored).await?.stored_bytes;
         if let Some(full) = fine.and_then(|hashes| self.push_fine(&id, raw_bytes, &hashes)) {
             self.add_fine_batch_async(full).await?;
         }

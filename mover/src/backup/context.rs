@@ -1,13 +1,13 @@
 //! What the threads of one source share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use holdfast_repository::{BlobId, BlobKind, ChunkerParameters, Scratch, Statistics, WriteError, Writer};
+use holdfast_repository::{BlobId, BlobKind, ChunkerParameters, Pace, Scratch, Statistics, WriteError, Writer};
 
 use super::error::BackupError;
-use super::pace::Pace;
+use super::open_file::CacheTells;
 use super::rebundle::Rebundle;
 use super::refs::Refs;
 use super::report::NAMED_MAX;
@@ -56,6 +56,8 @@ pub(super) struct Context {
     pub(super) counters: Counters,
     /// The parent's catalog turned out damaged: what is stored of it is looked at before it is used again.
     pub(super) parent_lost: AtomicBool,
+    /// A [`CacheTells`].
+    cache_tells: AtomicU8,
     runtime: tokio::runtime::Handle,
     abort: AtomicBool,
     failure: Mutex<Option<BackupError>>,
@@ -117,6 +119,7 @@ impl Context {
             shared,
             runtime,
             parent_lost: AtomicBool::new(false),
+            cache_tells: AtomicU8::new(CacheTells::Count as u8),
             source_path,
             change_rule,
             settled_before,
@@ -192,6 +195,14 @@ impl Context {
         })
     }
 
+    /// However long it is, the thread looks whether all are to end.
+    fn wait_in_pieces(&self, wait: impl Future<Output = ()>) {
+        self.runtime.block_on(async {
+            tokio::pin!(wait);
+            while !self.halted() && tokio::time::timeout(STOP_POLL, &mut wait).await.is_err() {}
+        });
+    }
+
     /// After damage in the parent's catalog its neighbours are suspect: the same segment, found in the index, may be as rotten.
     /// A copy that fails this reading is not known any more, and is stored anew.
     fn is_rotten(&self, kind: BlobKind, id: &BlobId) -> bool {
@@ -199,22 +210,34 @@ impl Context {
         is_suspect && matches!(self.wait(self.shared.writer.read_blob(kind, id)), Some(Err(_)))
     }
 
+    /// How small files are asked for what of them is in the page cache.
+    pub(super) fn cache_tells(&self) -> CacheTells {
+        let tells = self.cache_tells.load(Ordering::Relaxed);
+        [CacheTells::Count, CacheTells::Wait].into_iter().find(|way| *way as u8 == tells).unwrap_or(CacheTells::Nothing)
+    }
+
+    pub(super) fn cache_tells_only(&self, tells: CacheTells) {
+        self.cache_tells.fetch_max(tells as u8, Ordering::Relaxed);
+    }
+
     /// Bytes came from the volume.
     pub(super) fn count_read(&self, bytes: u64) {
         progress::add(&self.counters.bytes_read, bytes);
         progress::add(&self.shared.progress.bytes_read, bytes);
-        self.shared.pace.spend(bytes, || self.halted());
+        if let Some(wait) = self.shared.pace.spend(bytes) {
+            self.wait_in_pieces(wait);
+        }
     }
 
     /// Waits until entry `sequence` is within the window. False: not yet, and what the caller holds back should be sent first.
     pub(super) fn has_room(&self, sequence: u64) -> bool {
-        sequence < self.window.done() + WINDOW_ENTRIES
+        self.window.has_room(sequence)
     }
 
     /// Waits for room, or until halted.
     pub(super) fn wait_for_room(&self, sequence: u64) {
         while !self.has_room(sequence) && !self.halted() {
-            self.window.wait();
+            self.window.wait(sequence);
         }
     }
 
@@ -230,25 +253,37 @@ fn push_bounded(list: &mut Vec<String>, line: String) {
     }
 }
 
+/// Asked for every entry, so that asking takes no lock; moved for many at once, and woken only who waits.
 #[derive(Debug, Default)]
 struct Window {
-    done: Mutex<u64>,
+    done: AtomicU64,
+    waiting: AtomicUsize,
+    gate: Mutex<()>,
     moved: Condvar,
 }
 
 impl Window {
-    fn done(&self) -> u64 {
-        *lock(&self.done)
+    fn has_room(&self, sequence: u64) -> bool {
+        sequence < self.done.load(Ordering::SeqCst) + WINDOW_ENTRIES
     }
 
     fn advance(&self, done: u64) {
-        *lock(&self.done) = done;
-        self.moved.notify_all();
+        self.done.store(done, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            // Whoever is between its look and its wait holds the gate: it is woken, and not missed.
+            drop(lock(&self.gate));
+            self.moved.notify_all();
+        }
     }
 
-    fn wait(&self) {
-        // Woken early or late, the caller looks again.
-        drop(self.moved.wait_timeout(lock(&self.done), STOP_POLL));
+    /// Until there may be room; the caller looks again.
+    fn wait(&self, sequence: u64) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let gate = lock(&self.gate);
+        if !self.has_room(sequence) {
+            drop(self.moved.wait_timeout(gate, STOP_POLL));
+        }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -8,6 +8,7 @@ use holdfast_repository::{BlobId, BlobKind, FINE_STEP_BYTES};
 use super::basis::Blocks;
 use super::large::{Part, SectionRead};
 use super::open_file::{Failure, OpenFile};
+use super::read_ahead::ReadAhead;
 use super::worker::Worker;
 use crate::catalog::Extent;
 use crate::chunk::{READ_BYTES, ZERO_BLOCK_BYTES, is_zero};
@@ -124,12 +125,12 @@ impl<'s, 'w> DeltaSection<'s, 'w> {
 
     /// A run of data; returns where it came to.
     fn data(&mut self, from: u64, to: u64) -> Result<u64, Failure> {
-        let mut base = from;
+        let (mut base, mut ahead) = (from, ReadAhead::default());
         loop {
             let (held, at) = (self.window.len(), base + self.window.len() as u64);
             let wanted = (READ_BYTES as u64 - at % READ_BYTES as u64).min(to - at) as usize;
             self.window.resize(held + wanted, 0);
-            let length = self.file.read(self.worker.context, &mut self.window[held..], at)?;
+            let length = ahead.read(self.file, self.worker.context, &mut self.window[held..], at, to)?;
             self.window.truncate(held + length);
             self.read.is_short |= length < wanted;
             let is_last = length < wanted || at + length as u64 == to;

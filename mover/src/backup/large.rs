@@ -9,6 +9,7 @@ use super::basis::{Basis, Blocks, Placed};
 use super::context::{CatalogSink, Context, STOP_POLL, lock};
 use super::delta::{Changes, DeltaSection};
 use super::open_file::{Failure, OpenFile};
+use super::read_ahead::ReadAhead;
 use super::worker::Worker;
 use crate::catalog::{Entry, Extent, ExtentSpool};
 use crate::chunk::{SAMPLE_BYTES, has_pages, may_have_pages};
@@ -79,7 +80,8 @@ enum Claim {
 
 impl LargeFile {
     /// `basis`: what the parent has at its place.
-    pub(super) fn new(file: OpenFile, basis: Option<&Entry>, context: &Context) -> Self {
+    pub(super) fn new(mut file: OpenFile, basis: Option<&Entry>, context: &Context) -> Self {
+        file.begin_large(SAMPLE_BYTES as u64);
         let basis = basis.map(|entry| Basis::new(context, entry, file.before.size));
         let step = if is_of_pages(&file) { context.shared.chunker.fine_step_bytes as usize } else { 1 };
         Self { file, step, basis: Mutex::new(basis), state: Mutex::new(State::default()), moved: Condvar::new() }
@@ -215,11 +217,11 @@ impl LargeFile {
 
     /// Returns where it came to, and whether the file ended there.
     fn read_data(&self, from: u64, to: u64, worker: &mut Worker<'_>, extents: &mut Vec<Extent>) -> Result<(u64, bool), Failure> {
-        let mut position = from;
+        let (mut position, mut ahead) = (from, ReadAhead::default());
         while position < to {
             let context = worker.context;
             let room = worker.stream.room(position, to - position);
-            let (wanted, length) = (room.len(), self.file.read(context, room, position)?);
+            let (wanted, length) = (room.len(), ahead.read(&self.file, context, room, position, to)?);
             worker.stream.filled(position, length);
             worker.store_chunks(false, extents)?;
             position += length as u64;

@@ -71,7 +71,7 @@ pub(super) struct Lister<'a> {
     pub(super) xattrs: NamedXattrs,
     pub(super) parent: ParentCursor,
     pub(super) jobs: Sender<Job>,
-    pub(super) outcomes: Sender<Outcome>,
+    pub(super) outcomes: Sender<Vec<Outcome>>,
     pub(super) links: LinkCensus,
     /// and files of at most so many directories, each of which keeps a handle open until the bundle is read.
     pub(super) bundle_directories_max: usize,
@@ -82,6 +82,8 @@ pub(super) struct Lister<'a> {
 #[derive(Default)]
 pub(super) struct State {
     sequence: u64,
+    /// Not handed over yet: an entry at a time would wake the catalog's thread for each.
+    ready: Vec<Outcome>,
     bundle: Vec<ReadJob>,
     bundle_bytes: u64,
     bundle_directories: usize,
@@ -98,7 +100,10 @@ impl Lister<'_> {
                 return None;
             }
             match self.visits.recv_timeout(STOP_POLL) {
-                Ok(Visits::Some(visits)) => visits.into_iter().for_each(|visit| self.visit(visit)),
+                Ok(Visits::Some(visits)) => {
+                    visits.into_iter().for_each(|visit| self.visit(visit));
+                    self.deliver();
+                }
                 Ok(Visits::Last(visits)) => {
                     visits.into_iter().for_each(|visit| self.visit(visit));
                     break;
@@ -109,6 +114,7 @@ impl Lister<'_> {
         }
         self.flush();
         self.emit(self.state.sequence, OutcomeKind::End);
+        self.deliver();
         self.parent.lost()
     }
 
@@ -137,6 +143,7 @@ impl Lister<'_> {
         if !self.context.has_room(self.state.sequence) {
             // The catalog may be waiting for the very files that are held back for a bundle.
             self.flush();
+            self.deliver();
             self.context.wait_for_room(self.state.sequence);
         }
     }
@@ -170,9 +177,15 @@ impl Lister<'_> {
         self.state.sequence - 1
     }
 
-    fn emit(&self, sequence: u64, result: OutcomeKind) {
-        // The catalog's thread ends first only when all are to end.
-        let _ = self.outcomes.send(Outcome { sequence, result });
+    fn emit(&mut self, sequence: u64, result: OutcomeKind) {
+        self.state.ready.push(Outcome { sequence, result });
+    }
+
+    fn deliver(&mut self) {
+        if !self.state.ready.is_empty() {
+            // The catalog's thread ends first only when all are to end.
+            let _ = self.outcomes.send(std::mem::take(&mut self.state.ready));
+        }
     }
 
     fn emit_entry(&mut self, entry: Entry, link: Option<Link>) {

@@ -185,7 +185,7 @@ impl SourceReader {
     ) -> Result<(Option<CatalogSummary>, Option<String>), BackupError> {
         let workers = self.limits.workers();
         let (jobs, jobs_receiver) = crossbeam_channel::bounded::<Job>(2 * workers);
-        let (outcomes, outcomes_receiver) = crossbeam_channel::unbounded::<Outcome>();
+        let (outcomes, outcomes_receiver) = crossbeam_channel::unbounded::<Vec<Outcome>>();
         let assist = crossbeam_channel::unbounded();
         let (visits, visits_receiver) = crossbeam_channel::bounded(VISIT_BATCHES);
         let lister = Lister {

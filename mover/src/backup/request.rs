@@ -89,7 +89,7 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Threads that read, hash and compress.
     pub cpus: usize,
-    /// Bytes read from the volume per second; 0: no limit.
+    /// Bytes read from the volume, and bytes of packs written to the repository, per second; 0: no limit.
     pub bandwidth_bytes_per_second: u64,
     /// zstd's level.
     pub compression_level: i32,
@@ -103,19 +103,22 @@ impl Default for Limits {
 }
 
 impl Limits {
-    const PACK_BYTES: u64 = 32 << 20;
-    const BASE_BYTES: u64 = 10 << 20;
+    /// A pack that is full, and the next one while it begins.
+    const PACK_BYTES_MIN: u64 = 40 << 20;
+    const PACK_BYTES_MAX: u64 = 256 << 20;
+    /// The program itself, the index, metadata packs, entries on their way, what is known of duplicates.
+    const BASE_BYTES: u64 = 24 << 20;
     /// Chunk buffer, bundle, and the compressor's working memory.
-    const WORKER_BYTES: u64 = 13 << 20;
+    const WORKER_BYTES: u64 = 14 << 20;
 
-    /// Packs held at once: one open and one on its way; more where there is room.
-    pub(super) fn data_packs(&self) -> usize {
-        (self.memory_bytes / 2 / Self::PACK_BYTES).clamp(2, 8) as usize
+    /// For data packs, open and on their way: what the workers leave.
+    pub(super) fn data_pack_bytes(&self) -> usize {
+        let rest = self.memory_bytes.saturating_sub(Self::BASE_BYTES + self.workers() as u64 * Self::WORKER_BYTES);
+        rest.clamp(Self::PACK_BYTES_MIN, Self::PACK_BYTES_MAX) as usize
     }
 
     pub(super) fn workers(&self) -> usize {
-        let packs = self.data_packs() as u64 * Self::PACK_BYTES;
-        let room = self.memory_bytes.saturating_sub(packs + Self::BASE_BYTES) / Self::WORKER_BYTES;
+        let room = self.memory_bytes.saturating_sub(Self::PACK_BYTES_MIN + Self::BASE_BYTES) / Self::WORKER_BYTES;
         self.cpus.min(room as usize).clamp(1, 64)
     }
 
@@ -127,5 +130,18 @@ impl Limits {
     /// For hard-link groups of which not all names were seen yet.
     pub(super) fn links_bytes(&self) -> usize {
         (self.memory_bytes / 10) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_shared_out_and_never_given_twice() {
+        for (mebibytes, cpus, workers, packs_mebibytes) in [(100, 2, 2, 48), (100, 8, 2, 48), (100, 1, 1, 62), (50, 4, 1, 40), (256, 4, 4, 176), (4096, 8, 8, 256)] {
+            let limits = Limits { memory_bytes: mebibytes << 20, cpus, ..Limits::default() };
+            assert_eq!((limits.workers(), limits.data_pack_bytes()), (workers, packs_mebibytes << 20), "{mebibytes} MiB, {cpus} processors");
+        }
     }
 }

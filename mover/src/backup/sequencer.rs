@@ -16,7 +16,7 @@ use crate::progress;
 /// See the module. `jobs` is for names of a file whose first name could not be read.
 pub(super) struct Sequencer<'a> {
     pub(super) context: &'a Context,
-    pub(super) outcomes: Receiver<Outcome>,
+    pub(super) outcomes: Receiver<Vec<Outcome>>,
     pub(super) jobs: Sender<Job>,
 }
 
@@ -28,13 +28,13 @@ struct Order {
     end: Option<u64>,
 }
 
-/// Outcomes taken from the queue at once.
-const OUTCOMES: usize = 256;
+/// Batches of outcomes taken from the queue at once.
+const BATCHES: usize = 8;
 
 impl Order {
     /// Takes this one, and what else is there already.
-    fn take(&mut self, first: Outcome, more: &Receiver<Outcome>) {
-        for Outcome { sequence, result } in std::iter::once(first).chain(more.try_iter().take(OUTCOMES)) {
+    fn take(&mut self, first: Vec<Outcome>, more: &Receiver<Vec<Outcome>>) {
+        for Outcome { sequence, result } in std::iter::once(first).chain(more.try_iter().take(BATCHES)).flatten() {
             match result {
                 OutcomeKind::End => self.end = Some(sequence),
                 result => drop(self.early.insert(sequence, result)),
@@ -68,7 +68,7 @@ impl Sequencer<'_> {
                 return Ok(false);
             }
             match self.outcomes.recv_timeout(STOP_POLL) {
-                Ok(outcome) => order.take(outcome, &self.outcomes),
+                Ok(outcomes) => order.take(outcomes, &self.outcomes),
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return Ok(false),
             }

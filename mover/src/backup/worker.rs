@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use holdfast_repository::{BlobId, BlobKind, Scratch};
 
+use super::bundle_buffer::BundleBuffer;
 use super::context::{CatalogSink, Context, STOP_POLL, lock};
 use super::delta::Changes;
 use super::error::BackupError;
@@ -20,11 +21,13 @@ use crate::chunk::{ChunkStream, Cutter, Place, is_zero};
 pub(super) struct Worker<'a> {
     pub(super) context: &'a Context,
     pub(super) jobs: Receiver<Job>,
-    pub(super) outcomes: Sender<Outcome>,
+    pub(super) outcomes: Sender<Vec<Outcome>>,
+    /// Handed over when the job is done.
+    ready: Vec<Outcome>,
     /// Large files that have sections left for whoever is free.
     pub(super) assist: (Sender<Arc<LargeFile>>, Receiver<Arc<LargeFile>>),
     pub(super) stream: ChunkStream,
-    pub(super) bundle: Vec<u8>,
+    bundle: BundleBuffer,
     pub(super) changes: Changes,
     /// What is compared with the parent's, and what of it differs: kept for their memory.
     pub(super) window: Vec<u8>,
@@ -52,12 +55,12 @@ impl<'a> Worker<'a> {
     pub(super) fn new(
         context: &'a Context,
         jobs: Receiver<Job>,
-        outcomes: Sender<Outcome>,
+        outcomes: Sender<Vec<Outcome>>,
         assist: (Sender<Arc<LargeFile>>, Receiver<Arc<LargeFile>>),
     ) -> Self {
         let stream = ChunkStream::new(Cutter::new(&context.shared.chunker));
-        let (bundle, changes, window, run) = (Vec::new(), Changes::default(), Vec::new(), Vec::new());
-        Self { context, jobs, outcomes, assist, stream, bundle, changes, window, run, scratch: Scratch::new() }
+        let (bundle, changes, window, run) = (BundleBuffer::default(), Changes::default(), Vec::new(), Vec::new());
+        Self { context, jobs, outcomes, ready: Vec::new(), assist, stream, bundle, changes, window, run, scratch: Scratch::new() }
     }
 
     /// Without jobs: for a source that is one file.
@@ -76,7 +79,10 @@ impl<'a> Worker<'a> {
                 },
                 recv(jobs) -> job => match job {
                     Ok(Job::Bundle(files)) => self.bundle(files),
-                    Ok(Job::Large(file)) => self.large(*file),
+                    Ok(Job::Large(file)) => {
+                        self.large(*file);
+                        self.deliver();
+                    }
                     Err(_) => return,
                 },
                 default(poll) => {}
@@ -84,12 +90,18 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn emit(&self, sequence: u64, result: OutcomeKind) {
-        // The catalog's thread ends first only when all are to end.
-        let _ = self.outcomes.send(Outcome { sequence, result });
+    fn emit(&mut self, sequence: u64, result: OutcomeKind) {
+        self.ready.push(Outcome { sequence, result });
     }
 
-    fn emit_failure(&self, job: &ReadJob, failure: Failure) {
+    fn deliver(&mut self) {
+        if !self.ready.is_empty() {
+            // The catalog's thread ends first only when all are to end.
+            let _ = self.outcomes.send(std::mem::take(&mut self.ready));
+        }
+    }
+
+    fn emit_failure(&mut self, job: &ReadJob, failure: Failure) {
         match failure {
             Failure::Gone => self.context.changed(&job.found.path, "it was removed or replaced before it could be read"),
             Failure::Unreadable(reason) => self.context.unreadable(&job.found.path, &reason),
@@ -144,20 +156,22 @@ impl<'a> Worker<'a> {
         for bundled in read {
             self.emit_bundled(bundled, blob);
         }
+        self.deliver();
         for job in grown {
             self.large(job);
+            self.deliver();
         }
     }
 
     fn store_bundle(&mut self) -> Result<Option<BlobId>, Failure> {
-        if self.bundle.is_empty() {
+        if self.bundle.len() == 0 {
             return Ok(None);
         }
-        let stored = self.context.store(BlobKind::Bundle, &self.bundle, &mut self.scratch);
+        let stored = self.context.store(BlobKind::Bundle, self.bundle.content(), &mut self.scratch);
         stored.map(Some).map_err(|error| self.write_failed(error))
     }
 
-    fn emit_bundled(&self, bundled: Bundled, blob: Option<BlobId>) {
+    fn emit_bundled(&mut self, bundled: Bundled, blob: Option<BlobId>) {
         let Bundled { sequence, mut entry, link, parts } = bundled;
         for part in parts {
             let extent = match (part, blob) {
@@ -231,13 +245,12 @@ impl<'a> Worker<'a> {
         parts: &mut Vec<Part>,
     ) -> Result<u64, Failure> {
         let start = self.bundle.len();
-        self.bundle.resize(start + (to - from) as usize, 0);
-        let length = file.read(self.context, &mut self.bundle[start..], from)?;
-        self.bundle.truncate(start + length);
+        let length = file.read_small(self.context, self.bundle.room((to - from) as usize), from)?;
+        self.bundle.filled(length);
         if length == 0 {
             return Ok(0);
         }
-        let content = &self.bundle[start..];
+        let content = &self.bundle.content()[start..];
         if content.len() >= 4096 && is_zero(content) {
             parts.push(Part::Known(Extent::Zero { length: length as u64 }));
             self.bundle.truncate(start);

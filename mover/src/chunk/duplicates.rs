@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use holdfast_repository::BlobId;
 
-/// Files per generation; two generations of about 100 bytes each.
-const GENERATION_FILES: usize = 32_768;
+/// Files per generation: what a table of 32,768 places holds, 57 bytes each; there are two generations.
+const GENERATION_FILES: usize = 28_672;
 
 /// Where a small file's content is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,31 +23,41 @@ pub(crate) struct Duplicates {
     generations: Mutex<Generations>,
 }
 
+/// Half of a keyed hash tells contents apart, as it does for fine hashes.
+type Key = [u8; 16];
+
 #[derive(Debug, Default)]
 struct Generations {
-    young: HashMap<BlobId, Place>,
-    old: HashMap<BlobId, Place>,
+    young: HashMap<Key, Place>,
+    old: HashMap<Key, Place>,
+}
+
+fn key(content: &BlobId) -> Key {
+    let mut key = [0; 16];
+    key.copy_from_slice(&content.0[..16]);
+    key
 }
 
 impl Duplicates {
     /// `content` is the keyed hash of the file's bytes, as if it were a blob.
     pub(crate) fn find(&self, content: &BlobId) -> Option<Place> {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = generations.young.get(content) {
+        let content = key(content);
+        if let Some(place) = generations.young.get(&content) {
             return Some(*place);
         }
-        let place = generations.old.remove(content)?;
-        generations.insert(*content, place);
+        let place = generations.old.remove(&content)?;
+        generations.insert(content, place);
         Some(place)
     }
 
     pub(crate) fn insert(&self, content: BlobId, place: Place) {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner).insert(content, place);
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner).insert(key(&content), place);
     }
 }
 
 impl Generations {
-    fn insert(&mut self, content: BlobId, place: Place) {
+    fn insert(&mut self, content: Key, place: Place) {
         if self.young.len() >= GENERATION_FILES {
             self.old = std::mem::take(&mut self.young);
         }

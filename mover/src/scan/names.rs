@@ -88,6 +88,12 @@ impl Names {
         Some(slice(&self.arena, span))
     }
 
+    /// The name given last.
+    pub(super) fn last_given(&self) -> Option<Vec<u8>> {
+        let last = self.spans.get(self.next.checked_sub(1)?)?;
+        Some(slice(&self.arena, *last).to_vec())
+    }
+
     /// False if the directory has more names than this pass kept.
     pub(super) fn is_complete(&self) -> bool {
         self.complete

@@ -66,7 +66,8 @@ pub struct Found {
 pub struct Walker {
     options: WalkOptions,
     root: Arc<Handle>,
-    path: Vec<u8>,
+    /// Of the directory that the walk is in: the last level's.
+    path: RelPath,
     levels: Vec<Level>,
     names_bytes: usize,
     buffer: Buffer,
@@ -90,7 +91,7 @@ impl Walker {
         Self {
             options,
             root: Arc::new(root),
-            path: Vec::new(),
+            path: RelPath::root(),
             levels: Vec::new(),
             names_bytes: 0,
             buffer: names::buffer(),
@@ -121,8 +122,7 @@ impl Walker {
                 Ok(None) => self.leave(),
                 Err(error) if depth == 0 => return Err(error),
                 Err(error) => {
-                    self.path.truncate(self.levels[depth].path_bytes);
-                    let path = RelPath::parse(&self.path).unwrap_or_default();
+                    let path = self.path.clone();
                     self.leave();
                     return Ok(Some(Visit::Unreadable { path, reason: format!("names of the directory: {error}") }));
                 }
@@ -132,7 +132,7 @@ impl Walker {
 
     fn start(&mut self) -> Result<Visit, Errno> {
         let stat = self.root.with(|fd| Stat::of_fd(fd))?;
-        self.enter(Arc::clone(&self.root), stat.clone());
+        self.enter(RelPath::root(), Arc::clone(&self.root), stat.clone());
         let root = Arc::clone(&self.root);
         Ok(Visit::Found(Found {
             path: RelPath::root(),
@@ -143,9 +143,10 @@ impl Walker {
         }))
     }
 
-    fn enter(&mut self, handle: Arc<Handle>, stat: Stat) {
+    fn enter(&mut self, path: RelPath, handle: Arc<Handle>, stat: Stat) {
+        self.path = path;
         self.levels.push(Level {
-            path_bytes: self.path.len(),
+            path_bytes: self.path.as_bytes().len(),
             stat,
             handle: Some(handle),
             names: None,
@@ -162,6 +163,9 @@ impl Walker {
         let depth = self.levels.len() - 1;
         self.set_names(depth, None);
         self.levels.pop();
+        if let Some(above) = self.levels.last() {
+            self.path = RelPath::parse(&self.path.as_bytes()[..above.path_bytes]).unwrap_or_default();
+        }
     }
 
     /// Keeps the account of the memory that names take.
@@ -170,6 +174,7 @@ impl Walker {
         if let Some(old) = level.names.take() {
             self.names_bytes -= old.bytes();
             level.done = old.is_complete() && old.is_used_up();
+            level.after = old.last_given().or(level.after.take());
         }
         self.names_bytes += names.as_ref().map_or(0, Names::bytes);
         level.names = names;
@@ -179,9 +184,7 @@ impl Walker {
         loop {
             let level = &mut self.levels[depth];
             if let Some(name) = level.names.as_mut().and_then(Names::next) {
-                let name = name.to_vec();
-                level.after = Some(name.clone());
-                return Ok(Some(name));
+                return Ok(Some(name.to_vec()));
             }
             if level.done || level.names.as_ref().is_some_and(Names::is_complete) {
                 return Ok(None);
@@ -203,7 +206,7 @@ impl Walker {
             return Ok(Arc::clone(handle));
         }
         let mut handle = Arc::clone(&self.root);
-        let mut rest = &self.path[..level.path_bytes];
+        let mut rest = &self.path.as_bytes()[..level.path_bytes];
         while !rest.is_empty() {
             let end = step_bytes(rest);
             handle = Arc::new(handle.open(&rest[..end], OFlags::RDONLY | OFlags::DIRECTORY)?);
@@ -214,12 +217,10 @@ impl Walker {
 
     fn visit(&mut self, name: &[u8]) -> Option<Visit> {
         let level = self.levels.last()?;
-        self.path.truncate(level.path_bytes);
         let parent = level.handle.clone()?;
-        let directory_path = RelPath::parse(&self.path).ok()?;
-        let path = match directory_path.join(name) {
+        let path = match self.path.join(name) {
             Ok(path) => path,
-            Err(error) => return Some(Visit::Unreadable { path: directory_path, reason: format!("a name in it: {error}") }),
+            Err(error) => return Some(Visit::Unreadable { path: self.path.clone(), reason: format!("a name in it: {error}") }),
         };
         let stat = match parent.with(|fd| Stat::of_name(fd, name)) {
             Ok(stat) => stat,
@@ -242,9 +243,7 @@ impl Walker {
         match opened.and_then(|handle| Ok((handle.with(|fd| Stat::of_fd(fd))?, handle))) {
             Ok((stat, handle)) => {
                 let handle = Arc::new(handle);
-                self.path.clear();
-                self.path.extend_from_slice(found.path.as_bytes());
-                self.enter(Arc::clone(&handle), stat.clone());
+                self.enter(found.path.clone(), Arc::clone(&handle), stat.clone());
                 found.stat = stat;
                 found.directory = Some(handle);
             }

@@ -80,15 +80,16 @@ fn files_that_change_while_they_are_read() {
     fixture.settle();
     let done = Arc::new(AtomicBool::new(false));
     let mutator = {
-        let (done, directory) = (Arc::clone(&done), fixture.source.path().to_path_buf());
+        let (done, directory, whole) = (Arc::clone(&done), fixture.source.path().to_path_buf(), noise(77, 2_000_000));
         std::thread::spawn(move || {
             for round in 0u64.. {
                 if done.load(Ordering::Relaxed) {
                     return;
                 }
-                let path = directory.join(format!("f{:02}", round % 30));
+                // No multiple of the ways to change one: each file meets all of them, and is there again after its end.
+                let path = directory.join(format!("f{:02}", round % 29));
                 match round % 4 {
-                    0 => drop(std::fs::remove_file(&path)),
+                    0 => drop(std::fs::remove_file(&path).and_then(|()| std::fs::write(&path, &whole))),
                     1 => drop(OpenOptions::new().write(true).open(&path).map(|file| file.set_len(1000 + round % 3 * 700_000))),
                     2 => drop(OpenOptions::new().write(true).open(&path).map(|file| file.write_all_at(&noise(round, 9000), 5000))),
                     _ => drop(OpenOptions::new().append(true).open(&path).map(|file| file.write_all_at(b"grown", 3_000_000))),

@@ -7,6 +7,7 @@ mod content;
 mod delta;
 mod fixture;
 mod hostile;
+mod page_cache;
 mod stop;
 mod store;
 mod tree;

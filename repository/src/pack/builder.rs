@@ -56,6 +56,11 @@ impl PackBuilder {
         Ok(entry)
     }
 
+    /// What it has so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() >= self.name.class.target_bytes()
     }

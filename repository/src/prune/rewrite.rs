@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::look::{Chosen, Look, PackUse};
 use super::runs::{NewRun, RunWriter};
@@ -21,7 +20,7 @@ use crate::error::ReadError;
 use crate::id::BlobId;
 use crate::index::Index;
 use crate::pack::{self, PackEntry, PackInfo};
-use crate::writer::uploads::Uploads;
+use crate::writer::{WriterOptions, uploads::Uploads};
 
 /// Dead bytes that may stay in packs that are partly used, of all that is used.
 const DEAD_PERCENT_MAX: u64 = 2;
@@ -38,8 +37,6 @@ const GAP_BYTES_MAX: u64 = 128 << 10;
 const AT_ONCE: usize = 3;
 /// Less is opened at once on the spot.
 const INLINE_BYTES: u64 = 256 << 10;
-/// Data packs held at once.
-const DATA_PACKS: usize = 2;
 
 /// What was copied.
 #[derive(Debug, Default)]
@@ -117,7 +114,7 @@ impl Prune<'_> {
         let spans = spans(&view.index, &chosen, wanted);
         drop(view);
         let core = self.core;
-        let uploads = Uploads::new(Arc::clone(core), DATA_PACKS);
+        let uploads = Uploads::new(Arc::clone(core), WriterOptions::default());
         let mut fine: BTreeMap<BlobId, (BlobId, u32)> = BTreeMap::new();
         let mut failed: BTreeSet<PackName> = BTreeSet::new();
         let mut opened = stream::iter(spans).map(|span| open(core, span)).buffered(AT_ONCE);
@@ -239,9 +236,6 @@ fn open_all(keys: &Keys, span: &Span, bytes: &Bytes) -> Opened {
 }
 
 async fn push(uploads: &Arc<Uploads>, entry: &PackEntry, stored: &[u8]) -> Result<(), PruneError> {
-    let mut room: Option<OwnedSemaphorePermit> = None;
-    while uploads.push(&mut room, entry.kind, entry.id, entry.encoding, entry.raw_bytes, stored)?.is_none() {
-        room = Some(uploads.room(entry.kind.class()).await?);
-    }
+    uploads.add(entry.kind, entry.id, entry.encoding, entry.raw_bytes, stored).await?;
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use futures::executor::block_on;
+
 use super::Inner;
 use crate::blob::BlobKind;
 use crate::compress::Scratch;
@@ -75,7 +77,7 @@ impl Inner {
             // Hashes do not compress, but zstd sees that at once.
             let mut scratch = Scratch::new();
             let (encoding, stored) = scratch.compress(&batch.content, self.options.compression_level)?;
-            self.pack(BlobKind::FineHashes, id, encoding, raw_bytes, stored)?;
+            block_on(self.uploads.add(BlobKind::FineHashes, id, encoding, raw_bytes, stored))?;
         }
         locked(&self.fine).closed.insert(batch.number, id);
         Ok(())
@@ -86,7 +88,7 @@ impl Inner {
         if let Some(raw_bytes) = self.claim(BlobKind::FineHashes, &id, &batch.content)? {
             let mut scratch = Scratch::new();
             let (encoding, stored) = scratch.compress(&batch.content, self.options.compression_level)?;
-            self.pack_async(BlobKind::FineHashes, id, encoding, raw_bytes, stored).await?;
+            self.uploads.add(BlobKind::FineHashes, id, encoding, raw_bytes, stored).await?;
         }
         locked(&self.fine).closed.insert(batch.number, id);
         Ok(())

@@ -1,5 +1,5 @@
-//! Packs on their way: open ones, and those being stored. Memory is bounded by permits: a pack has one from its first blob
-//! until the store has it.
+//! Packs on their way: open ones, and those being stored. Memory is bounded by permits: a pack has them for its bytes, more as it
+//! grows, until the store has it. So the open one may be half full while the one before is still on its way.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -12,11 +12,17 @@ use crate::core::Core;
 use crate::error::WriteError;
 use crate::id::BlobId;
 use crate::lock::locked;
+use crate::pace::Pace;
 use crate::pack::{FinishedPack, PackBuilder, PackEntry, PackInfo};
 use crate::store::StoreError;
+use super::WriterOptions;
 
-/// Metadata packs held at once, the open one included.
-const META_PACKS: usize = 2;
+/// Metadata packs held at once, the open one included: their bytes.
+const META_BYTES: usize = 12 << 20;
+/// Data packs get at least this: one that is full, the largest blobs that a mover makes, and what waits for them.
+const DATA_BYTES_MIN: usize = 40 << 20;
+/// Memory of packs is counted in these.
+const UNIT_BYTES: usize = 64 << 10;
 /// Tries of one pack; each has the store's own bounded retries below it.
 const ATTEMPTS_MAX: u32 = 3;
 
@@ -25,9 +31,19 @@ pub(crate) struct Uploads {
     runtime: Handle,
     open: [Mutex<Option<OpenPack>>; 2],
     room: [Arc<Semaphore>; 2],
+    /// All units of a class.
+    units: [usize; 2],
+    pace: Pace,
     progress: Mutex<Progress>,
     /// Wakes whoever waits for an upload, or for the next run.
     changed: Notify,
+}
+
+/// What became of a blob.
+enum Pushed {
+    Entry(PackEntry),
+    /// Nothing yet: it needs so many units more.
+    NeedsRoom(u32),
 }
 
 struct OpenPack {
@@ -60,12 +76,15 @@ impl std::fmt::Debug for Uploads {
 
 impl Uploads {
     /// Inside a runtime: uploads are its tasks.
-    pub(crate) fn new(core: Arc<Core>, data_packs: usize) -> Arc<Self> {
+    pub(crate) fn new(core: Arc<Core>, options: WriterOptions) -> Arc<Self> {
+        let units = [options.data_pack_bytes.max(DATA_BYTES_MIN), META_BYTES].map(|bytes| bytes.div_ceil(UNIT_BYTES));
         Arc::new(Self {
+            pace: Pace::new(options.upload_bytes_per_second, Arc::clone(&core.environment.clock)),
             core,
             runtime: Handle::current(),
             open: [Mutex::default(), Mutex::default()],
-            room: [Arc::new(Semaphore::new(data_packs.max(1))), Arc::new(Semaphore::new(META_PACKS))],
+            room: units.map(|units| Arc::new(Semaphore::new(units))),
+            units,
             progress: Mutex::default(),
             changed: Notify::new(),
         })
@@ -91,16 +110,27 @@ impl Uploads {
         self.changed.notify_waiters();
     }
 
-    /// Waits until another pack of this class may be opened.
-    pub(crate) async fn room(&self, class: PackClass) -> Result<OwnedSemaphorePermit, WriteError> {
-        let room = Arc::clone(&self.room[class as usize - 1]).acquire_owned().await.map_err(|_| WriteError::Closed)?;
+    /// Into a pack; waits while there is no room for it.
+    pub(crate) async fn add(self: &Arc<Self>, kind: BlobKind, id: BlobId, encoding: Encoding, raw_bytes: u32, stored: &[u8]) -> Result<PackEntry, WriteError> {
+        let mut room: Option<OwnedSemaphorePermit> = None;
+        loop {
+            match self.push(&mut room, kind, id, encoding, raw_bytes, stored)? {
+                Pushed::Entry(entry) => return Ok(entry),
+                Pushed::NeedsRoom(units) => room = Some(self.room(kind.class(), units).await?),
+            }
+        }
+    }
+
+    /// Waits until the packs of this class may grow by so many units.
+    async fn room(&self, class: PackClass, units: u32) -> Result<OwnedSemaphorePermit, WriteError> {
+        let room = Arc::clone(&self.room[class as usize - 1]).acquire_many_owned(units).await.map_err(|_| WriteError::Closed)?;
         // An upload that failed gave its room back.
         self.check()?;
         Ok(room)
     }
 
-    /// Into the open pack, or into a new one if the caller brings `room` for it; `None` if room is needed.
-    pub(crate) fn push(
+    /// Into the open pack, or into a new one, if it has room for it or the caller brings some.
+    fn push(
         self: &Arc<Self>,
         room: &mut Option<OwnedSemaphorePermit>,
         kind: BlobKind,
@@ -108,13 +138,28 @@ impl Uploads {
         encoding: Encoding,
         raw_bytes: u32,
         stored: &[u8],
-    ) -> Result<Option<PackEntry>, WriteError> {
+    ) -> Result<Pushed, WriteError> {
         let class = kind.class();
         let mut slot = locked(&self.open[class as usize - 1]);
+        // What is brought goes to the open pack at once: nobody holds room while waiting for more.
+        if let Some(open) = &mut *slot
+            && let Some(more) = room.take()
+        {
+            open.room.merge(more);
+        }
+        let filled = slot.as_ref().map_or(0, |open| open.builder.bytes());
+        let held = slot.as_ref().map(|open| &open.room).or(room.as_ref()).map_or(0, OwnedSemaphorePermit::num_permits);
+        // A pack may be larger than all room there is: then it waits until it has all.
+        let needed = (filled + stored.len()).div_ceil(UNIT_BYTES).clamp(1, self.units[class as usize - 1]);
+        if held < needed {
+            // Without an open pack what was brought is given back, and all is waited for anew.
+            let missing = if room.take().is_some() { needed } else { needed - held };
+            return Ok(Pushed::NeedsRoom(missing as u32));
+        }
         let open = match (&mut *slot, room.take()) {
             (Some(open), _) => open,
             (empty, Some(room)) => empty.insert(OpenPack { builder: PackBuilder::new(&self.core.keys, &self.core.environment, class)?, room }),
-            (None, None) => return Ok(None),
+            (None, None) => return Ok(Pushed::NeedsRoom(needed as u32)),
         };
         let entry = open.builder.push(kind, id, encoding, raw_bytes, stored)?;
         let full = if open.builder.is_full() { slot.take() } else { None };
@@ -124,7 +169,7 @@ impl Uploads {
         if let (Some(full), Some(ticket)) = (full, ticket) {
             self.start(full, ticket)?;
         }
-        Ok(Some(entry))
+        Ok(Pushed::Entry(entry))
     }
 
     /// Closes the open packs; everything pushed before is under way or stored afterwards.
@@ -177,6 +222,9 @@ impl Uploads {
         let name = pack.info.name.to_string();
         let mut last = StoreError::NotFound { object: name.clone() };
         for _ in 0..ATTEMPTS_MAX {
+            if let Some(wait) = self.pace.spend(pack.info.object_bytes) {
+                wait.await;
+            }
             match self.core.store.create(&name, vec![pack.bytes.clone()]).await {
                 Ok(()) => return Ok(()),
                 Err(error @ StoreError::AlreadyExists { .. }) => last = error,
@@ -233,3 +281,6 @@ impl Uploads {
         self.changed.notified().await;
     }
 }
+
+#[cfg(test)]
+mod tests;
