@@ -4,7 +4,7 @@ use holdfast_mover::backup::BackupError;
 use holdfast_mover::listing::ListError;
 use holdfast_mover::catalog::CatalogError;
 use holdfast_mover::restore::RestoreError;
-use holdfast_repository::{CommitError, InitError, OpenError, ReadError, StoreError, WriteError};
+use holdfast_repository::{CommitError, InitError, KeyError, OpenError, ReadError, StoreError, WriteError};
 
 use crate::outcome::Failure;
 
@@ -65,6 +65,16 @@ impl Advice for WriteError {
             Self::TooNew { .. } => Some("use that version"),
             Self::Stopped { cause } => cause.advice(),
             _ => None,
+        }
+    }
+}
+
+impl Advice for KeyError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Write(error) => error.advice(),
+            // They say it themselves.
+            Self::Own { .. } | Self::TooMany | Self::NotFound { .. } => None,
         }
     }
 }
@@ -136,4 +146,4 @@ macro_rules! failures {
     };
 }
 
-failures!(OpenError, InitError, ReadError, WriteError, BackupError, ListError, RestoreError);
+failures!(OpenError, InitError, KeyError, ReadError, WriteError, BackupError, ListError, RestoreError);

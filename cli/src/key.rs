@@ -37,13 +37,13 @@ pub(crate) async fn run(global: &Global, verb: &Verb) -> Result<Outcome, Failure
         Verb::List => list(global).await,
         Verb::Add(new) => {
             let repository = repository::open(global).await?;
-            let id = repository.add_key(&repository::new_password(new.new_password_file.as_deref())?).await.map_err(failure)?;
+            let id = repository.add_key(&repository::new_password(new.new_password_file.as_deref())?).await?;
             say(global, "added", &id);
             Ok(Outcome::Done)
         }
         Verb::Remove { key } => {
             let id = key.parse::<KeyId>().map_err(|_| Failure::new(format!("{key:?} is no key; holdfast key list names them")))?;
-            repository::open(global).await?.remove_key(&id).await.map_err(failure)?;
+            repository::open(global).await?.remove_key(&id).await?;
             say(global, "removed", &id);
             Ok(Outcome::Done)
         }
@@ -74,20 +74,19 @@ async fn list(global: &Global) -> Result<Outcome, Failure> {
 /// The new password must have opened the repository before the old one goes.
 async fn change(global: &Global, new: &New) -> Result<Outcome, Failure> {
     let password = repository::new_password(new.new_password_file.as_deref())?;
+    if password.expose() == repository::password(global)?.expose() {
+        return Err(Failure::new("the new password is the one in use; nothing was changed"));
+    }
     let by_the_old = repository::open(global).await?;
-    let added = by_the_old.add_key(&password).await.map_err(failure)?;
+    let added = by_the_old.add_key(&password).await?;
     let old = by_the_old.keys().await?.into_iter().find(|key| key.is_own).map(|key| key.id);
     let by_the_new = Repository::open(repository::store(global)?, &password, holdfast_repository::Environment::system()).await?;
     if let Some(old) = old {
-        by_the_new.remove_key(&old).await.map_err(failure)?;
+        by_the_new.remove_key(&old).await?;
         say(global, "removed", &old);
     }
     say(global, "added", &added);
     Ok(Outcome::Done)
-}
-
-fn failure(error: holdfast_repository::KeyError) -> Failure {
-    Failure::new(error.to_string())
 }
 
 fn say(global: &Global, what: &str, id: &KeyId) {

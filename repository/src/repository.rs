@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use zeroize::Zeroizing;
 
 use crate::blob::ChunkerParameters;
@@ -108,8 +109,10 @@ impl Repository {
             OpenError::WrongPassword { location, .. } => InitError::Exists { location },
             error => error.into(),
         })?;
-        // An init that was cut off behind `config` is finished here.
-        state::ensure_first(&repository.core).await.map_err(init_error)?;
+        // An init that was cut off behind `config` is finished here; anything else is left as it is, read-only or not.
+        if repository.core.store.list("state", None).next().await.transpose()?.is_none() {
+            state::ensure_first(&repository.core).await.map_err(init_error)?;
+        }
         let conditional_create = repository.core.config.conditional_create;
         Ok(InitReport { repository, created: false, conditional_create })
     }
