@@ -54,7 +54,7 @@ pub(super) async fn run(
         Ok(opened) => opened?,
         Err(Halted) => return Err(cause(&gate)),
     };
-    let result = run_with(&reader, &record, request, gate, progress).await;
+    let result = Box::pin(run_with(&reader, &record, request, gate, progress)).await;
     let farewell = if stop.requested().is_some() { STOPPED_FAREWELL } else { FAREWELL };
     let closed = tokio::time::timeout(farewell, reader.close()).await;
     if !matches!(closed, Ok(Ok(()))) {
@@ -114,7 +114,7 @@ async fn run_with(
     let pool = Pool::start(request.limits.threads.clamp(1, 64), &shared)?;
     let work = Work { shared: &shared, pool: &pool, sync: request.sync, memory: Memory::of(request.limits.memory_bytes) };
     progress.enter(Phase::Write);
-    let outcome = until_shut(&shared.gate, work.all(plans, &patterns)).await;
+    let outcome = until_shut(&shared.gate, Box::pin(work.all(plans, &patterns))).await;
     pool.close().await;
     shared.flusher.close();
     flusher_thread.ended().await;
