@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{backup, cache, check, compare, dump, forget, key, ls, repo, restore, snapshots};
+use crate::{backup, cache, check, compare, dump, forget, key, ls, prune, repo, restore, snapshots};
 
 /// Backup and restore of volumes: encrypted, deduplicated, straight to object storage.
 #[derive(Debug, Parser)]
@@ -59,6 +59,8 @@ pub(crate) enum Verb {
     Dump(dump::Arguments),
     /// Take snapshots out of the list, by name or by what to keep.
     Forget(forget::Arguments),
+    /// Free the space of what no snapshot uses.
+    Prune(prune::Arguments),
     /// List, add, remove or change passwords.
     #[command(subcommand)]
     Key(key::Verb),
@@ -93,7 +95,7 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments
 
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|dump|forget|key|check|cache>, see holdfast --help".into();
+        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|dump|forget|prune|key|check|cache>, see holdfast --help".into();
     }
     let rendered = error.to_string();
     // What comes before the first empty line is what is wrong; the rest is spread over many lines.
@@ -155,6 +157,7 @@ mod tests {
             (&["restore", "latest"], "<TARGET>"),
             (&["check", "--read-data=200%"], "N%"),
             (&["cache", "--max-size", "much"], "100MiB"),
+            (&["prune", "--repack-budget", "much"], "100MiB"),
             (&["cache", "drop"], "usage: holdfast cache"),
             (&[], "holdfast --help"),
         ] {

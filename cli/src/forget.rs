@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use holdfast_repository::{Candidate, Retention, SnapshotId, Snapshots};
+use holdfast_repository::{Candidate, PruneReport, Retention, SnapshotId, Snapshots};
 use serde_json::json;
 
 use crate::arguments::Global;
 use crate::outcome::{Failure, Outcome};
 use crate::snapshot_choice::{self, Filter};
-use crate::{repository, text};
+use crate::{prune, repository, text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -38,6 +38,11 @@ pub(crate) struct Arguments {
     /// Only say what would be forgotten.
     #[arg(long)]
     dry_run: bool,
+    /// Then free the space of what nothing uses any more, as holdfast prune does.
+    #[arg(long, conflicts_with = "dry_run")]
+    prune: bool,
+    #[command(flatten)]
+    how: prune::How,
 }
 
 pub(crate) async fn run(global: &Global, arguments: &Arguments) -> Result<Outcome, Failure> {
@@ -45,6 +50,9 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments) -> Result<Outcom
     let retention = Retention { last, hourly, daily, weekly, monthly, yearly };
     if arguments.snapshots.is_empty() && retention.is_empty() {
         return Err(Failure::new("name the snapshots to forget, or say what to keep: holdfast forget SNAPSHOT... or holdfast forget --keep-daily 7"));
+    }
+    if !arguments.prune && arguments.how.says_something() {
+        return Err(Failure::new("--now, --no-wait, --repack-budget and --nobody-else-writes are for --prune: holdfast forget --prune"));
     }
     let repository = repository::open(global).await?;
     let due = if arguments.snapshots.is_empty() {
@@ -65,14 +73,17 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments) -> Result<Outcom
     };
     let due: Vec<SnapshotId> = due.into_iter().collect();
     let forgotten = if arguments.dry_run { 0 } else { repository.forget(&due).await? };
-    print(global, arguments.dry_run, &due, forgotten);
-    Ok(Outcome::Done)
+    let pruned = if arguments.prune { Some(prune::prune(global, &repository, &arguments.how, false).await) } else { None };
+    // What was forgotten is forgotten, whatever became of the prune.
+    let report = pruned.as_ref().and_then(|pruned| pruned.as_ref().ok());
+    print(global, arguments.dry_run, &due, forgotten, report);
+    pruned.transpose().map(|_| Outcome::Done)
 }
 
-fn print(global: &Global, dry_run: bool, due: &[SnapshotId], forgotten: usize) {
+fn print(global: &Global, dry_run: bool, due: &[SnapshotId], forgotten: usize, pruned: Option<&PruneReport>) {
     if global.json {
         let ids: Vec<_> = due.iter().map(ToString::to_string).collect();
-        println!("{}", json!({ "snapshots": ids, "forgotten": forgotten, "dry_run": dry_run }));
+        println!("{}", json!({ "snapshots": ids, "forgotten": forgotten, "dry_run": dry_run, "prune": pruned.map(|report| prune::as_json(report, false)) }));
         return;
     }
     for id in due {
@@ -81,6 +92,10 @@ fn print(global: &Global, dry_run: bool, due: &[SnapshotId], forgotten: usize) {
     match (due.is_empty(), dry_run) {
         (true, _) => println!("nothing to forget"),
         (false, true) => println!("{} snapshots would be forgotten", due.len()),
-        (false, false) => println!("{forgotten} snapshots forgotten; what only they needed stays stored: this version cannot free it yet"),
+        (false, false) if pruned.is_some() => println!("{forgotten} snapshots forgotten"),
+        (false, false) => println!("{forgotten} snapshots forgotten; holdfast prune frees what only they needed"),
+    }
+    if let Some(report) = pruned {
+        prune::print(report, false);
     }
 }

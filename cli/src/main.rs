@@ -18,6 +18,7 @@ mod key;
 mod ls;
 mod outcome;
 mod progress_bar;
+mod prune;
 mod repo;
 mod repository;
 mod restore;
@@ -63,6 +64,7 @@ fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Verb::Check(verb) => check::run(&global, &verb).await,
             Verb::Key(verb) => key::run(&global, &verb).await,
             Verb::Forget(verb) => forget::run(&global, &verb).await,
+            Verb::Prune(verb) => prune::run(&global, &verb).await,
             Verb::Cache(verb) => cache::run(&global, &verb).await,
             Verb::Compare(verb) => compare::run(&global, &verb),
         }
