@@ -114,7 +114,7 @@ fn what_only_forgotten_snapshots_needed_is_freed_and_the_rest_is_whole() {
     // With what is on this machine of the old packs, the next backup is right too.
     place.write("data/small/new", 9, 20_000);
     let next = place.json(&["--json", "backup", "data"]);
-    assert!(next["bytes_stored"].as_u64().unwrap() < 1 << 20, "{next}");
+    assert!(next["bytes_stored"].as_u64().unwrap() < 3 << 20, "a bundle or two, of eight: {next}");
     place.is_whole();
     let again = place.json(&["--json", "prune", "--now"]);
     assert_eq!((&again["packs_rewritten"], &again["packs_deleted"]), (&Value::from(0), &Value::from(0)), "{again}");
