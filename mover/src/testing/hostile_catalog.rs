@@ -142,7 +142,8 @@ fn entry(choices: &mut Choices<'_>, path: RelPath, entries: &[Entry], surroundin
         0..4 => EntryKind::Directory,
         4..8 => EntryKind::File,
         8 | 9 => EntryKind::Symlink { target: target(choices, surroundings) },
-        10 => choices.of(&[0, 1]).eq(&0).then_some(EntryKind::Fifo).unwrap_or(EntryKind::Socket),
+        10 if choices.one_in(2) => EntryKind::Fifo,
+        10 => EntryKind::Socket,
         _ if choices.one_in(2) => EntryKind::CharDevice { rdev: rdev(choices) },
         _ => EntryKind::BlockDevice { rdev: rdev(choices) },
     };
