@@ -30,7 +30,12 @@ impl Advice for ReadError {
     fn advice(&self) -> Option<&'static str> {
         match self {
             Self::NotFound { .. } => None,
-            Self::Damaged { .. } => Some("run holdfast check to see what else is damaged"),
+            Self::Damaged { object, .. } => Some(match object.split('/').next() {
+                Some("config") => "bring it back from a copy of the store (it never changes); without it nothing opens",
+                Some("keys") => "use another password of this repository, or bring it back from a copy of the store",
+                Some("state" | "index") => "run holdfast repair",
+                _ => "run holdfast check to see what else is damaged",
+            }),
             Self::TooNew { .. } => Some("use that version"),
             Self::Store(error) => error.advice(),
         }
@@ -41,7 +46,7 @@ impl Advice for OpenError {
     fn advice(&self) -> Option<&'static str> {
         match self {
             Self::NotARepository { .. } => Some("check --repo, or make one there with: holdfast repo init"),
-            Self::WrongPassword { .. } => Some("check --password-file or HOLDFAST_PASSWORD"),
+            Self::WrongPassword { .. } => Some("check --password-file or HOLDFAST_PASSWORD; if they are right, its key is missing or damaged: use another password, or bring keys/ back from a copy of the store"),
             Self::Read(error) => error.advice(),
         }
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{backup, cache, check, compare, dump, forget, key, ls, prune, repo, restore, snapshots};
+use crate::{backup, cache, check, compare, dump, forget, key, ls, prune, repair, repo, restore, snapshots, stats};
 
 /// Backup and restore of volumes: encrypted, deduplicated, straight to object storage.
 #[derive(Debug, Parser)]
@@ -66,6 +66,10 @@ pub(crate) enum Verb {
     Key(key::Verb),
     /// Check that everything is there and is what was written.
     Check(check::Arguments),
+    /// Make the records right again from what is stored; nothing is deleted.
+    Repair(repair::Arguments),
+    /// Count what is stored, and how much of it is used.
+    Stats(stats::Arguments),
     /// Look at what is kept on this machine of the repository, or remove it.
     Cache(cache::Arguments),
     /// Compare every byte and attribute of two directories; exit code 1 if they differ.
@@ -95,7 +99,7 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments
 
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|dump|forget|prune|key|check|cache>, see holdfast --help".into();
+        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|dump|forget|prune|key|check|repair|stats|cache>, see holdfast --help".into();
     }
     let rendered = error.to_string();
     // What comes before the first empty line is what is wrong; the rest is spread over many lines.
@@ -156,6 +160,8 @@ mod tests {
             (&["--memory", "lots", "snapshots"], "100MiB"),
             (&["restore", "latest"], "<TARGET>"),
             (&["check", "--read-data=200%"], "N%"),
+            (&["repair", "--force"], "usage: holdfast repair"),
+            (&["stats", "latest"], "usage: holdfast stats"),
             (&["cache", "--max-size", "much"], "100MiB"),
             (&["prune", "--repack-budget", "much"], "100MiB"),
             (&["cache", "drop"], "usage: holdfast cache"),

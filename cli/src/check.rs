@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use holdfast_repository::{CheckOptions, CheckProgress, CheckReport};
-use serde_json::json;
 
 use crate::arguments::Global;
+use crate::damage::Sufferer;
 use crate::outcome::{Failure, Outcome};
-use crate::{repository, signal, text};
+use crate::{damage, repository, signal, text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     read_data: Option<u8>,
 }
 
-fn parse_percent(text: &str) -> Result<u8, String> {
+pub(crate) fn parse_percent(text: &str) -> Result<u8, String> {
     let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>();
     number.ok().filter(|percent| (1..=100).contains(percent)).ok_or_else(|| "use --read-data or --read-data=N% with N from 1 to 100".into())
 }
@@ -31,38 +31,24 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments) -> Result<Outcom
     let progress = CheckProgress::default();
     // Stopped, it still ends its lease: a prune need not wait for it.
     let report = repository.check_until(options, &progress, stop.stopped()).await?.ok_or_else(|| Failure::new("stopped"))?;
-    print_report(global, &report, progress.packs_done.load(Ordering::Relaxed));
+    let sufferers = damage::sufferers(&repository, &report).await?;
+    print_report(global, &report, &sufferers, progress.packs_done.load(Ordering::Relaxed));
     Ok(if report.is_clean() { Outcome::Done } else { Outcome::Failed })
 }
 
-fn print_report(global: &Global, report: &CheckReport, packs_looked_at: u64) {
+fn print_report(global: &Global, report: &CheckReport, sufferers: &[Sufferer], packs_looked_at: u64) {
     if global.json {
-        let findings: Vec<_> = report
-            .findings
-            .iter()
-            .map(|finding| {
-                let snapshots: Vec<_> = finding.snapshots.iter().map(ToString::to_string).collect();
-                json!({ "object": finding.object, "problem": finding.problem, "snapshots": snapshots })
-            })
-            .collect();
-        println!(
-            "{}",
-            json!({
-                "clean": report.is_clean(), "snapshots": report.snapshots, "packs": report.packs, "packs_looked_at": packs_looked_at,
-                "blobs": report.blobs, "bytes_read": report.bytes_read, "findings": findings,
-            })
-        );
+        let mut value = damage::as_json(report, sufferers);
+        value["packs_looked_at"] = packs_looked_at.into();
+        println!("{value}");
         return;
     }
-    for finding in &report.findings {
-        let snapshots: Vec<_> = finding.snapshots.iter().map(|id| id.short()).collect();
-        let needed = if snapshots.is_empty() { String::new() } else { format!(" (needed by {})", snapshots.join(", ")) };
-        println!("{}: {}{needed}", text::one_line(&finding.object), text::one_line(&finding.problem));
-    }
+    damage::print(report, sufferers);
     println!("{} snapshots, {} packs, {} blobs, {} read and verified", report.snapshots, report.packs, report.blobs, text::bytes(report.bytes_read));
     if report.is_clean() {
         println!("nothing is wrong");
     } else {
-        println!("{} findings; the next backup that sees the data heals what it can", report.findings.len());
+        println!("{}", text::count(report.findings.len() as u64, "finding"));
+        damage::print_to_do(report);
     }
 }

@@ -10,6 +10,7 @@ mod backup_source;
 mod cache;
 mod check;
 mod compare;
+mod damage;
 #[cfg(feature = "demo")]
 mod demo;
 mod dump;
@@ -19,6 +20,7 @@ mod ls;
 mod outcome;
 mod progress_bar;
 mod prune;
+mod repair;
 mod repo;
 mod repository;
 mod restore;
@@ -26,6 +28,7 @@ mod restore_preview;
 mod signal;
 mod snapshot_choice;
 mod snapshots;
+mod stats;
 mod text;
 
 use std::process::ExitCode;
@@ -62,6 +65,8 @@ fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Verb::Restore(verb) => restore::run(&global, verb).await,
             Verb::Dump(verb) => dump::run(&global, &verb).await,
             Verb::Check(verb) => check::run(&global, &verb).await,
+            Verb::Repair(verb) => repair::run(&global, &verb).await,
+            Verb::Stats(verb) => stats::run(&global, &verb).await,
             Verb::Key(verb) => key::run(&global, &verb).await,
             Verb::Forget(verb) => forget::run(&global, &verb).await,
             Verb::Prune(verb) => prune::run(&global, &verb).await,

@@ -45,6 +45,11 @@ pub(crate) fn bytes(count: u64) -> String {
     if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// `1 file`, `2 files`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// `2026-11-22 20:15:00Z`.
 pub(crate) fn time(unix_ms: i64) -> String {
     match Timestamp::from_millisecond(unix_ms) {

@@ -16,7 +16,7 @@ pub mod writer;
 
 pub use entry::{Entry, EntryFlags, EntryKind, Extent, ExtentListRef, Timestamp, Xattr};
 pub use path::{PathError, RelPath};
-pub use reader::{BlobSource, CatalogError, CatalogReader, ExtentStream};
+pub use reader::{BlobSource, CatalogError, CatalogReader, ExtentStream, Gap, Step};
 pub(crate) use column::{border_hash, is_border};
 pub(crate) use segment::XATTR_BYTES_MAX;
 pub(crate) use writer::ExtentSpool;

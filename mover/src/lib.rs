@@ -11,6 +11,7 @@ pub mod chunk;
 pub mod dump;
 pub mod fidelity;
 pub mod listing;
+pub mod losses;
 pub mod pattern;
 pub mod priority;
 pub mod progress;

@@ -18,15 +18,20 @@ pub struct Listed {
 impl Listed {
     /// The entry's path as the snapshot's user knows it.
     pub fn path(&self) -> Vec<u8> {
-        let mut path = self.source.clone();
-        if !self.entry.path.is_root() {
-            if path.last() != Some(&b'/') {
-                path.push(b'/');
-            }
-            path.extend_from_slice(self.entry.path.as_bytes());
-        }
-        path
+        join(&self.source, &self.entry.path)
     }
+}
+
+/// A path below a source's as the snapshot's user knows it.
+pub(crate) fn join(source: &[u8], below: &RelPath) -> Vec<u8> {
+    let mut path = source.to_vec();
+    if !below.is_root() {
+        if path.last() != Some(&b'/') {
+            path.push(b'/');
+        }
+        path.extend_from_slice(below.as_bytes());
+    }
+    path
 }
 
 /// Why nothing (more) is listed.

@@ -1,23 +1,28 @@
 //! Check: is everything there that the repository's records say, and is it what was written?
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicU64;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::blobs::Bad;
 use crate::error::ReadError;
-use crate::id::SnapshotId;
+use crate::id::{BlobId, SnapshotId};
 use crate::reader::{self, Reader};
+use crate::state::State;
 
-mod packs;
+pub(crate) mod content;
+mod findings;
+pub(crate) mod packs;
 mod records;
-mod snapshots;
+pub(crate) mod snapshots;
+pub(crate) mod trailers;
+
+pub(crate) use findings::{Findings, reason};
 
 /// How deep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CheckOptions {
     /// Read every pack's trailer and compare it with the index; open every small record.
     pub trailers: bool,
-    /// Read and verify this share of the packs, in percent: 0 none, 100 every byte of each.
+    /// Read and verify this share of the packs, in percent: 0 none, 100 every byte of each. A share is another one each time.
     pub read_data_percent: u8,
     /// Publish what is found rotten or missing, so that the next backup that sees the data heals it.
     pub publish_bad: bool,
@@ -37,10 +42,12 @@ pub struct CheckProgress {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Name of the object.
+    /// Name of the object; `index` for what no readable run lists.
     pub object: String,
     /// What is wrong with it.
     pub problem: String,
+    /// How many blobs that snapshots need are lost with it.
+    pub lost_blobs: u64,
     /// Which snapshots need what is lost with it, as far as that could be found out.
     pub snapshots: Vec<SnapshotId>,
 }
@@ -58,60 +65,84 @@ pub struct CheckReport {
     pub bytes_read: u64,
     /// What is wrong, sorted by object; empty if all is well.
     pub findings: Vec<Finding>,
+    /// Objects that are damaged and that nothing depends on: old records, packs known to be bad whose blobs are stored elsewhere.
+    pub leftovers: Vec<Finding>,
+    /// Blobs that snapshots need and of which no good copy is left; not all of them if `lost_more`.
+    pub lost: BTreeSet<BlobId>,
+    /// More are lost than `lost` has.
+    pub lost_more: bool,
 }
 
 impl CheckReport {
-    /// Nothing is wrong.
+    /// Nothing is wrong that matters.
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
     }
-}
 
-/// What is wrong so far: problems by object, and the snapshots that suffer.
-#[derive(Debug, Default)]
-struct Findings(BTreeMap<String, (String, BTreeSet<SnapshotId>)>);
-
-impl Findings {
-    /// The first problem of an object is the one that is told.
-    fn add(&mut self, object: impl Into<String>, problem: impl Into<String>) {
-        self.0.entry(object.into()).or_insert_with(|| (problem.into(), BTreeSet::new()));
-    }
-
-    fn error(&mut self, name: &str, error: &ReadError) {
-        match error {
-            ReadError::Damaged { object, reason } => self.add(object, reason),
-            error => self.add(name, error.to_string()),
-        }
-    }
-
-    fn affects(&mut self, object: &str, problem: &str, snapshot: SnapshotId) {
-        self.0.entry(object.to_owned()).or_insert_with(|| (problem.to_owned(), BTreeSet::new())).1.insert(snapshot);
-    }
-
-    fn into_report(self) -> Vec<Finding> {
-        let finding = |(object, (problem, snapshots)): (String, (String, BTreeSet<_>))| Finding { object, problem, snapshots: snapshots.into_iter().collect() };
-        self.0.into_iter().map(finding).collect()
+    /// The snapshots that something is lost of.
+    pub fn affected(&self) -> BTreeSet<SnapshotId> {
+        self.findings.iter().flat_map(|finding| finding.snapshots.iter().copied()).collect()
     }
 }
 
 /// Damage becomes findings; only a store that does not answer is an error.
 pub(crate) async fn run(reader: &Reader, options: CheckOptions, progress: &CheckProgress) -> Result<CheckReport, ReadError> {
+    let mut known = State::clone(&reader.view().state);
+    let looked = look(reader, options, progress).await?;
+    let bad = &looked.findings.bad;
+    // Without a lease the store takes no writes, or none of this version.
+    if options.publish_bad && !bad.is_empty() && reader.lease().is_some() {
+        reader::publish_bad(reader.core(), bad).await.map_err(reader::as_read_error)?;
+        bad.add_to(&mut known);
+    }
+    Ok(looked.into_report(&known))
+}
+
+/// What one look found.
+pub(crate) struct Looked {
+    /// Without the findings.
+    pub(crate) report: CheckReport,
+    pub(crate) findings: Findings,
+    /// Accepted by name, and cannot be read.
+    pub(crate) unreadable: Vec<(SnapshotId, ReadError)>,
+}
+
+impl Looked {
+    /// Under a state that says of every bad copy found that it is bad.
+    pub(crate) fn into_report(self, known: &State) -> CheckReport {
+        let Self { mut report, findings, .. } = self;
+        report.lost.clone_from(&findings.lost);
+        report.lost_more = findings.lost_more;
+        (report.findings, report.leftovers) = findings.into_findings(known);
+        report
+    }
+}
+
+/// Publishes nothing.
+pub(crate) async fn look(reader: &Reader, options: CheckOptions, progress: &CheckProgress) -> Result<Looked, ReadError> {
     let view = reader.view();
     let mut findings = Findings::default();
-    let mut bad = Bad::default();
+    if let Some(error) = reader.state_damage() {
+        let problem = format!("{}; it is the newest, and state {} was used instead", reason(error), view.state.number);
+        findings.damaged(error.object(), problem);
+    }
     for (run, error) in &view.unreadable_runs {
-        findings.error(&run.to_string(), error);
+        findings.damaged(&run.to_string(), reason(error));
     }
     let mut report = CheckReport { packs: view.index.packs().count() as u64, blobs: view.index.blob_count(), ..CheckReport::default() };
-    packs::check(reader, &view, options, progress, &mut findings, &mut bad).await?;
-    if options.trailers || options.read_data_percent > 0 {
-        records::check(reader.core(), &mut findings).await?;
+    let deep = options.trailers || options.read_data_percent > 0;
+    let (present, snapshots, records) =
+        futures::try_join!(packs::lengths(reader.core()), snapshots::all(reader, &view), records::look(reader.core(), &view, deep))?;
+    records.into_iter().for_each(|record| record.report(&view, &mut findings));
+    packs::check(reader, &view, present, options, progress, &mut findings).await?;
+    report.snapshots = (snapshots.readable.len() + snapshots.unreadable.len()) as u64;
+    snapshots::check(reader, &view, &snapshots, &mut findings).await?;
+    if let Some(error) = view.index.failure() {
+        return Err(crate::view::spill_failed(error));
     }
-    report.snapshots = snapshots::check(reader, &view, &mut findings, &mut bad).await?;
-    report.bytes_read = progress.bytes_read.load(std::sync::atomic::Ordering::Relaxed);
-    if options.publish_bad && !bad.is_empty() {
-        reader::publish_bad(reader.core(), &bad).await.map_err(reader::as_read_error)?;
-    }
-    report.findings = findings.into_report();
-    Ok(report)
+    report.bytes_read = progress.bytes_read.load(Ordering::Relaxed);
+    Ok(Looked { report, findings, unreadable: snapshots.unreadable })
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ pub(crate) struct Core {
     newest_seen: Mutex<Option<Arc<State>>>,
     /// Once `Repository::use_cache` was called.
     pub(crate) cache: Arc<OnceLock<Cache>>,
+    /// Of one that reads past the cache: where to spill all the same.
+    spill: Option<Spill>,
 }
 
 /// What stands at a name after an attempt to create it.
@@ -43,7 +45,7 @@ pub(crate) enum Created {
 
 impl Core {
     pub(crate) fn new(store: Arc<dyn Store>, keys: Keys, environment: Environment, config: Config) -> Self {
-        Self { store, keys: Arc::new(keys), environment, config, newest_seen: Mutex::default(), cache: Arc::default() }
+        Self { store, keys: Arc::new(keys), environment, config, newest_seen: Mutex::default(), cache: Arc::default(), spill: None }
     }
 
     /// The same repository, everything read from the store itself: for whoever looks whether it is there.
@@ -55,6 +57,7 @@ impl Core {
             config: self.config.clone(),
             newest_seen: Mutex::default(),
             cache: Arc::default(),
+            spill: Some(self.spill()),
         }
     }
 
@@ -76,6 +79,9 @@ impl Core {
 
     /// Where to spill: the cache directory, or nowhere.
     pub(crate) fn spill(&self) -> Spill {
+        if let Some(spill) = &self.spill {
+            return spill.clone();
+        }
         self.cache.get().map_or_else(|| Spill::nowhere(self.environment.clone()), |cache| cache.spill().clone())
     }
 

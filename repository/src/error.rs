@@ -40,6 +40,15 @@ impl ReadError {
         Self::Damaged { object: object.into(), reason: reason.into() }
     }
 
+    /// What it is about.
+    pub(crate) fn object(&self) -> &str {
+        match self {
+            Self::NotFound { what } => what,
+            Self::Damaged { object, .. } | Self::TooNew { object, .. } => object,
+            Self::Store(error) => error.object(),
+        }
+    }
+
     /// The object is missing from the store or was never there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::Store(StoreError::NotFound { .. }))

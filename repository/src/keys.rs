@@ -62,6 +62,14 @@ pub(crate) fn created_ms(id: &KeyId, object: &[u8]) -> Result<i64, ReadError> {
     parse(&object_name(id), &mut Decoder::new(object)).map(|wrapping| wrapping.created_ms)
 }
 
+/// Whether it has the form of a key: what no password is needed for.
+pub(crate) fn check_form(id: &KeyId, object: &[u8]) -> Result<(), ReadError> {
+    let name = object_name(id);
+    let mut decoder = Decoder::new(object);
+    parse(&name, &mut decoder)?;
+    if decoder.remaining() == 32 + crate::crypto::TAG_BYTES { Ok(()) } else { Err(ReadError::damaged(name, "cut short, or bytes behind its end")) }
+}
+
 /// Wraps the master key under a password.
 pub(crate) fn wrap(environment: &Environment, id: &KeyId, master: &Key, password: &SecretBytes) -> Result<Vec<u8>, WriteError> {
     wrap_at(environment, id, master, password, (MEMORY_KIB, PASSES))

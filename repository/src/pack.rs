@@ -5,9 +5,13 @@
 
 mod builder;
 pub(crate) mod trailer;
+mod verify;
 
 pub(crate) use builder::{FinishedPack, PackBuilder};
-pub(crate) use trailer::{read_trailer, verify_whole};
+pub(crate) use trailer::read_trailer;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use verify::verify_whole;
+pub(crate) use verify::{Layout, Part};
 
 use crate::blob::{BlobKind, BlobLocation, Encoding, PackClass, PackName};
 use crate::compress::Scratch;

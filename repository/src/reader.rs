@@ -32,6 +32,8 @@ struct Inner {
     purpose: Purpose,
     lease: Option<Lease>,
     blobs: Blobs,
+    /// Why it is not the newest state that is read by.
+    state_damage: Option<ReadError>,
     /// The index is loaded again at most once: a pack that is still missing then is lost.
     reloaded: tokio::sync::Mutex<bool>,
 }
@@ -50,10 +52,14 @@ impl Reader {
     pub(crate) async fn begin(core: Arc<Core>, purpose: Purpose) -> Result<Self, ReadError> {
         // Who looks whether everything is there must not be told so by a cache.
         let core = if is_check(&purpose) { Arc::new(core.uncached()) } else { core };
-        let seen = state::newest(&core).await?;
+        let (seen, damage) = state::newest_readable(&core).await?;
+        if damage.is_some() {
+            // A lease is named by the newest state. What was committed can be read by an older one; a prune cannot go on either.
+            return Self::with(core, purpose, None, seen, damage).await;
+        }
         if let Some(needs) = core.missing_to_write(&seen) {
             tracing::warn!(needs, "reading without a lease: this version may not write here");
-            return Self::with(core, purpose, None, seen).await;
+            return Self::with(core, purpose, None, seen, None).await;
         }
         let (lease, state) = match Lease::take_having_seen(&core, &purpose, seen).await {
             Ok((lease, state)) => (Some(lease), state),
@@ -63,13 +69,13 @@ impl Reader {
             }
             Err(error) => return Err(as_read_error(error)),
         };
-        Self::with(core, purpose, lease, state).await
+        Self::with(core, purpose, lease, state, None).await
     }
 
-    async fn with(core: Arc<Core>, purpose: Purpose, lease: Option<Lease>, state: State) -> Result<Self, ReadError> {
-        let view = load(&core, state, &purpose).await?;
+    async fn with(core: Arc<Core>, purpose: Purpose, lease: Option<Lease>, state: State, state_damage: Option<ReadError>) -> Result<Self, ReadError> {
+        let view = load(&core, state).await?;
         let blobs = Blobs::new(Arc::clone(&core), view);
-        Ok(Self { inner: Arc::new(Inner { core, purpose, lease, blobs, reloaded: tokio::sync::Mutex::new(false) }) })
+        Ok(Self { inner: Arc::new(Inner { core, purpose, lease, blobs, state_damage, reloaded: tokio::sync::Mutex::new(false) }) })
     }
 
     /// Its lease; `None` where the store took none.
@@ -140,14 +146,24 @@ impl Reader {
         if *reloaded {
             return Ok(false);
         }
-        let state = state::newest(&self.inner.core).await?;
-        self.inner.blobs.replace_view(load(&self.inner.core, state, &self.inner.purpose).await?);
+        let (state, _) = state::newest_readable(&self.inner.core).await?;
+        self.inner.blobs.replace_view(load(&self.inner.core, state).await?);
         *reloaded = true;
         Ok(true)
     }
 
-    pub(crate) fn core(&self) -> &Core {
+    /// Why it is not the newest state that is read by, if it is not.
+    pub(crate) fn state_damage(&self) -> Option<&ReadError> {
+        self.inner.state_damage.as_ref()
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.inner.core
+    }
+
+    /// A range of a pack, as stored.
+    pub(crate) async fn fetch_stored(&self, info: &PackInfo, range: Range<u64>) -> Result<Bytes, ReadError> {
+        self.inner.blobs.fetch(info, range).await
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -162,11 +178,16 @@ impl Reader {
     /// Publishes what was found rotten, so that the next backup that sees the data heals it, and ends the lease. Both are best
     /// effort: what was read is read.
     pub async fn close(self) -> Result<(), ReadError> {
-        let Some(lease) = &self.inner.lease else { return Ok(()) };
         let bad = self.found_bad();
-        if !bad.is_empty() {
+        if self.inner.lease.is_some() && !bad.is_empty() {
             publish_bad(&self.inner.core, &bad).await.map_err(as_read_error)?;
         }
+        self.end().await
+    }
+
+    /// Ends the lease, whatever was found.
+    pub(crate) async fn end(self) -> Result<(), ReadError> {
+        let Some(lease) = &self.inner.lease else { return Ok(()) };
         let ending = Ending { reason: EndingReason::Done, by: self.inner.purpose.host.clone() };
         ending.write(&self.inner.core, &lease.id).await.map_err(as_read_error)?;
         Ok(())
@@ -177,9 +198,8 @@ fn is_check(purpose: &Purpose) -> bool {
     purpose.activity == Activity::Check
 }
 
-async fn load(core: &Core, state: State, purpose: &Purpose) -> Result<View, ReadError> {
-    // A check walks all of the index.
-    if is_check(purpose) { View::load(core, state, Looker::Reader).await } else { View::load_bounded(core, state, Looker::Reader).await }
+async fn load(core: &Core, state: State) -> Result<View, ReadError> {
+    View::load_bounded(core, state, Looker::Reader).await
 }
 
 /// Publishes rotten copies: writers treat them as absent from then on.

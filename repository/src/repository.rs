@@ -25,11 +25,13 @@ use crate::keys;
 use crate::lease::{Activity, Purpose};
 use crate::prune::{self, PruneError, PruneOptions, PruneProgress, PruneReport};
 use crate::reader::Reader;
+use crate::repair::{self, RepairOptions, RepairReport};
 use crate::secret::SecretBytes;
 use crate::snapshot::SnapshotRecord;
 use crate::snapshot::listing::{self, Snapshots};
 use crate::spill::Spill;
 use crate::state;
+use crate::stats::{self, RepositoryStats, SnapshotStats};
 use crate::store::{self, Store, StoreError};
 use crate::writer::{Writer, WriterOptions};
 
@@ -56,7 +58,8 @@ impl Repository {
     /// Makes a repository, or finds that there is one that the password opens. Of two at once one wins, and the other opens it.
     pub async fn init(store: Arc<dyn Store>, password: &SecretBytes, environment: Environment) -> Result<InitReport, InitError> {
         match store.head(config::NAME).await {
-            Err(StoreError::NotFound { .. }) => {}
+            // A new one in its place would hide what the old one still has.
+            Err(StoreError::NotFound { .. }) => refuse_without_config(store.as_ref()).await.map_err(OpenError::Read)?,
             Ok(_) => return Self::open_existing(store, password, environment).await,
             Err(error) => return Err(error.into()),
         }
@@ -122,7 +125,11 @@ impl Repository {
         let (object, key_ids) = futures::join!(store.get(config::NAME), keys::list(store.as_ref()));
         let object = match object {
             Ok(object) => object,
-            Err(StoreError::NotFound { .. }) => return Err(OpenError::NotARepository { location: store.location() }),
+            // An init that was cut off leaves a key too, and nothing else.
+            Err(StoreError::NotFound { .. }) => {
+                refuse_without_config(store.as_ref()).await?;
+                return Err(OpenError::NotARepository { location: store.location() });
+            }
             Err(error) => return Err(error.into()),
         };
         let config = Config::decode(&object)?;
@@ -193,13 +200,13 @@ impl Repository {
 
     /// Everything that readers accept now.
     pub async fn snapshots(&self) -> Result<Snapshots, ReadError> {
-        let state = state::newest(&self.core).await?;
+        let (state, _) = state::newest_readable(&self.core).await?;
         listing::all(&self.core, &state).await
     }
 
     /// One accepted snapshot.
     pub async fn snapshot(&self, id: &SnapshotId) -> Result<SnapshotRecord, ReadError> {
-        let state = state::newest(&self.core).await?;
+        let (state, _) = state::newest_readable(&self.core).await?;
         listing::accepted(&self.core, &state, id).await
     }
 
@@ -243,6 +250,26 @@ impl Repository {
         report.transpose()
     }
 
+    /// What is stored, and how much of it is used. `host` is for the lease.
+    pub async fn stats(&self, host: &str) -> Result<RepositoryStats, ReadError> {
+        stats::repository(&self.core, host).await
+    }
+
+    /// What one snapshot uses, and what of it no other does.
+    pub async fn snapshot_stats(&self, host: &str, id: &SnapshotId) -> Result<SnapshotStats, ReadError> {
+        stats::snapshot(&self.core, host, id).await
+    }
+
+    /// Makes the records right again from what is stored, under a lease of its own, until `stopped` resolves: then `None`. Deletes nothing.
+    pub async fn repair_until(
+        &self,
+        options: &RepairOptions,
+        progress: &CheckProgress,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<Option<RepairReport>, WriteError> {
+        repair::run(&self.core, options, progress, stopped).await
+    }
+
     /// Readers accept these snapshots no more; how many they accepted until now. Nothing is deleted: that is for a prune.
     pub async fn forget(&self, snapshots: &[SnapshotId]) -> Result<usize, WriteError> {
         forget::run(&self.core, &snapshots.iter().copied().collect()).await
@@ -255,6 +282,15 @@ impl Repository {
             () = stopped => Err(PruneError::Stopped),
             report = prune::run(&self.core, options, progress) => report,
         }
+    }
+}
+
+/// Without `config` there is no repository, unless it was lost: then there are states.
+async fn refuse_without_config(store: &dyn Store) -> Result<(), ReadError> {
+    match store.list("state", None).next().await {
+        None => Ok(()),
+        Some(Ok(_)) => Err(ReadError::damaged(config::NAME, "it is missing from a repository that is there")),
+        Some(Err(error)) => Err(error.into()),
     }
 }
 

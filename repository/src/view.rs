@@ -31,6 +31,8 @@ pub(crate) struct View {
     pub(crate) adopted: BTreeMap<LeaseId, Vec<(RunName, u64)>>,
     /// Runs whose blobs are unknown because they cannot be read: a backup sends those blobs again, a check names them.
     pub(crate) unreadable_runs: Vec<(RunName, ReadError)>,
+    /// Commits that the state does not list, oldest first.
+    pub(crate) unlisted: Vec<(LeaseId, SnapshotRecord)>,
     /// Unlisted commits that cannot be read: as above.
     pub(crate) unreadable_snapshots: Vec<(LeaseId, ReadError)>,
     /// For a writer: runs of leases that have not committed, not yet below the floor, with these objects' lengths. What an
@@ -179,13 +181,14 @@ impl Loading<'_> {
         for (id, error) in &self.view.unreadable_snapshots {
             tracing::warn!(snapshot = %id, %error, "snapshot cannot be read; its index runs count as absent");
         }
-        for (id, record) in unlisted {
+        for (id, record) in &unlisted {
             // One whose runs cannot all be read is not taken over: listing it would hide that.
             let runs: Option<Vec<_>> = record.runs.iter().map(|run| self.lengths.get(run).map(|bytes| (*run, *bytes))).collect();
             if let Some(runs) = runs {
-                self.view.adopted.insert(id, runs);
+                self.view.adopted.insert(*id, runs);
             }
         }
+        self.view.unlisted = unlisted;
     }
 
     /// Runs of uncommitted leases.

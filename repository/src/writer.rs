@@ -96,7 +96,7 @@ impl Drop for Inner {
 impl Writer {
     pub(crate) async fn begin(core: Arc<Core>, purpose: Purpose, options: WriterOptions) -> Result<Self, WriteError> {
         refuse_unknown_features(&core, &core.config.features)?;
-        let newest = crate::state::newest(&core).await?;
+        let newest = newest_or_rescued(&core).await?;
         refuse_unknown_features(&core, &newest.features)?;
         // Before any lease there must be a state: a lease without one means that states were lost.
         if newest.number == 0 {
@@ -214,6 +214,17 @@ impl Writer {
         ending.write(&self.inner.core, &lease).await?;
         self.inner.close();
         Ok(())
+    }
+}
+
+/// A backup is not stopped by a state that somebody's disk has spoiled: it puts another behind it, as repair does.
+async fn newest_or_rescued(core: &Core) -> Result<crate::state::State, WriteError> {
+    match crate::state::newest(core).await {
+        Err(error) if error.is_damage() && core.config.features.missing_to_write().is_none() => {
+            crate::repair::rescue(core, false).await?;
+            Ok(crate::state::newest(core).await?)
+        }
+        newest => Ok(newest?),
     }
 }
 

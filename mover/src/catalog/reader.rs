@@ -49,6 +49,36 @@ pub enum CatalogError {
     Read(#[from] ReadError),
 }
 
+impl CatalogError {
+    /// The stored bytes are wrong or gone; otherwise the store does not answer.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Malformed { .. } => true,
+            Self::Read(error) => error.is_damage(),
+        }
+    }
+}
+
+/// What a cursor comes to.
+#[derive(Debug)]
+pub enum Step {
+    /// An entry.
+    Entry(Entry),
+    /// A part that cannot be read; what comes after it can.
+    Gap(Gap),
+}
+
+/// The entries from one path on, until before another.
+#[derive(Debug)]
+pub struct Gap {
+    /// The first that is missing; none: the first of all.
+    pub from: Option<RelPath>,
+    /// The first that is there again; none: there is none.
+    pub until: Option<RelPath>,
+    /// Why.
+    pub error: CatalogError,
+}
+
 fn malformed(blob: BlobId) -> impl Fn(Malformed) -> CatalogError {
     move |Malformed(what)| CatalogError::Malformed { blob, what }
 }
@@ -105,32 +135,76 @@ impl CatalogReader {
 
     /// The next entry; none at the end. After an error the reader is of no further use.
     pub async fn next(&mut self) -> Result<Option<Entry>, CatalogError> {
+        match self.step().await? {
+            Some(Step::Entry(entry)) => Ok(Some(entry)),
+            Some(Step::Gap(gap)) => Err(gap.error),
+            None => Ok(None),
+        }
+    }
+
+    /// The same past what is damaged: an error is a store that does not answer.
+    pub async fn step(&mut self) -> Result<Option<Step>, CatalogError> {
         if !self.state.started {
             self.state.started = true;
-            self.open(self.root, None).await?;
+            if let Err(error) = self.open(self.root, None).await {
+                return self.gap(None, error);
+            }
         }
         loop {
             if let Some((blob, segment)) = &mut self.state.segment {
                 let blob = *blob;
-                match segment.next().map_err(malformed(blob))? {
-                    Some(entry) => {
-                        if self.accept(blob, &entry)? {
-                            return Ok(Some(entry));
-                        }
+                let entry = match segment.next().map_err(malformed(blob)) {
+                    Ok(Some(entry)) => self.accept(blob, &entry).map(|wanted| wanted.then_some(entry)),
+                    Ok(None) => {
+                        self.state.segment = None;
                         continue;
                     }
-                    None => self.state.segment = None,
+                    Err(error) => Err(error),
+                };
+                match entry {
+                    Ok(Some(entry)) => return Ok(Some(Step::Entry(entry))),
+                    Ok(None) => continue,
+                    Err(error) => {
+                        self.state.segment = None;
+                        let from = self.last.clone();
+                        return self.gap(from, error);
+                    }
                 }
             }
             let Some(node) = self.state.nodes.last_mut() else {
                 return Ok(None);
             };
             let level = node.decoder.level - 1;
-            match node.next()? {
-                Some(child) => self.open(child.blob, Some(level)).await?,
-                None => drop(self.state.nodes.pop()),
+            match node.next() {
+                Ok(Some(child)) => {
+                    if let Err(error) = self.open(child.blob, Some(level)).await {
+                        return self.gap(Some(child.first), error);
+                    }
+                }
+                Ok(None) => drop(self.state.nodes.pop()),
+                Err(error) => {
+                    self.state.nodes.pop();
+                    let from = self.last.clone();
+                    return self.gap(from, error);
+                }
             }
         }
+    }
+
+    fn gap(&mut self, from: Option<RelPath>, error: CatalogError) -> Result<Option<Step>, CatalogError> {
+        if !error.is_damage() {
+            return Err(error);
+        }
+        let mut until = None;
+        for node in self.state.nodes.iter_mut().rev() {
+            // A node that ends early tells so when it is its turn.
+            if let Ok(Some(child)) = node.next() {
+                until = Some(child.first.clone());
+                node.peeked = Some(child);
+                break;
+            }
+        }
+        Ok(Some(Step::Gap(Gap { from, until, error })))
     }
 
     /// Checks the order, which everything that joins two catalogs, or finds links, relies on. False: before what was sought.

@@ -5,189 +5,151 @@ use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt};
 
-use super::{CheckOptions, CheckProgress, Findings};
+use super::{CheckOptions, CheckProgress, Findings, content, trailers};
 use crate::blob::{PackClass, PackName};
-use crate::blobs::Bad;
-use crate::compress::Scratch;
 use crate::core::Core;
 use crate::error::ReadError;
 use crate::id::BlobId;
-use crate::pack::{self, PackEntry, PackInfo};
+use crate::pack::{PackEntry, PackInfo};
 use crate::reader::Reader;
+use crate::store::StoreError;
 use crate::view::View;
 
-/// Whole packs in memory at once, the one being verified included.
-const PACKS_AT_ONCE: usize = 2;
-const TRAILERS_AT_ONCE: usize = 16;
-/// Holds the trailer of nearly every pack.
-const TAIL_BYTES: u64 = 64 << 10;
-
-/// What the index says of one pack.
-type Listed = HashMap<PackName, Vec<PackEntry>>;
+/// Requests at once for packs that were not listed.
+const HEADS_AT_ONCE: usize = 32;
 
 pub(super) async fn check(
     reader: &Reader,
     view: &View,
+    present: HashMap<PackName, u64>,
     options: CheckOptions,
     progress: &CheckProgress,
     findings: &mut Findings,
-    bad: &mut Bad,
 ) -> Result<(), ReadError> {
-    let core = reader.core();
-    let mut present = lengths(core).await?;
-    // A pack that was stored after the listing began is not missing.
-    let mut packs = Vec::new();
-    for info in view.index.packs() {
-        let found = match present.remove(&info.name) {
-            Some(bytes) => Some(bytes),
-            None => match core.store.head(&info.name.to_string()).await {
-                Ok(bytes) => Some(bytes),
-                Err(crate::store::StoreError::NotFound { .. }) => None,
-                Err(error) => return Err(error.into()),
-            },
-        };
-        match found {
-            Some(bytes) if bytes == info.object_bytes => packs.push(*info),
-            Some(bytes) => lost(info, format!("it has {bytes} bytes instead of {}", info.object_bytes), findings, bad),
-            None => lost(info, "it is missing".to_owned(), findings, bad),
-        }
-    }
+    let packs = there(reader.core(), view, present, findings).await?;
     progress.packs_total.store(packs.len() as u64, Ordering::Relaxed);
-    let listed = if options.trailers || options.read_data_percent > 0 { listed(view) } else { Listed::new() };
-    let salt = u16::from_le_bytes(core.environment.random());
-    let (whole, rest): (Vec<_>, Vec<_>) = packs.into_iter().partition(|info| in_sample(info, salt, options.read_data_percent));
+    let deep = options.trailers || options.read_data_percent > 0;
+    let listed = if deep { Listed::count(view)? } else { Listed::default() };
+    let (whole, rest) = sample(packs, options.read_data_percent, u128::from_le_bytes(reader.core().environment.random()));
     if options.trailers {
-        check_trailers(core, rest, &listed, progress, findings, bad).await?;
+        trailers::check(reader, view, rest, &listed, progress, findings).await?;
     } else {
         progress.packs_done.fetch_add(rest.len() as u64, Ordering::Relaxed);
     }
-    check_whole(core, whole, &listed, progress, findings, bad).await
+    content::check(reader, view, whole, &listed, progress, findings).await
 }
 
-fn lost(info: &PackInfo, problem: String, findings: &mut Findings, bad: &mut Bad) {
-    findings.add(info.name.to_string(), problem);
-    bad.packs.insert(info.name);
+/// Every pack in the store, with its length.
+pub(crate) async fn lengths(core: &Core) -> Result<HashMap<PackName, u64>, ReadError> {
+    let (mut data, meta) = futures::try_join!(lengths_of(core, PackClass::Data), lengths_of(core, PackClass::Meta))?;
+    data.extend(meta);
+    Ok(data)
 }
 
-/// A fresh part each time, so that sampling often comes to everything.
-fn in_sample(info: &PackInfo, salt: u16, percent: u8) -> bool {
-    let place = u16::from_le_bytes([info.name.id.0[0], info.name.id.0[1]]).wrapping_add(salt);
-    u32::from(place) * 100 < u32::from(percent) << 16
-}
-
-async fn lengths(core: &Core) -> Result<HashMap<PackName, u64>, ReadError> {
+async fn lengths_of(core: &Core, class: PackClass) -> Result<HashMap<PackName, u64>, ReadError> {
     let mut lengths = HashMap::new();
-    for class in [PackClass::Data, PackClass::Meta] {
-        let mut names = core.store.list(class.folder(), None);
-        while let Some(entry) = names.next().await {
-            let entry = entry?;
-            let id = entry.name.rsplit('/').next().and_then(|id| id.parse().ok());
-            if let Some(name) = id.map(|id| PackName { class, id }).filter(|name| name.to_string() == entry.name) {
-                lengths.insert(name, entry.bytes);
-            }
+    let mut names = core.store.list(class.folder(), None);
+    while let Some(entry) = names.next().await {
+        let entry = entry?;
+        let id = entry.name.rsplit('/').next().and_then(|id| id.parse().ok());
+        if let Some(name) = id.map(|id| PackName { class, id }).filter(|name| name.to_string() == entry.name) {
+            lengths.insert(name, entry.bytes);
         }
     }
     Ok(lengths)
 }
 
-fn listed(view: &View) -> Listed {
-    let mut listed = Listed::new();
-    for (id, found) in view.index.all() {
-        let at = found.location;
-        let entry = PackEntry { id, kind: at.kind, encoding: at.encoding, offset: at.offset, stored_bytes: at.stored_bytes, raw_bytes: at.raw_bytes };
-        listed.entry(at.pack).or_default().push(entry);
-    }
-    listed
-}
-
-/// Every blob that the index lists in a pack must stand in the pack's own list.
-fn compare(info: &PackInfo, trailer: &[PackEntry], listed: &Listed, findings: &mut Findings, bad: &mut Bad) {
-    let own: HashMap<BlobId, &PackEntry> = trailer.iter().map(|entry| (entry.id, entry)).collect();
-    for entry in listed.get(&info.name).into_iter().flatten() {
-        if own.get(&entry.id) != Some(&entry) {
-            findings.add(info.name.to_string(), format!("the index lists blob {} in it, its own list does not", entry.id));
-            bad.blobs.insert((entry.id, info.name));
+/// The packs of the index that are there, whole.
+async fn there(core: &Core, view: &View, mut present: HashMap<PackName, u64>, findings: &mut Findings) -> Result<Vec<PackInfo>, ReadError> {
+    let mut packs = Vec::new();
+    let mut unlisted = Vec::new();
+    for info in view.index.packs() {
+        match present.remove(&info.name) {
+            Some(bytes) if bytes == info.object_bytes => packs.push(*info),
+            Some(bytes) => findings.lost_pack(info.name, wrong_length(info, bytes)),
+            // One that was stored after the listing began is not missing.
+            None => unlisted.push(*info),
         }
     }
-}
-
-async fn check_trailers(
-    core: &Core,
-    packs: Vec<PackInfo>,
-    listed: &Listed,
-    progress: &CheckProgress,
-    findings: &mut Findings,
-    bad: &mut Bad,
-) -> Result<(), ReadError> {
-    let mut trailers = stream::iter(packs.into_iter().map(|info| async move { (info, trailer(core, &info, progress).await) })).buffered(TRAILERS_AT_ONCE);
-    while let Some((info, trailer)) = trailers.next().await {
-        match trailer {
-            Ok(trailer) => compare(&info, &trailer, listed, findings, bad),
-            Err(error) if error.is_damage() => lost(&info, reason(&error), findings, bad),
-            Err(error) => return Err(error),
-        }
-        progress.packs_done.fetch_add(1, Ordering::Relaxed);
-    }
-    Ok(())
-}
-
-async fn trailer(core: &Core, info: &PackInfo, progress: &CheckProgress) -> Result<Vec<PackEntry>, ReadError> {
-    let name = info.name.to_string();
-    let header = core.store.get_range(&name, 0..pack::HEADER_BYTES as u64).await?;
-    let mut wanted = TAIL_BYTES.min(info.object_bytes);
-    loop {
-        let tail = core.store.get_range(&name, info.object_bytes - wanted..info.object_bytes).await?;
-        progress.bytes_read.fetch_add(wanted, Ordering::Relaxed);
-        match pack::read_trailer(&core.keys, &info.name, info.object_bytes, &header, &tail) {
-            Ok((_, entries)) => return Ok(entries),
-            // The footer says how much; more than that is never asked for.
-            Err(Ok(bytes)) if bytes as u64 > wanted => wanted = bytes as u64,
-            Err(Ok(_)) => return Err(ReadError::damaged(name, "cut short")),
-            Err(Err(error)) => return Err(error),
+    drop(present);
+    let mut heads = stream::iter(unlisted.into_iter().map(|info| async move { (info, core.store.head(&info.name.to_string()).await) })).buffered(HEADS_AT_ONCE);
+    while let Some((info, head)) = heads.next().await {
+        match head {
+            Ok(bytes) if bytes == info.object_bytes => packs.push(info),
+            Ok(bytes) => findings.lost_pack(info.name, wrong_length(&info, bytes)),
+            Err(StoreError::NotFound { .. }) => findings.lost_pack(info.name, "it is missing"),
+            Err(error) => return Err(error.into()),
         }
     }
+    Ok(packs)
 }
 
-async fn check_whole(
-    core: &Core,
-    packs: Vec<PackInfo>,
-    listed: &Listed,
-    progress: &CheckProgress,
-    findings: &mut Findings,
-    bad: &mut Bad,
-) -> Result<(), ReadError> {
-    let mut scratch = Scratch::new();
-    let mut objects = stream::iter(packs.into_iter().map(|info| async move { (info, core.store.get(&info.name.to_string()).await) })).buffered(PACKS_AT_ONCE - 1);
-    while let Some((info, object)) = objects.next().await {
-        let object = match object.map_err(ReadError::from) {
-            Ok(object) => object,
-            Err(error) if error.is_damage() => {
-                lost(&info, reason(&error), findings, bad);
-                continue;
+fn wrong_length(info: &PackInfo, bytes: u64) -> String {
+    format!("it has {bytes} bytes instead of {}", info.object_bytes)
+}
+
+/// A share of the packs, at least one of any, and the rest: in another order for each `salt`, so that sampling often comes to all.
+fn sample(mut packs: Vec<PackInfo>, percent: u8, salt: u128) -> (Vec<PackInfo>, Vec<PackInfo>) {
+    let count = (packs.len() * usize::from(percent.min(100))).div_ceil(100);
+    packs.sort_unstable_by_key(|info| u128::from_le_bytes(info.name.id.0) ^ salt);
+    let rest = packs.split_off(count);
+    (packs, rest)
+}
+
+/// How many blobs the index lists in each pack.
+#[derive(Debug, Default)]
+pub(super) struct Listed(HashMap<PackName, u32>);
+
+impl Listed {
+    fn count(view: &View) -> Result<Self, ReadError> {
+        let mut listed = Self::default();
+        for (_, found) in view.index.all() {
+            *listed.0.entry(found.location.pack).or_default() += 1;
+        }
+        match view.index.failure() {
+            Some(error) => Err(crate::view::spill_failed(error)),
+            None => Ok(listed),
+        }
+    }
+
+    /// Every blob that the index lists in a pack must stand in the pack's own list, at the same place.
+    pub(super) fn compare(&self, view: &View, pack: PackName, own: &[PackEntry], findings: &mut Findings) {
+        let stands = |entry: &&PackEntry| view.index.find(&entry.id).any(|found| found.location == entry.location(pack));
+        let same = own.iter().filter(stands).count();
+        if same == self.0.get(&pack).copied().unwrap_or_default() as usize {
+            return;
+        }
+        // Rare, so it may be slow: the blobs are looked for one by one.
+        let own: HashMap<(BlobId, u32), &PackEntry> = own.iter().map(|entry| ((entry.id, entry.offset), entry)).collect();
+        for (id, found) in view.index.all().filter(|(_, found)| found.location.pack == pack) {
+            if own.get(&(id, found.location.offset)).is_none_or(|entry| entry.location(pack) != found.location) {
+                let error = ReadError::damaged(pack.to_string(), format!("the index lists blob {id} in it, its own list does not"));
+                findings.rotten_blob(id, pack, &error);
             }
-            Err(error) => return Err(error),
-        };
-        let mut rotten = Vec::new();
-        let verified = pack::verify_whole(&core.keys, &info.name, &object, &mut scratch, |id, error| rotten.push((id, error)));
-        for (id, error) in rotten {
-            findings.error(&info.name.to_string(), &error);
-            bad.blobs.insert((id, info.name));
         }
-        match verified {
-            Ok(trailer) => compare(&info, &trailer, listed, findings, bad),
-            Err(error) => lost(&info, reason(&error), findings, bad),
-        }
-        progress.bytes_read.fetch_add(object.len() as u64, Ordering::Relaxed);
-        progress.packs_done.fetch_add(1, Ordering::Relaxed);
-        // A long verification must not starve the heartbeats of its own lease.
-        tokio::task::yield_now().await;
     }
-    Ok(())
 }
 
-fn reason(error: &ReadError) -> String {
-    match error {
-        ReadError::Damaged { reason, .. } => reason.clone(),
-        error => error.to_string(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::PackId;
+
+    fn packs(count: u8) -> Vec<PackInfo> {
+        let name = |id: u8| PackName { class: PackClass::Data, id: PackId(*blake3::hash(&[id]).as_bytes().first_chunk().expect("16 bytes")) };
+        (0..count).map(|id| PackInfo { name: name(id), object_bytes: 1, salt: [0; 32] }).collect()
+    }
+
+    #[test]
+    fn a_share_is_that_large_and_another_one_each_time() {
+        for (count, percent, wanted) in [(0, 50, 0), (10, 0, 0), (3, 1, 1), (100, 10, 10), (100, 100, 100), (7, 50, 4)] {
+            let (whole, rest) = sample(packs(count), percent, 7);
+            assert_eq!((whole.len(), rest.len()), (wanted, usize::from(count) - wanted), "{percent} % of {count}");
+        }
+        let names = |salt: u128| sample(packs(100), 10, salt).0.into_iter().map(|info| info.name).collect::<std::collections::BTreeSet<_>>();
+        let salt = |round: u64| u128::from_le_bytes(*blake3::hash(&round.to_le_bytes()).as_bytes().first_chunk().expect("16 bytes"));
+        assert_eq!(names(salt(1)), names(salt(1)), "by the injected chance alone");
+        let seen: std::collections::BTreeSet<_> = (0..100).flat_map(|round| names(salt(round))).collect();
+        assert_eq!(seen.len(), 100, "ten percent, a hundred times");
     }
 }

@@ -1,9 +1,8 @@
-//! The list of blobs at a pack's end, and the whole pack checked against it.
+//! The list of blobs at a pack's end.
 
-use super::{FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES, PADDING_KIND, PackEntry, PackInfo, blob_aad, open_blob, parse_header, trailer_aad};
+use super::{FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES, PackEntry, PackInfo, parse_header, trailer_aad};
 use crate::blob::{BLOB_RAW_BYTES_MAX, BlobKind, Encoding, PackName};
 use crate::codec::{Decoder, Encoder, Malformed};
-use crate::compress::Scratch;
 use crate::crypto::{Keys, TAG_BYTES};
 use crate::error::ReadError;
 use crate::id::BlobId;
@@ -64,7 +63,7 @@ fn decode_entry(decoder: &mut Decoder<'_>) -> Result<PackEntry, Malformed> {
 }
 
 /// How many bytes from the pack's end the sealed trailer and the footer take.
-fn tail_bytes(name: &PackName, footer: &[u8], object_bytes: u64) -> Result<usize, ReadError> {
+pub(super) fn tail_bytes(name: &PackName, footer: &[u8], object_bytes: u64) -> Result<usize, ReadError> {
     let damaged = || ReadError::damaged(name.to_string(), "it does not end as a pack does");
     let (length, magic) = footer.split_first_chunk::<4>().ok_or_else(damaged)?;
     let tail = u64::from(u32::from_le_bytes(*length)) + FOOTER_BYTES as u64;
@@ -98,38 +97,4 @@ pub(crate) fn read_trailer(
     let end = usize::try_from(at).map_err(|_| Err(damaged("too large")))?;
     let entries = decode(&plain, end).map_err(|error| Err(damaged(&format!("trailer: {error}"))))?;
     Ok((PackInfo { name: *name, object_bytes, salt }, entries))
-}
-
-/// Every byte of a whole pack: header, each blob by its id, padding, trailer. Calls `bad` for each blob that is not what it should be.
-pub(crate) fn verify_whole(
-    keys: &Keys,
-    name: &PackName,
-    object: &[u8],
-    scratch: &mut Scratch,
-    mut bad: impl FnMut(BlobId, ReadError),
-) -> Result<Vec<PackEntry>, ReadError> {
-    let damaged = |reason: &str| ReadError::damaged(name.to_string(), reason);
-    let (info, entries) = read_trailer(keys, name, object.len() as u64, object, object)
-        .map_err(|error| error.err().unwrap_or_else(|| damaged("cut short")))?;
-    for entry in &entries {
-        let location = entry.location(*name);
-        // The trailer's decoder has checked that every blob lies inside.
-        let from = entry.offset as usize;
-        let sealed = &object[from..from + entry.stored_bytes as usize];
-        if let Err(error) = open_blob(keys, &info.salt, &entry.id, &location, sealed, scratch) {
-            bad(entry.id, error);
-        }
-    }
-    verify_padding(keys, &info, &entries, object, scratch).ok_or_else(|| damaged("its padding is not what was written"))?;
-    Ok(entries)
-}
-
-fn verify_padding(keys: &Keys, info: &PackInfo, entries: &[PackEntry], object: &[u8], scratch: &mut Scratch) -> Option<()> {
-    let from = entries.last().map_or(HEADER_BYTES, |last| last.offset as usize + last.stored_bytes as usize);
-    let tail = tail_bytes(&info.name, &object[object.len().checked_sub(FOOTER_BYTES)?..], object.len() as u64).ok()?;
-    let sealed = object.get(from..object.len().checked_sub(tail)?)?;
-    let raw_bytes = u32::try_from(sealed.len().checked_sub(TAG_BYTES)?).ok()?;
-    let aad = blob_aad(&info.name, PADDING_KIND, Encoding::Raw, raw_bytes, &BlobId([0; 32]));
-    keys.pack(info.name.class, &info.salt).ok()?.open(from as u64, &aad, sealed, &mut scratch.opened).ok()?;
-    scratch.opened.iter().all(|&byte| byte == 0).then_some(())
 }

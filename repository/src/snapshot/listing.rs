@@ -91,7 +91,8 @@ pub(crate) async fn newest_until(core: &Core, state: &State, candidates: &[Lease
     Ok(found)
 }
 
-async fn read_all(core: &Core, state: &State, leases: Vec<LeaseId>) -> Result<Snapshots, ReadError> {
+/// The accepted ones of these.
+pub(crate) async fn read_all(core: &Core, state: &State, leases: Vec<LeaseId>) -> Result<Snapshots, ReadError> {
     let mut snapshots = Snapshots::default();
     let mut reads = stream::iter(leases.into_iter().map(|lease| async move { (lease, accepted(core, state, &lease).await) })).buffered(AT_ONCE);
     while let Some((lease, record)) = reads.next().await {

@@ -33,21 +33,62 @@ pub(crate) async fn newest(core: &Core) -> Result<State, ReadError> {
         return Ok(State::clone(&seen));
     }
     let state = read(core, number).await?;
-    if let Some(needs) = state.features.missing_to_read() {
-        return Err(ReadError::TooNew { object: object_name(number), needs });
-    }
     core.saw_state(&state);
     Ok(state)
 }
 
-async fn read(core: &Core, number: u64) -> Result<State, ReadError> {
+pub(crate) async fn read(core: &Core, number: u64) -> Result<State, ReadError> {
     let name = object_name(number);
     let content = core.read(ObjectKind::State, &name).await?;
     let state = State::decode(&content).map_err(|error| ReadError::damaged(&name, error.to_string()))?;
     if state.number != number {
         return Err(ReadError::damaged(&name, "it says it is another state"));
     }
+    if let Some(needs) = state.features.missing_to_read() {
+        return Err(ReadError::TooNew { object: name, needs });
+    }
     Ok(state)
+}
+
+/// Reads of a state before it counts as lost.
+pub(crate) const READS_MAX: u32 = 3;
+
+/// For readers: the newest state that can be read, and why it is not the newest: what was forgotten since is back, and what is gone
+/// since is found missing. Without any there is none.
+pub(crate) async fn newest_readable(core: &Core) -> Result<(State, Option<ReadError>), ReadError> {
+    // Three times: a read may be torn on its way.
+    let mut tries = READS_MAX;
+    let damage = loop {
+        match newest(core).await {
+            Ok(state) => return Ok((state, None)),
+            Err(error) if error.is_damage() && tries > 1 => tries -= 1,
+            Err(error) if error.is_damage() => break error,
+            Err(error) => return Err(error),
+        }
+    };
+    tracing::warn!(error = %damage, "the newest state cannot be read; an older one is used");
+    let numbers = numbers(core).await?;
+    for &number in numbers.iter().rev() {
+        match read(core, number).await {
+            // It can be read after all.
+            Ok(state) if Some(&number) == numbers.last() => return Ok((state, None)),
+            Ok(state) => return Ok((state, Some(damage))),
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(damage)
+}
+
+/// Every state's number, rising.
+pub(crate) async fn numbers(core: &Core) -> Result<Vec<u64>, ReadError> {
+    let mut numbers = Vec::new();
+    let mut names = core.store.list("state", None);
+    while let Some(entry) = names.next().await {
+        numbers.extend(parse_object_name(&entry?.name));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// A state that a prune may have removed since.

@@ -1,0 +1,150 @@
+//! How long a check waits for a store whose every answer takes a while, and that threads find what one thread finds.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+
+use super::*;
+use crate::blob::BlobKind;
+use crate::compress::Scratch;
+use crate::environment::Environment;
+use crate::lease::{Activity, Purpose};
+use crate::repository::Repository;
+use crate::secret::SecretBytes;
+use crate::snapshot::SnapshotDraft;
+use crate::store::{ObjectEntry, Store, StoreError};
+use crate::testing::{MemoryStore, StandingClock};
+
+const ROUND_TRIP: Duration = Duration::from_millis(30);
+
+/// Each answer takes a round trip.
+#[derive(Debug)]
+struct FarAway(Arc<MemoryStore>);
+
+#[async_trait]
+impl Store for FarAway {
+    async fn create(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        tokio::time::sleep(ROUND_TRIP).await;
+        self.0.create(name, parts).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
+        tokio::time::sleep(ROUND_TRIP).await;
+        self.0.get(name).await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        tokio::time::sleep(ROUND_TRIP).await;
+        self.0.get_range(name, range).await
+    }
+
+    async fn head(&self, name: &str) -> Result<u64, StoreError> {
+        tokio::time::sleep(ROUND_TRIP).await;
+        self.0.head(name).await
+    }
+
+    fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
+        let entries = self.0.list(prefix, start_after);
+        stream::once(tokio::time::sleep(ROUND_TRIP)).flat_map(|()| stream::empty()).chain(entries).boxed()
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.0.delete(name).await
+    }
+
+    fn conditional(&self) -> bool {
+        true
+    }
+
+    fn location(&self) -> String {
+        "far away".to_owned()
+    }
+}
+
+fn raw(number: u32) -> Vec<u8> {
+    number.to_le_bytes().repeat(1000)
+}
+
+async fn backup(repository: &Repository, numbers: Range<u32>) {
+    let writer = repository.begin(Purpose::new(Activity::Backup, "test")).await.expect("begin");
+    let mut refs = Vec::new();
+    for number in numbers {
+        let id = writer.blob_id(BlobKind::Data, &raw(number));
+        writer.add_async(BlobKind::Data, id, &raw(number), None, &mut Scratch::new()).await.expect("add");
+        refs.push((id, 4000));
+    }
+    refs.sort_unstable();
+    writer.commit(SnapshotDraft::default(), || refs.iter().copied()).await.expect("commit");
+}
+
+fn password() -> SecretBytes {
+    SecretBytes::new(b"p".to_vec())
+}
+
+fn environment() -> Environment {
+    Environment { clock: Arc::new(StandingClock::at(0)), random: Environment::system().random }
+}
+
+#[tokio::test(start_paused = true)]
+async fn round_trips_do_not_grow_with_what_is_checked() {
+    let store = Arc::new(MemoryStore::new());
+    let near = Repository::init(Arc::clone(&store) as Arc<dyn Store>, &password(), environment()).await.expect("init").repository;
+    for number in 0..48 {
+        backup(&near, number..number + 3).await;
+    }
+    let far = Repository::open(Arc::new(FarAway(store)), &password(), environment()).await.expect("open");
+    let depths = [
+        ("index", CheckOptions::default(), 24),
+        ("trailers", CheckOptions { trailers: true, ..CheckOptions::default() }, 36),
+        ("data", CheckOptions { trailers: true, read_data_percent: 100, publish_bad: false }, 42),
+    ];
+    for (depth, options, round_trips_max) in depths {
+        let began = tokio::time::Instant::now();
+        let report = far.check(options, &CheckProgress::default()).await.expect("check");
+        assert!(report.is_clean() && report.snapshots == 48 && report.packs == 96, "{report:?}");
+        let round_trips = began.elapsed().as_millis() / ROUND_TRIP.as_millis();
+        println!("{depth}: {round_trips} round trips");
+        assert!(round_trips <= round_trips_max, "{depth}: {round_trips} round trips for 48 snapshots and 96 packs");
+    }
+}
+
+#[test]
+fn threads_find_every_flipped_byte_of_a_pack_of_several_parts() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+    runtime.block_on(async {
+        let store = Arc::new(MemoryStore::new());
+        let repository = Repository::init(Arc::clone(&store) as Arc<dyn Store>, &password(), Environment::system()).await.expect("init").repository;
+        let writer = repository.begin(Purpose::new(Activity::Backup, "test")).await.expect("begin");
+        let mut refs = Vec::new();
+        for number in 0..30_u8 {
+            let mut noise = vec![0; 1 << 20];
+            blake3::Hasher::new().update(&[number]).finalize_xof().fill(&mut noise);
+            let id = writer.blob_id(BlobKind::Data, &noise);
+            writer.add_async(BlobKind::Data, id, &noise, None, &mut Scratch::new()).await.expect("add");
+            refs.push((id, 1 << 20));
+        }
+        refs.sort_unstable();
+        writer.commit(SnapshotDraft::default(), || refs.iter().copied()).await.expect("commit");
+        let (name, object) = store.objects().into_iter().max_by_key(|(_, object)| object.len()).expect("pack");
+        assert!(object.len() > 30 << 20);
+        let options = CheckOptions { read_data_percent: 100, ..CheckOptions::default() };
+        let places = [0, 5, 20, 44, 1 << 20, 14 << 20, 15 << 20, object.len() - (16 << 20), object.len() - (1 << 20), object.len() - 40_000, object.len() - 600];
+        for place in places {
+            let mut flipped = object.to_vec();
+            flipped[place] ^= 4;
+            store.put(&name, flipped);
+            let report = repository.check(options, &CheckProgress::default()).await.expect("check");
+            let [finding] = report.findings.as_slice() else { panic!("at {place}: {report:?}") };
+            assert!(finding.object == name, "at {place}: {finding:?}");
+            let within_a_blob = (44..30 << 20).contains(&place);
+            assert!(!within_a_blob || (report.lost.len() == 1 && finding.problem.contains("blob")), "at {place}: {finding:?}");
+        }
+        store.put(&name, object);
+        let report = repository.check(options, &CheckProgress::default()).await.expect("check");
+        assert!(report.is_clean() && report.bytes_read > 30 << 20, "{report:?}");
+    });
+}
