@@ -40,7 +40,6 @@ noticed! {
     a_prune_that_does_not_look_again_is_noticed: Relook;
     a_prune_that_does_not_wait_is_noticed: Wait;
     a_prune_that_dooms_all_is_noticed: Number;
-    a_prune_that_deletes_before_it_publishes_is_noticed: DoomedBeforeDelete;
     a_prune_that_skips_what_it_cannot_read_is_noticed: FailClosed;
     a_resume_from_what_is_void_is_noticed: ResumedAboveFloor;
     a_listing_of_what_is_void_is_noticed: ListOnlyAccepted;
