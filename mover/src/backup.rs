@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use holdfast_repository::{
-    Activity, CommitError, Purpose, Repository, SnapshotDraft, SnapshotId, SourceRecord, Statistics, Writer, WriterOptions,
+    Activity, CommitError, Purpose, Repository, SnapshotDraft, SnapshotId, SourceRecord, Statistics, WriteError, Writer, WriterOptions,
 };
 
 pub use error::BackupError;
@@ -77,9 +77,15 @@ pub async fn run(
         compression_level: request.limits.compression_level,
         upload_bytes_per_second: request.limits.bandwidth_bytes_per_second,
     };
+    let mut beginning = Box::pin(repository.begin_with(purpose, options));
     let writer = tokio::select! {
-        writer = repository.begin_with(purpose, options) => writer?,
-        () = stop.stopped() => return Err(refused(request, &stop)),
+        writer = &mut beginning => writer?,
+        () = stop.stopped() => {
+            let refused = refused(request, &stop);
+            // Its lease may stand already, and would be waited for.
+            give_back(async { beginning.await?.abandon().await }).await;
+            return Err(refused);
+        }
     };
     let mut backup = Backup::new(repository, writer, request, progress, stop).await?;
     let result = backup.run().await;
@@ -268,17 +274,22 @@ impl Backup {
     async fn end_without_snapshot(&mut self) {
         let_go(&self.shared.handles, &mut self.request.on_released).await;
         let writer = &self.shared.writer;
-        let save = async {
+        give_back(async {
             if self.shared.stop.requested() == Some(Stop::Release) {
                 writer.checkpoint().await?;
             }
             writer.abandon().await
-        };
-        match tokio::time::timeout(SAVE_WAIT, save).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the lease of a backup that ended early could not be given back"),
-            Err(_) => tracing::warn!("the repository did not answer; the lease of a backup that ended early is left to expire"),
-        }
+        })
+        .await;
+    }
+}
+
+/// Ends a lease, for as long as the repository may take.
+async fn give_back(end: impl Future<Output = Result<(), WriteError>>) {
+    match tokio::time::timeout(SAVE_WAIT, end).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the lease of a backup that ended early could not be given back"),
+        Err(_) => tracing::warn!("the repository did not answer; the lease of a backup that ended early is left to expire"),
     }
 }
 
