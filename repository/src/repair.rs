@@ -238,6 +238,9 @@ async fn commits(core: &Core, view: &View, replaced: &[RunName]) -> Result<Vec<(
 
 async fn publish(reader: &Reader, findings: Findings) -> Result<bool, WriteError> {
     let Some(lease) = reader.lease() else {
+        if let Some(needs) = reader.core().missing_to_write(&reader.view().state) {
+            return Err(WriteError::TooNew { needs });
+        }
         return Err(ReadError::damaged("state", "no lease could be taken, so nothing can be published").into());
     };
     let given_up = AtomicBool::new(false);

@@ -43,6 +43,7 @@ pub(super) async fn check(
     while let Some((info, result)) = verified.next().await {
         match result {
             Ok((entries, rotten)) => {
+                findings.verified.insert(info.name);
                 rotten.into_iter().for_each(|(id, error)| findings.rotten_blob(id, info.name, &error));
                 listed.compare(view, info.name, &entries, findings);
             }

@@ -28,6 +28,9 @@ pub(crate) struct Findings {
     troubles: BTreeMap<String, Trouble>,
     /// Copies found missing or rotten now.
     pub(crate) bad: Bad,
+    /// Packs of which every byte was read now: of their blobs only those in `bad` are, whatever an earlier look said. A read that
+    /// was torn on its way looks like rot.
+    pub(crate) verified: BTreeSet<PackName>,
     pub(crate) lost: BTreeSet<BlobId>,
     pub(crate) lost_more: bool,
 }

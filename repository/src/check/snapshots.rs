@@ -153,7 +153,7 @@ fn loss(view: &View, findings: &Findings, id: &BlobId) -> Option<Loss> {
     for found in view.index.find(id) {
         let pack = found.location.pack;
         let (state, now) = (&view.state, &findings.bad);
-        let known = state.bad_packs.contains(&pack) || state.bad_blobs.contains(&(*id, pack));
+        let known = !findings.verified.contains(&pack) && (state.bad_packs.contains(&pack) || state.bad_blobs.contains(&(*id, pack)));
         if !known && !now.packs.contains(&pack) && !now.blobs.contains(&(*id, pack)) {
             return None;
         }
