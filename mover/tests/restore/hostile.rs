@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use holdfast_mover::catalog::{BlobSink, CatalogWriter, Entry, EntryFlags, EntryKind, Extent, RelPath, Timestamp};
+use holdfast_mover::catalog::{BlobSink, CatalogWriter, Entry, EntryKind, Extent, RelPath, testing};
 use holdfast_mover::restore::{RestoreError, Severity};
 use holdfast_mover::stop::StopToken;
 use holdfast_repository::{
@@ -13,23 +13,7 @@ use holdfast_repository::{
 use crate::fixture::{Fixture, is_root};
 
 fn entry(path: &[u8], kind: EntryKind) -> Entry {
-    Entry {
-        path: RelPath::parse(path).unwrap(),
-        kind,
-        mode: 0o755,
-        uid: rustix::process::getuid().as_raw(),
-        gid: rustix::process::getgid().as_raw(),
-        mtime: Timestamp { secs: 1_000_000, nanos: 1 },
-        ctime: Timestamp::default(),
-        inode: 1,
-        device: 0,
-        size: 0,
-        xattrs: Vec::new(),
-        link_to: None,
-        flags: EntryFlags::default(),
-        extents: Vec::new(),
-        extent_lists: Vec::new(),
-    }
+    testing::entry(RelPath::parse(path).unwrap(), kind)
 }
 
 fn root() -> Entry {
