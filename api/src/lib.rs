@@ -30,6 +30,7 @@ pub mod reference;
 pub mod repository;
 pub mod resource;
 pub mod restore_session;
+pub mod retention;
 pub mod retention_period;
 pub mod retention_policy;
 pub mod scheduler;

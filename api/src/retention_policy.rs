@@ -13,11 +13,11 @@ resource! {
     }
 }
 
-/// Which snapshots stay; a snapshot stays if any rule keeps it.
+/// Which snapshots stay: those that a rule of `successfulSnapshots` keeps and that are not older than `maxRetentionPeriod`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionPolicySpec {
-    /// How old a snapshot may get, such as `2mo` or `30d12h`; units y, mo, w, d, h, m.
+    /// How old a snapshot may get, such as `2mo` or `30d12h`; units y, mo, w, d, h, m. The last good one stays however old it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_retention_period: Option<String>,
     /// Who may use this policy from another namespace.

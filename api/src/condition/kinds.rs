@@ -82,6 +82,9 @@ pub mod backup_session {
     /// The executor waits for its node too long; type and reason are the same word.
     pub const POD_PENDING_LONGER_THAN_EXPECTED: &str =
         "PodHasBeenInPendingStateForLongerThanExpected";
+    /// Ours, of sessions and of their BackupConfiguration: Snapshots stay that the RetentionPolicy no longer keeps, for a volume
+    /// shrank suddenly. The reason is a Snapshot's VolumeShrank.
+    pub const SNAPSHOTS_HELD: &str = "SnapshotsHeld";
 }
 
 /// Conditions of a RestoreSession.
@@ -141,6 +144,8 @@ pub mod snapshot {
     pub const FILES_UNREADABLE: &str = "FilesUnreadable";
     /// Reason of [`FILES_UNREADABLE`].
     pub const SOME_FILES_COULD_NOT_BE_READ: &str = "SomeFilesCouldNotBeRead";
+    /// Ours: the volume held much less than at the backup before; type and reason are the same word. Older Snapshots are held.
+    pub const VOLUME_SHRANK: &str = "VolumeShrank";
 }
 
 /// Conditions of a Repository.
@@ -151,6 +156,18 @@ pub mod repository {
     pub const REPOSITORY_INITIALIZATION_SUCCEEDED: &str = "RepositoryInitializationSucceeded";
     /// Reason of [`REPOSITORY_INITIALIZED`] False.
     pub const REPOSITORY_INITIALIZATION_FAILED: &str = "RepositoryInitializationFailed";
+    /// Ours: the data of removed Snapshots can be restored no more; its space is freed by [`SPACE_FREED`].
+    pub const SNAPSHOTS_FORGOTTEN: &str = "SnapshotsForgotten";
+    /// Reason of [`SNAPSHOTS_FORGOTTEN`] True.
+    pub const FORGET_SUCCEEDED: &str = "ForgetSucceeded";
+    /// Reason of [`SNAPSHOTS_FORGOTTEN`] False.
+    pub const FORGET_FAILED: &str = "ForgetFailed";
+    /// Ours: how the last prune went.
+    pub const SPACE_FREED: &str = "SpaceFreed";
+    /// Reason of [`SPACE_FREED`] True.
+    pub const PRUNE_SUCCEEDED: &str = "PruneSucceeded";
+    /// Reason of [`SPACE_FREED`] False.
+    pub const PRUNE_FAILED: &str = "PruneFailed";
 }
 
 /// Conditions of a BackupStorage.
