@@ -15,7 +15,7 @@ import argparse, json, os, shutil, subprocess, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import goals
 from data import Mutator, tree_digest
-from measure import alone, directory, timed
+from measure import alone, directory, put_aside, timed
 from tools import TOOLS, Place
 
 STEPS = ["init", "same", "change", "restore", "check", "prune"]
@@ -69,7 +69,8 @@ def one_tool(tool, name, number, warm, options, out):
     finally:
         mutator.revert()
         if not options.keep:
-            shutil.rmtree(top, ignore_errors=True)
+            # Many files are not deleted before the last restore is measured; few large ones would fill the disk.
+            put_aside(top, options.trash) if name == "src" else shutil.rmtree(top, ignore_errors=True)
 
 
 def print_row(row):
@@ -83,6 +84,7 @@ def print_row(row):
 def run(options):
     options.data, options.work, options.out = map(os.path.abspath, (options.data, options.work, options.out))
     os.makedirs(options.work, exist_ok=True)
+    options.trash = os.path.join(options.work, "aside")
     asked = options.tools.split(",")
     missing = [name for name in asked if not TOOLS[name].available()]
     if missing:
@@ -98,6 +100,7 @@ def run(options):
                             one_tool(tool, name, number, place_in_order == 0, options, out)
                     except (OSError, subprocess.CalledProcessError) as error:
                         print("%s on %s: %s" % (tool.name, name, error), flush=True)
+    shutil.rmtree(options.trash, ignore_errors=True)
 
 
 class Rows:

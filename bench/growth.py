@@ -3,7 +3,7 @@
 
   growth.py --work DIR [--files 10000,100000,1000000] [--gib 1,4,16] [--out FILE.jsonl]
 """
-import argparse, os, random, shutil, sys
+import argparse, os, random, sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from data import MIB, text_block, text_pool
@@ -46,7 +46,7 @@ def make_file(top, gib, text):
 
 
 def measure(work, label, units, make, out, rows):
-    subject = Subject(work, "growth")
+    subject = Subject(work, "growth-" + label.replace(" ", "-"))
     source = os.path.join(subject.top, "source")
     make(source)
     subject.init()
@@ -56,9 +56,7 @@ def measure(work, label, units, make, out, rows):
         write_row(out, row)
         rows.append(row)
         print("%-10s %-16s %8.2f s %8.2f CPU s %5.0f MB RSS" % (label, step, row["wall"], row["cpu"], row["rss"] / 1e6), flush=True)
-        if step == "restore":
-            shutil.rmtree(subject.target, ignore_errors=True)
-    subject.remove()
+    return subject
 
 
 def print_table(title, rows):
@@ -86,10 +84,14 @@ def main():
     options = parser.parse_args()
     out = options.out or os.path.join(options.work, "growth.jsonl")
     text, by_files, by_bytes = pool(), [], []
+    # Many files are removed only when all is measured: see `put_aside`.
+    subjects = []
     for count in options.files:
-        measure(options.work, "%d files" % count, count, lambda top: make_files(top, count, text), out, by_files)
+        subjects.append(measure(options.work, "%d files" % count, count, lambda top: make_files(top, count, text), out, by_files))
     for gib in options.gib:
-        measure(options.work, "%d GiB" % gib, gib, lambda top: make_file(top, gib, text), out, by_bytes)
+        measure(options.work, "%d GiB" % gib, gib, lambda top: make_file(top, gib, text), out, by_bytes).remove()
+    for subject in subjects:
+        subject.remove()
     print_table("Many files", by_files)
     print_table("One large file", by_bytes)
 

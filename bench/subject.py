@@ -1,6 +1,6 @@
 """One repository of Holdfast's with timed verbs, for the measurements that have no peer."""
 import json, os, shutil, subprocess
-from measure import alone, directory, timed
+from measure import alone, directory, put_aside, timed
 from tools import PASSWORD, binary
 
 
@@ -39,7 +39,7 @@ class Subject:
         return row
 
     def restore(self, snapshot="latest"):
-        shutil.rmtree(self.target, ignore_errors=True)
+        put_aside(self.target, os.path.join(self.top, "aside"))
         return self.verb("restore", snapshot, self.target)
 
     def newest(self):
