@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 mod address;
+mod direct;
 mod failure;
+mod local;
 mod object;
 mod patience;
 mod probe;

@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::ClientOptions;
 use url::Url;
 
+use super::local::LocalDirectory;
 use super::{ObjectStoreAdapter, PatientConnector, Store, patience};
 use crate::secret::SecretBytes;
 
@@ -122,7 +123,8 @@ pub fn local(path: &FilePath) -> Result<Arc<dyn Store>, AddressError> {
     // Rooted at "/": the directory itself is only made by a first write, so that a mistyped path is not a new folder.
     let root = LocalFileSystem::new().with_fsync(true);
     let inside = Path::from_absolute_path(&absolute).map_err(|source| settings(source.into()))?;
-    Ok(Arc::new(ObjectStoreAdapter::new(Arc::new(root), below(&inside), absolute.display().to_string())))
+    let adapter = ObjectStoreAdapter::new(Arc::new(root), below(&inside), absolute.display().to_string());
+    Ok(Arc::new(LocalDirectory::new(adapter, FOLDER.iter().fold(absolute, |folder, part| folder.join(part)))))
 }
 
 /// A repository in a bucket.
