@@ -1,7 +1,10 @@
 //! What KubeStash's webhooks fill in; filling in twice changes nothing.
 
+use crate::backup_batch::BackupBatch;
+use crate::backup_blueprint::BackupBlueprint;
 use crate::backup_configuration::{BackendReference, BackupConfiguration};
 use crate::backup_storage::BackupStorage;
+use crate::hook_template::HookTemplate;
 use crate::reference::ObjectReference;
 use crate::retention_policy::{FailedSnapshotsKeepPolicy, RetentionPolicy};
 use crate::usage_policy::{AllowedNamespaces, FromNamespaces, Namespace, UsagePolicy};
@@ -40,6 +43,26 @@ pub fn retention_policy(policy: &mut RetentionPolicy) {
     failed.last.get_or_insert(FAILED_SNAPSHOTS_KEPT);
 }
 
+/// Fills in a blueprint: its usage policy.
+pub fn backup_blueprint(blueprint: &mut BackupBlueprint) {
+    fill_usage_policy(&mut blueprint.spec.usage_policy);
+}
+
+/// Fills in a hook's template: its usage policy.
+pub fn hook_template(template: &mut HookTemplate) {
+    fill_usage_policy(&mut template.spec.usage_policy);
+}
+
+/// Fills in a batch in `namespace`, as a configuration.
+pub fn backup_batch(
+    batch: &mut BackupBatch,
+    namespace: Namespace<'_>,
+    storages: &[&BackupStorage],
+    policies: &[&RetentionPolicy],
+) {
+    fill_backends(&mut batch.spec.backends, namespace, storages, policies);
+}
+
 /// Fills in a configuration in `namespace`: the default storage if it names none, the default policy where none is named.
 pub fn backup_configuration(
     configuration: &mut BackupConfiguration,
@@ -47,7 +70,20 @@ pub fn backup_configuration(
     storages: &[&BackupStorage],
     policies: &[&RetentionPolicy],
 ) {
-    let backends = &mut configuration.spec.backends;
+    fill_backends(
+        &mut configuration.spec.backends,
+        namespace,
+        storages,
+        policies,
+    );
+}
+
+fn fill_backends(
+    backends: &mut Vec<BackendReference>,
+    namespace: Namespace<'_>,
+    storages: &[&BackupStorage],
+    policies: &[&RetentionPolicy],
+) {
     if backends.is_empty()
         && let Some(storage) = default_storage(namespace, storages)
     {

@@ -13,9 +13,15 @@ use crate::hook::HookInfo;
 use crate::hook_template::HookTemplate;
 use crate::usage_policy::{FromNamespaces, Namespace, UsagePolicy};
 
+pub mod backup_batch;
+pub mod backup_blueprint;
 pub mod backup_configuration;
 pub mod backup_session;
 pub mod backup_storage;
+pub mod backup_verification_session;
+pub mod backup_verifier;
+pub mod hook_template;
+mod invoker;
 pub mod repository;
 pub mod restore_session;
 pub mod retention_policy;

@@ -9,6 +9,8 @@ use crate::{
     BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy,
 };
 
+mod kinds;
+
 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 const DEMO: Namespace<'static> = Namespace {
     name: "demo",
