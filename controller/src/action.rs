@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use holdfast_api::{BackupSession, Repository, Snapshot};
+use holdfast_api::{BackupConfiguration, BackupSession, Repository, Snapshot};
+use k8s_openapi::api::core::v1::ObjectReference;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::dispatch::task::Wanted;
+use crate::hooks::call::Call;
 use crate::object::Key;
 
 /// One thing to do.
@@ -36,6 +38,12 @@ pub enum Action {
     Tasks(Vec<Wanted>),
     /// Tell people.
     Event(Note),
+    /// Tell people, at another object.
+    About(Box<ObjectReference>, Note),
+    /// Run this hook.
+    Hook(Box<Call>),
+    /// The session is over: no hook of it runs on.
+    HooksOver,
     /// Look again after this time, whatever happens.
     Later(Duration),
 }
@@ -49,6 +57,8 @@ pub enum Created {
     BackupSession(BackupSession),
     /// A Snapshot.
     Snapshot(Snapshot),
+    /// A BackupConfiguration.
+    BackupConfiguration(Box<BackupConfiguration>),
 }
 
 /// An Event about the object.

@@ -1,6 +1,8 @@
 //! The API server's collections by our own names for kinds.
 
-use holdfast_api::{BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, Snapshot};
+use holdfast_api::{
+    BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, Snapshot,
+};
 use kube::api::{Api, ApiResource, DynamicObject};
 
 use crate::object::Kind;
@@ -14,6 +16,7 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::BackupSession => ApiResource::erase::<BackupSession>(&()),
         Kind::Snapshot => ApiResource::erase::<Snapshot>(&()),
         Kind::RestoreSession => ApiResource::erase::<RestoreSession>(&()),
+        Kind::BackupBlueprint => ApiResource::erase::<BackupBlueprint>(&()),
     }
 }
 

@@ -94,8 +94,10 @@ async fn observe(
         repositories: &repository_refs,
     };
     let problem = validate(&effective, surroundings).err().map(|errors| errors.to_string());
-    let target = target::observe::target(&context.client, caches, namespace, effective.spec.target.as_ref()).await?;
-    context.waits(key, !target.exists());
+    let reference = effective.spec.target.as_ref();
+    let target = target::observe::target(&context.client, caches, namespace, reference, Some(&configuration)).await?;
+    let theirs = reference.map_or(namespace, |target| target.namespace_or(namespace));
+    context.waits(key, theirs, !target.exists());
     let mut secrets = BTreeMap::new();
     for name in secrets_of(&effective, namespace) {
         let found = context.secret_exists(&name).await?;

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::sync::PoisonError;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use futures::StreamExt;
-use kube::api::Api;
+use futures::{Stream, StreamExt};
+use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -71,10 +71,11 @@ impl<K: Resource> Cache<K> {
         let _ = synced.wait_for(|synced| *synced).await;
     }
 
-    fn apply(&self, object: K) -> Change<K> {
+    /// The change, and what the object was before.
+    fn apply(&self, object: K) -> (Change<K>, Option<Arc<K>>) {
         let object = Arc::new(object);
-        self.write().insert(name_of(object.as_ref()), Arc::clone(&object));
-        Change::Applied(object)
+        let before = self.write().insert(name_of(object.as_ref()), Arc::clone(&object));
+        (Change::Applied(object), before)
     }
 
     fn delete(&self, object: K) -> Change<K> {
@@ -83,11 +84,15 @@ impl<K: Resource> Cache<K> {
     }
 
     /// A new list replaces everything: what is not in it was deleted while nobody watched.
-    fn replace(&self, listed: Vec<K>) -> Vec<Change<K>> {
+    fn replace(&self, listed: Vec<K>, matters: Matters<K>) -> Vec<Change<K>> {
         let fresh: HashMap<Named, Arc<K>> =
             listed.into_iter().map(|object| (name_of(&object), Arc::new(object))).collect();
         let mut changes: Vec<Change<K>> = fresh.values().cloned().map(Change::Applied).collect();
         let old = std::mem::replace(&mut *self.write(), fresh);
+        changes.retain(|change| {
+            let object = change.object().as_ref();
+            matters(old.get(&name_of(object)).map(AsRef::as_ref), object)
+        });
         let current = self.read();
         changes.extend(
             old.into_iter().filter(|(name, _)| !current.contains_key(name)).map(|(_, object)| Change::Deleted(object)),
@@ -97,6 +102,9 @@ impl<K: Resource> Cache<K> {
         changes
     }
 }
+
+/// Whether somebody has to hear of a change, given the object before and after it.
+type Matters<K> = fn(Option<&K>, &K) -> bool;
 
 fn name_of<K: Resource>(object: &K) -> Named {
     Named::new(object.meta().namespace.clone().unwrap_or_default(), object.meta().name.clone().unwrap_or_default())
@@ -108,7 +116,34 @@ pub async fn reflect<K>(api: Api<K>, cache: Arc<Cache<K>>, strip: fn(&mut K), ch
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    follow(watcher(api, watcher::Config::default()), &cache, strip, |_, _| true, changed).await;
+}
+
+/// The same of objects of which only the metadata matter: the API server sends no more, and only changes of the annotations
+/// that `strip` leaves are heard of.
+pub async fn reflect_metadata<K>(
+    api: Api<PartialObjectMeta<K>>,
+    cache: Arc<Cache<PartialObjectMeta<K>>>,
+    strip: fn(&mut PartialObjectMeta<K>),
+    changed: impl Fn(&Change<PartialObjectMeta<K>>),
+) where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let matters: Matters<PartialObjectMeta<K>> = |before, after| match before {
+        Some(before) => before.annotations() != after.annotations(),
+        None => !after.annotations().is_empty(),
+    };
+    follow(watcher(api, watcher::Config::default()), &cache, strip, matters, changed).await;
+}
+
+async fn follow<K: Resource<DynamicType = ()>>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+    cache: &Cache<K>,
+    strip: fn(&mut K),
+    matters: Matters<K>,
+    changed: impl Fn(&Change<K>),
+) {
+    let mut events = events.default_backoff().boxed();
     let mut listed: Vec<K> = Vec::new();
     while let Some(event) = events.next().await {
         match event {
@@ -119,14 +154,17 @@ where
                 listed.push(object);
             }
             Ok(watcher::Event::InitDone) => {
-                for change in cache.replace(std::mem::take(&mut listed)) {
+                for change in cache.replace(std::mem::take(&mut listed), matters) {
                     changed(&change);
                 }
             }
             Ok(watcher::Event::Apply(mut object)) => {
                 drop_managed_fields(&mut object);
                 strip(&mut object);
-                changed(&cache.apply(object));
+                let (change, before) = cache.apply(object);
+                if matters(before.as_deref(), change.object()) {
+                    changed(&change);
+                }
             }
             Ok(watcher::Event::Delete(object)) => changed(&cache.delete(object)),
             Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted; it begins again"),
@@ -153,8 +191,8 @@ mod tests {
     #[test]
     fn what_a_new_list_lacks_was_deleted() {
         let cache = Cache::<Pod>::default();
-        cache.replace(vec![pod("a"), pod("b")]);
-        let changes = cache.replace(vec![pod("b"), pod("c")]);
+        cache.replace(vec![pod("a"), pod("b")], |_, _| true);
+        let changes = cache.replace(vec![pod("b"), pod("c")], |_, _| true);
         let deleted: Vec<_> = changes
             .iter()
             .filter_map(|change| match change {

@@ -4,13 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_api::{
-    Addon, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, Snapshot,
+    Addon, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, Snapshot,
 };
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::Api;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
+use kube::api::{Api, PartialObjectMeta};
+use k8s_openapi::Resource as _;
+use kube::ResourceExt;
 use tokio::task::JoinSet;
 
-use crate::cache::{Cache, Change, reflect};
+use crate::backup_blueprint::applications;
+use crate::cache::{Cache, Change, reflect, reflect_metadata};
+use crate::object::Key;
 
 mod strip;
 
@@ -33,9 +38,19 @@ pub struct Caches {
     pub addons: Arc<Cache<Addon>>,
     /// RetentionPolicies.
     pub policies: Arc<Cache<RetentionPolicy>>,
+    /// BackupBlueprints.
+    pub blueprints: Arc<Cache<BackupBlueprint>>,
+    /// Deployments: their names, and what they ask of blueprints.
+    pub deployments: Arc<Cache<PartialObjectMeta<Deployment>>>,
+    /// StatefulSets, likewise.
+    pub stateful_sets: Arc<Cache<PartialObjectMeta<StatefulSet>>>,
+    /// DaemonSets, likewise.
+    pub daemon_sets: Arc<Cache<PartialObjectMeta<DaemonSet>>>,
+    /// Namespaces, likewise.
+    pub namespaces: Arc<Cache<PartialObjectMeta<Namespace>>>,
     /// Pods: what their volumes and mounts need, no more.
     pub pods: Arc<Cache<Pod>>,
-    /// PersistentVolumeClaims: names, UIDs and volumes.
+    /// PersistentVolumeClaims: names, UIDs, labels and volumes, and what they ask of blueprints.
     pub claims: Arc<Cache<PersistentVolumeClaim>>,
     /// Which claims' volumes are directories of their nodes.
     pub host_paths: HostPaths,
@@ -87,6 +102,17 @@ pub enum Seen<'a> {
     Pod(&'a Change<Pod>),
     /// A PersistentVolumeClaim.
     Claim(&'a Change<PersistentVolumeClaim>),
+    /// A BackupBlueprint.
+    Blueprint(&'a Change<BackupBlueprint>),
+    /// A workload: its kind, namespace and name, and the blueprint that it asks for.
+    Workload {
+        /// `<kind>/<namespace>/<name>`.
+        title: String,
+        /// The blueprint.
+        blueprint: Option<Key>,
+    },
+    /// A Namespace.
+    Namespace(&'a Change<PartialObjectMeta<Namespace>>),
 }
 
 impl Caches {
@@ -100,6 +126,26 @@ impl Caches {
                 watches.spawn(reflect(api, cache, $strip, move |change| seen(Seen::$variant(change))));
             }};
         }
+        macro_rules! watch_workloads {
+            ($cache:ident, $kind:ty) => {{
+                let seen = seen.clone();
+                let (api, cache) = (Api::<PartialObjectMeta<$kind>>::all(client.clone()), Arc::clone(&self.$cache));
+                watches.spawn(reflect_metadata(api, cache, strip::metadata, move |change| {
+                    let object = change.object();
+                    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+                    let blueprint = applications::blueprint_of(object.as_ref(), &namespace);
+                    seen(Seen::Workload { title: format!("{}/{namespace}/{name}", <$kind>::KIND), blueprint });
+                }));
+            }};
+        }
+        watch_workloads!(deployments, Deployment);
+        watch_workloads!(stateful_sets, StatefulSet);
+        watch_workloads!(daemon_sets, DaemonSet);
+        watches.spawn({
+            let (seen, api, cache) = (seen.clone(), Api::<PartialObjectMeta<Namespace>>::all(client.clone()), Arc::clone(&self.namespaces));
+            reflect_metadata(api, cache, strip::metadata, move |change| seen(Seen::Namespace(change)))
+        });
+        watch!(blueprints, Blueprint, |_| {});
         watch!(storages, Storage, |_| {});
         watch!(repositories, Repository, |_| {});
         watch!(configurations, Configuration, |_| {});
@@ -125,5 +171,10 @@ impl Caches {
         self.policies.synced().await;
         self.pods.synced().await;
         self.claims.synced().await;
+        self.blueprints.synced().await;
+        self.deployments.synced().await;
+        self.stateful_sets.synced().await;
+        self.daemon_sets.synced().await;
+        self.namespaces.synced().await;
     }
 }

@@ -18,6 +18,8 @@ use crate::clock::SharedClock;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::task::{Owner, Wanted};
 use crate::events::Events;
+use crate::hooks::Runner;
+use crate::hooks::call::Call;
 use crate::object::{Key, Kind, Named};
 use crate::workqueue::WorkQueue;
 
@@ -27,9 +29,12 @@ const MISSING_FOR_MS: u64 = 3_000;
 /// Answers about Secrets that are remembered.
 const SECRETS_MAX: usize = 100_000;
 /// Notes that are remembered for each object.
-const NOTES_MAX: usize = 8;
+const NOTES_MAX: usize = 64;
 /// How long a cache may lag behind our own write before its object is looked at anyway.
 const LAG_MS: u64 = 5_000;
+
+/// Pause before a hook is started that found too many running.
+const HOOK_PAUSE: Duration = Duration::from_secs(2);
 
 /// Shared by all reconcilers.
 pub struct Context {
@@ -49,13 +54,15 @@ pub struct Context {
     pub time_zone: TimeZone,
     /// Which session of an invoker runs.
     pub claims: Claims,
+    /// Hooks that run.
+    pub hooks: Runner,
     /// Objects whose version in the cache we have replaced ourselves.
     replaced: Mutex<HashMap<Key, (String, u64)>>,
-    /// Objects that wait for a pod or claim, and since when.
-    waiting: Mutex<HashMap<Key, u64>>,
+    /// Objects that wait for a pod or claim: since when, and in which namespace.
+    waiting: Mutex<HashMap<Key, (u64, String)>>,
     secrets: Mutex<HashMap<Named, (bool, u64)>>,
     /// Notes made lately about each object: none is made again while it is among them.
-    noted: Mutex<HashMap<Key, VecDeque<Note>>>,
+    noted: Mutex<HashMap<Key, VecDeque<(ObjectReference, Note)>>>,
 }
 
 /// The object that a plan is about.
@@ -83,6 +90,17 @@ impl Subject {
         }
     }
 
+    /// An object that others name and that does not exist.
+    pub fn absent(key: Key) -> Self {
+        let reference = ObjectReference {
+            kind: Some(key.kind.as_str().to_owned()),
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            ..ObjectReference::default()
+        };
+        Self { key, uid: String::new(), resource_version: String::new(), reference }
+    }
+
     /// The object as an owner of tasks.
     pub fn owner(&self) -> Owner {
         Owner { key: self.key.clone(), uid: self.uid.clone() }
@@ -101,6 +119,7 @@ impl Context {
         time_zone: TimeZone,
     ) -> Self {
         Self {
+            hooks: Runner::new(client.clone(), queue.clone()),
             client,
             caches,
             dispatcher,
@@ -145,9 +164,24 @@ impl Context {
                 Action::Create(object) => self.create(*object).await?,
                 Action::Delete { key, uid } => self.delete(&key, uid).await?,
                 Action::Tasks(wanted) => self.want(subject, wanted),
-                Action::Event(note) => self.note(subject, note),
+                Action::Event(note) => self.note(subject, subject.reference.clone(), note),
+                Action::About(object, note) => self.note(subject, *object, note),
+                Action::Hook(call) => self.run_hook(subject, *call).await?,
+                Action::HooksOver => self.hooks.forget(&subject.uid),
                 Action::Later(delay) => self.queue.add_after(subject.key.clone(), delay),
             }
+        }
+        Ok(())
+    }
+
+    /// Before the hook starts its status is written, so that the next controller knows that it may have run.
+    async fn run_hook(&self, subject: &Subject, call: Call) -> Result<(), kube::Error> {
+        let concrete = call.prepare(self).await?;
+        if let Err(error) = &concrete {
+            tracing::info!(object = %subject.key, error, "a hook cannot run");
+        }
+        if !self.hooks.start(subject.key.clone(), call.id, concrete) {
+            self.queue.add_after(subject.key.clone(), HOOK_PAUSE);
         }
         Ok(())
     }
@@ -191,6 +225,7 @@ impl Context {
             Created::Repository(object) => create(&self.client, object).await,
             Created::BackupSession(object) => create(&self.client, object).await,
             Created::Snapshot(object) => create(&self.client, object).await,
+            Created::BackupConfiguration(object) => create(&self.client, object.as_ref()).await,
         };
         match created {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
@@ -218,17 +253,20 @@ impl Context {
         }
     }
 
-    fn note(&self, subject: &Subject, note: Note) {
+    fn note(&self, subject: &Subject, about: ObjectReference, note: Note) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = noted.entry(subject.key.clone()).or_default();
-        if lately.contains(&note) {
+        // Another version of the same object is no news.
+        let about = ObjectReference { resource_version: None, ..about };
+        let said = (about.clone(), note.clone());
+        if lately.contains(&said) {
             return;
         }
         if lately.len() >= NOTES_MAX {
             lately.pop_front();
         }
-        lately.push_back(note.clone());
-        self.events.publish(subject.reference.clone(), note);
+        lately.push_back(said);
+        self.events.publish(about, note);
     }
 
     /// The object is gone: nothing of it stays.
@@ -239,22 +277,22 @@ impl Context {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    /// Notes that an object waits for pods or claims, or no longer; says for how long it has waited.
-    pub fn waits(&self, key: &Key, waits: bool) -> Duration {
+    /// Notes that an object waits for pods or claims of a namespace, or no longer; says for how long it has waited.
+    pub fn waits(&self, key: &Key, namespace: &str, waits: bool) -> Duration {
         let now_ms = self.clock.boottime_ms();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if !waits {
             waiting.remove(key);
             return Duration::ZERO;
         }
-        let since_ms = *waiting.entry(key.clone()).or_insert(now_ms);
+        let since_ms = waiting.entry(key.clone()).or_insert_with(|| (now_ms, namespace.to_owned())).0;
         Duration::from_millis(now_ms.saturating_sub(since_ms))
     }
 
     /// Objects of a namespace that wait for pods or claims.
     pub fn waiting_in(&self, namespace: &str) -> Vec<Key> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.keys().filter(|key| key.namespace == namespace).cloned().collect()
+        waiting.iter().filter(|(_, (_, theirs))| theirs == namespace).map(|(key, _)| key.clone()).collect()
     }
 
     /// Whether a Secret exists, as of a moment ago. Its contents are not kept.

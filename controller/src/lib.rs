@@ -14,7 +14,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub mod action;
+pub mod admission;
 pub mod api;
+pub mod backup_blueprint;
 pub mod backup_configuration;
 pub mod backup_session;
 pub mod backup_storage;
@@ -25,6 +27,7 @@ pub mod context;
 pub mod dispatch;
 pub mod events;
 pub mod health;
+pub mod hooks;
 pub mod leadership;
 pub mod object;
 pub mod repository;
@@ -54,6 +57,8 @@ const WORKERS: usize = 16;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(25);
 /// Certificates are looked at this often.
 const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// The webhook configurations, which may be applied at any time, are looked at this often.
+const WEBHOOKS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a controller needs to know.
 pub struct Config {
@@ -63,6 +68,8 @@ pub struct Config {
     pub listener: TcpListener,
     /// Where the kubelet asks; none to serve no health.
     pub health_listener: Option<TcpListener>,
+    /// Where the API server asks about objects; none to serve no webhooks.
+    pub webhook_listener: Option<TcpListener>,
     /// Namespace of the controller, of its Lease and certificates, and of the agents.
     pub namespace: String,
     /// This replica, in the election.
@@ -86,6 +93,7 @@ impl Config {
             client,
             listener,
             health_listener: None,
+            webhook_listener: None,
             namespace: namespace.to_owned(),
             identity: identity.to_owned(),
             server_names: Vec::new(),
@@ -105,6 +113,7 @@ impl Config {
             format!("{service}.{namespace}"),
             format!("{service}.{namespace}.svc"),
             format!("{service}.{namespace}.svc.cluster.local"),
+            format!("holdfast-webhook.{namespace}.svc"),
             "localhost".to_owned(),
             "127.0.0.1".to_owned(),
         ];
@@ -134,7 +143,10 @@ pub enum RunError {
     Server(#[from] tonic::transport::Error),
     /// The server for health.
     #[error("the health server ended: {0}")]
-    Health(#[from] std::io::Error),
+    Health(#[source] std::io::Error),
+    /// The server for webhooks.
+    #[error("the webhook server ended: {0}")]
+    Webhook(#[source] std::io::Error),
 }
 
 /// Runs a controller until `shutdown`.
@@ -169,8 +181,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 
     let leaf = Arc::new(tls::leaf::CurrentLeaf::default());
     let store = tls::store::AuthorityStore::new(config.client.clone(), &config.namespace);
-    renew_certificates(&store, &leaf, &names, &config.clock).await?;
-    let tls_config = Arc::new(tls::leaf::server_config(Arc::clone(&leaf))?);
+    let serves_webhooks = config.webhook_listener.is_some();
+    let certificates = Certificates { store, leaf, names, client: config.client.clone(), serves_webhooks };
+    let bundle_pem = certificates.renew(config.clock.now()).await?;
+    let tls_config = Arc::new(tls::leaf::server_config(Arc::clone(&certificates.leaf), &["h2"])?);
+    let webhook_tls = Arc::new(tls::leaf::server_config(Arc::clone(&certificates.leaf), &["h2", "http/1.1"])?);
     let authenticator = Authenticator::new(config.client.clone(), &config.namespace);
     let service = AgentService::new(dispatcher.clone(), Arc::clone(&preparer), authenticator);
 
@@ -182,7 +197,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         let context = Arc::clone(&context);
         move |seen| wake::wake(&context, &seen)
     });
-    beside.spawn(keep_certificates(store, leaf, names, Arc::clone(&config.clock)));
+    beside.spawn(certificates.keep(Arc::clone(&config.clock), bundle_pem));
     beside.spawn({
         let (caches, synced) = (Arc::clone(&caches), Arc::clone(&synced));
         async move {
@@ -202,9 +217,25 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
             }
         }
     };
+    let webhook_listener = config.webhook_listener;
+    let serve_webhooks = async {
+        match webhook_listener {
+            Some(listener) => {
+                let judge = admission::judge::Judge::new(config.client.clone(), Arc::clone(&caches));
+                // What is merely not listed yet would look absent.
+                caches.synced().await;
+                admission::serve(listener, webhook_tls, judge, shutdown.clone()).await
+            }
+            None => {
+                shutdown.cancelled().await;
+                Ok(())
+            }
+        }
+    };
     let served: Result<(), RunError> = tokio::select! {
         served = service.serve(config.listener, tls_config, shutdown.clone()) => served.map_err(RunError::from),
-        served = serve_health => served.map_err(RunError::from),
+        served = serve_health => served.map_err(RunError::Health),
+        served = serve_webhooks => served.map_err(RunError::Webhook),
     };
     shutdown.cancel();
     // The Lease is given back, so that a successor need not wait for it to lapse.
@@ -214,28 +245,49 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     served
 }
 
-async fn renew_certificates(
-    store: &tls::store::AuthorityStore,
-    leaf: &tls::leaf::CurrentLeaf,
-    names: &[String],
-    clock: &SharedClock,
-) -> Result<(), tls::TlsError> {
-    let now = clock.now();
-    let authorities = store.load(now).await?;
-    let signer = authorities.signer(now).ok_or(tls::TlsError::Pem("Secret holdfast-ca"))?;
-    leaf.renew(signer, names, now)
-}
-
-async fn keep_certificates(
+/// What is renewed together: the authority, the server's certificate, and what the API server knows of them.
+struct Certificates {
     store: tls::store::AuthorityStore,
     leaf: Arc<tls::leaf::CurrentLeaf>,
     names: Vec<String>,
-    clock: SharedClock,
-) {
-    loop {
-        tokio::time::sleep(CERTIFICATES_INTERVAL).await;
-        if let Err(error) = renew_certificates(&store, &leaf, &names, &clock).await {
-            tracing::error!(%error, "certificates could not be renewed; the present ones serve on");
+    client: kube::Client,
+    serves_webhooks: bool,
+}
+
+impl Certificates {
+    /// Renews what is due; the certificates that callers trust, as PEM.
+    async fn renew(&self, now: jiff::Timestamp) -> Result<String, tls::TlsError> {
+        let authorities = self.store.load(now).await?;
+        let signer = authorities.signer(now).ok_or(tls::TlsError::Pem("Secret holdfast-ca"))?;
+        self.leaf.renew(signer, &self.names, now)?;
+        let bundle_pem = authorities.bundle_pem();
+        self.publish(&bundle_pem).await;
+        Ok(bundle_pem)
+    }
+
+    async fn publish(&self, bundle_pem: &str) {
+        if self.serves_webhooks
+            && let Err(error) = admission::registration::publish(&self.client, bundle_pem).await
+        {
+            // Agents can work meanwhile; the API server turns changes away until it can trust us.
+            tracing::error!(%error, "the certificate authority could not be written into the webhook configurations");
+        }
+    }
+
+    async fn keep(self, clock: SharedClock, mut bundle_pem: String) {
+        let mut renewals = tokio::time::interval(CERTIFICATES_INTERVAL);
+        let mut publications = tokio::time::interval(WEBHOOKS_INTERVAL);
+        // Both tick at once first, and both were just done.
+        renewals.tick().await;
+        publications.tick().await;
+        loop {
+            tokio::select! {
+                _ = publications.tick() => self.publish(&bundle_pem).await,
+                _ = renewals.tick() => match self.renew(clock.now()).await {
+                    Ok(renewed) => bundle_pem = renewed,
+                    Err(error) => tracing::error!(%error, "certificates could not be renewed; the present ones serve on"),
+                },
+            }
         }
     }
 }
@@ -350,5 +402,6 @@ async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
         Kind::BackupSession => backup_session::reconcile(context, key).await,
         Kind::Snapshot => snapshot::reconcile(context, key).await,
         Kind::RestoreSession => restore_session::reconcile(context, key).await,
+        Kind::BackupBlueprint => backup_blueprint::reconcile(context, key).await,
     }
 }

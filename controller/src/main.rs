@@ -20,6 +20,9 @@ struct Arguments {
     /// Where the kubelet asks for /healthz and /readyz.
     #[arg(long, env = "HOLDFAST_HEALTH_LISTEN", default_value = "[::]:8081")]
     health_listen: SocketAddr,
+    /// Where the API server asks about objects (webhooks, over TLS).
+    #[arg(long, env = "HOLDFAST_WEBHOOK_LISTEN", default_value = "[::]:9443")]
+    webhook_listen: SocketAddr,
     /// Namespace of the controller and of the agents.
     #[arg(long, env = "POD_NAMESPACE", default_value = "holdfast")]
     namespace: String,
@@ -57,8 +60,12 @@ async fn main() -> anyhow::Result<()> {
     let health = TcpListener::bind(arguments.health_listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.health_listen))?;
+    let webhooks = TcpListener::bind(arguments.webhook_listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.webhook_listen))?;
     let mut config = Config::new(client, listener, &arguments.namespace, &arguments.identity);
     config.health_listener = Some(health);
+    config.webhook_listener = Some(webhooks);
     config.server_names = arguments.server_names;
     config.time_zone = TimeZone::get(&arguments.time_zone)
         .with_context(|| format!("time zone {:?} is not known", arguments.time_zone))?;

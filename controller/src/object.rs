@@ -17,17 +17,20 @@ pub enum Kind {
     Snapshot,
     /// One restore.
     RestoreSession,
+    /// Configurations for annotated applications.
+    BackupBlueprint,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::BackupStorage,
         Self::Repository,
         Self::BackupConfiguration,
         Self::BackupSession,
         Self::Snapshot,
         Self::RestoreSession,
+        Self::BackupBlueprint,
     ];
 
     /// The kind as Kubernetes writes it.
@@ -39,6 +42,7 @@ impl Kind {
             Self::BackupSession => "BackupSession",
             Self::Snapshot => "Snapshot",
             Self::RestoreSession => "RestoreSession",
+            Self::BackupBlueprint => "BackupBlueprint",
         }
     }
 

@@ -1,6 +1,6 @@
 //! RestoreSession: a snapshot's components written back into volumes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use kube::api::Api;
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
+use crate::hooks::{HookId, Standing};
 use crate::object::{Key, Kind};
 use crate::target::{self, Reach, Target};
 use crate::work::{self, Job};
@@ -51,6 +52,8 @@ pub struct Observed {
     pub tasks: BTreeMap<String, TaskView>,
     /// Attempts that its annotation names.
     pub attempts: BTreeMap<String, Attempt>,
+    /// How its hooks stand.
+    pub hooks: HashMap<HookId, Standing>,
     /// How long it has waited for pods or claims.
     pub waited: Duration,
 }
@@ -66,8 +69,9 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
         return Ok(());
     }
     if plan::is_settled(&restore) {
-        context.waits(key, false);
-        return context.apply(&subject, vec![crate::action::Action::Tasks(Vec::new())]).await;
+        context.waits(key, &key.namespace, false);
+        use crate::action::Action;
+        return context.apply(&subject, vec![Action::Tasks(Vec::new()), Action::HooksOver]).await;
     }
     let observed = observe(context, restore, &subject).await?;
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
@@ -85,7 +89,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         Err(_) => None,
     };
     let repository_name = snapshot.as_ref().and_then(|snapshot| snapshot.spec.repository.clone());
-    let target = target::observe::target(&context.client, caches, &key.namespace, restore.spec.target.as_ref()).await?;
+    let target = target::observe::target(&context.client, caches, &key.namespace, restore.spec.target.as_ref(), None).await?;
     let addons = caches
         .addons
         .select(|_| true)
@@ -107,6 +111,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         attempts: attempts::persisted(&restore.metadata),
         reaches: BTreeMap::new(),
         waited: Duration::ZERO,
+        hooks: context.hooks.standings(&subject.uid),
         chosen,
         snapshot,
         target,
@@ -117,7 +122,9 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     let waits = !observed.target.exists()
         || observed.snapshot.is_none()
         || observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_)));
-    observed.waited = context.waits(key, waits);
+    let target = observed.restore.spec.target.as_ref();
+    let theirs = target.map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
+    observed.waited = context.waits(key, theirs, waits);
     Ok(observed)
 }
 

@@ -76,7 +76,7 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         repository,
     };
     if plan::is_settled(&observed.snapshot) {
-        context.waits(key, false);
+        context.waits(key, &key.namespace, false);
         return Ok(observed);
     }
     let invoker = observed.session.as_ref().and_then(|session| session.spec.invoker.clone());
@@ -96,11 +96,13 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
     };
     if let Ok(job) = &observed.job {
         let reference = configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref());
-        let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference).await?;
+        let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference, configuration.as_deref()).await?;
         observed.target_found = target.exists();
         observed.reaches = target.components(&job.paths);
     }
     let waits = observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_)));
-    observed.waited = context.waits(key, waits);
+    let target = configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref());
+    let theirs = target.map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
+    observed.waited = context.waits(key, theirs, waits);
     Ok(observed)
 }

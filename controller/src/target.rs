@@ -10,6 +10,7 @@ use holdfast_api::names::component;
 use holdfast_proto::v1;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 
+pub mod consent;
 pub mod environment;
 pub mod observe;
 pub mod paths;

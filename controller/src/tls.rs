@@ -1,6 +1,7 @@
 //! The controller's certificates: it makes them itself, so that nothing has to be installed beside it.
 
 pub mod authority;
+pub mod incoming;
 pub mod leaf;
 pub mod store;
 

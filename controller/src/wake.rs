@@ -8,6 +8,7 @@ use holdfast_api::{BackupConfiguration, BackupSession, BackupStorage, Repository
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use crate::backup_blueprint::{self, applications};
 use crate::backup_configuration::PAUSED_BY;
 use crate::cache::Change;
 use crate::caches::Seen;
@@ -33,8 +34,21 @@ pub fn wake(context: &Context, seen: &Seen<'_>) {
         }
         Seen::Pod(change) => pod(context, change),
         Seen::Claim(change) => {
-            let namespace = change.object().namespace().unwrap_or_default();
+            let claim = change.object();
+            let namespace = claim.namespace().unwrap_or_default();
             waiting(context, &namespace);
+            let of_namespace = context.caches.namespaces.get("", &namespace);
+            let blueprint = applications::blueprint_of(claim.as_ref(), &namespace)
+                .or_else(|| applications::blueprint_of(of_namespace?.as_ref(), &namespace));
+            application(context, &format!("PersistentVolumeClaim/{namespace}/{}", claim.name_any()), blueprint);
+        }
+        Seen::Blueprint(change) => add(context, Kind::BackupBlueprint, change.object().as_ref()),
+        Seen::Workload { title, blueprint } => application(context, title, blueprint.clone()),
+        Seen::Namespace(change) => {
+            let name = change.object().name_any();
+            context.queue.extend(applications::blueprint_of(change.object().as_ref(), &name));
+            let of_its_claims = format!("PersistentVolumeClaim/{name}/");
+            blueprints_of(context, |title| title.starts_with(&of_its_claims));
         }
     }
 }
@@ -118,6 +132,7 @@ fn configuration(context: &Context, configuration: &Arc<BackupConfiguration>) {
     let goes_on = |session: &BackupSession| {
         crate::backup_configuration::is_of(session, &key) && !crate::backup_session::claims::has_ended(session)
     };
+    context.queue.extend(backup_blueprint::blueprint_of(configuration));
     for session in context.caches.sessions.select(goes_on) {
         add(context, Kind::BackupSession, session.as_ref());
     }
@@ -191,6 +206,19 @@ fn waiting(context: &Context, namespace: &str) {
     }
 }
 
+/// The blueprint that an application asks for, and the one that it has asked for until now.
+fn application(context: &Context, title: &str, blueprint: Option<Key>) {
+    context.queue.extend(blueprint);
+    blueprints_of(context, |made_for| made_for == title);
+}
+
+fn blueprints_of(context: &Context, meant: impl Fn(&str) -> bool) {
+    let made = context.caches.configurations.select(|configuration| {
+        backup_blueprint::plan::application_of(configuration).is_some_and(&meant)
+    });
+    context.queue.extend(made.iter().filter_map(|configuration| backup_blueprint::blueprint_of(configuration)));
+}
+
 fn pod(context: &Context, change: &Change<Pod>) {
     let pod = change.object();
     let going = matches!(change, Change::Deleted(_)) || pod.metadata.deletion_timestamp.is_some();
@@ -212,6 +240,11 @@ pub fn wake_all(context: &Context) {
     }
     all!(
         storages: BackupStorage, repositories: Repository, configurations: BackupConfiguration,
-        sessions: BackupSession, snapshots: Snapshot, restores: RestoreSession
+        sessions: BackupSession, snapshots: Snapshot, restores: RestoreSession, blueprints: BackupBlueprint
     );
+    // Also those that do not exist, or no longer.
+    context.queue.extend(applications::all(caches).iter().filter_map(|application| {
+        application.blueprint().map(|(namespace, name)| Key::new(Kind::BackupBlueprint, namespace, name))
+    }));
+    blueprints_of(context, |_| true);
 }

@@ -43,6 +43,11 @@ impl WorkQueue {
         self.add_at(key, Instant::now());
     }
 
+    /// Look at them as soon as may be.
+    pub fn extend(&self, keys: impl IntoIterator<Item = Key>) {
+        keys.into_iter().for_each(|key| self.add(key));
+    }
+
     /// Look at it in a while, or earlier if somebody else asked for that.
     pub fn add_after(&self, key: Key, delay: Duration) {
         self.add_at(key, Instant::now() + delay);

@@ -88,6 +88,7 @@ fn created(actions: &[Action]) -> Vec<String> {
             Created::Snapshot(snapshot) => snapshot.metadata.name.clone(),
             Created::BackupSession(session) => session.metadata.name.clone(),
             Created::Repository(repository) => repository.metadata.name.clone(),
+            Created::BackupConfiguration(configuration) => configuration.metadata.name.clone(),
         },
         _ => None,
     });

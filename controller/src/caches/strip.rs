@@ -1,6 +1,9 @@
 //! What is not kept of watched objects: with ten thousand pods and hundreds of thousands of Snapshots it is most of them.
 
 use holdfast_api::Snapshot;
+use crate::backup_blueprint::applications::is_relevant;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PartialObjectMeta;
 use k8s_openapi::api::core::v1::{
     Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSpec, PodStatus,
 };
@@ -52,8 +55,24 @@ fn has_expression(container: &Container) -> bool {
     container.volume_mounts.iter().flatten().any(|mount| mount.sub_path_expr.is_some())
 }
 
+/// What an application asks of blueprints, and its labels.
+fn only_asked_for(metadata: &mut ObjectMeta) {
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|annotation, _| is_relevant(annotation));
+    }
+    metadata.annotations = metadata.annotations.take().filter(|annotations| !annotations.is_empty());
+    metadata.owner_references = None;
+}
+
+/// A workload keeps its name, and what it asks of blueprints.
+pub(super) fn metadata<K>(object: &mut PartialObjectMeta<K>) {
+    only_asked_for(&mut object.metadata);
+    object.metadata.labels = None;
+}
+
+/// A claim keeps its volume, its labels, and what it asks of blueprints.
 pub(super) fn claim(claim: &mut PersistentVolumeClaim) {
-    claim.metadata.annotations = None;
+    only_asked_for(&mut claim.metadata);
     claim.status = None;
     if let Some(spec) = claim.spec.take() {
         claim.spec = Some(PersistentVolumeClaimSpec {

@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_proto::{MESSAGE_BYTES_MAX, PROTOCOL_VERSION, v1};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -18,13 +16,12 @@ use super::Dispatcher;
 use super::agents::Agent;
 use super::assign::Preparer;
 use super::authenticate::{Authenticator, Identity, Refusal};
+use crate::tls::incoming;
 
 /// Messages that may wait for one agent: more than any burst to its slots.
 const OUTGOING_MAX: usize = 1024;
-/// Handshakes and Hellos that take longer are somebody holding connections open.
+/// Hellos that take longer are somebody holding connections open.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Handshakes at once.
-const HANDSHAKES_MAX: usize = 128;
 /// A peer that does not answer within interval and timeout is gone.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +47,7 @@ impl AgentService {
         tls: Arc<rustls::ServerConfig>,
         shutdown: CancellationToken,
     ) -> Result<(), tonic::transport::Error> {
-        let incoming = accept(listener, TlsAcceptor::from(tls), shutdown.clone());
+        let incoming = ReceiverStream::new(incoming::accept(listener, tls, shutdown.clone())).map(Ok::<_, std::io::Error>);
         let service = DispatchServer::new(self)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -142,60 +139,5 @@ impl Dispatch for AgentService {
         self.dispatcher.joined(id, Agent::from_hello(identity.node, hello));
         tokio::spawn(self.clone().attend_to(id, messages, closed));
         Ok(Response::new(ReceiverStream::new(receiver)))
-    }
-}
-
-/// Accepts connections and shakes hands beside each other, so that a slow peer holds nobody up.
-fn accept(
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    shutdown: CancellationToken,
-) -> ReceiverStream<std::io::Result<TlsStream<TcpStream>>> {
-    let (ready, incoming) = mpsc::channel(16);
-    let handshakes = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
-    tokio::spawn(async move {
-        loop {
-            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let (socket, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of file descriptors, for example: a pause instead of a busy loop.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let (tls, ready) = (tls.clone(), ready.clone());
-            tokio::spawn(async move {
-                let _permit = permit;
-                if let Some(stream) = handshake(&tls, socket, peer).await {
-                    // The server is gone: so is the connection.
-                    let _ = ready.send(Ok(stream)).await;
-                }
-            });
-        }
-    });
-    ReceiverStream::new(incoming)
-}
-
-async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
-    tls: &TlsAcceptor,
-    socket: S,
-    peer: std::net::SocketAddr,
-) -> Option<TlsStream<S>> {
-    match tokio::time::timeout(PATIENCE, tls.accept(socket)).await {
-        Ok(Ok(stream)) => Some(stream),
-        Ok(Err(error)) => {
-            tracing::info!(%peer, %error, "a TLS handshake failed");
-            None
-        }
-        Err(_) => {
-            tracing::info!(%peer, "a TLS handshake took too long");
-            None
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use holdfast_api::condition::kinds::{restore_session as kinds, shared};
 use holdfast_api::condition::{self, Condition, ConditionStatus};
+use holdfast_api::hook::{HookInfo, HookStatus};
 use holdfast_api::phase;
 use holdfast_api::reference::{ResourceFoundStatus, TypedObjectReference};
 use holdfast_api::restore_session::{
@@ -19,6 +20,8 @@ use super::{CHOSEN, Observed, components, key_of};
 use crate::action::Action;
 use crate::backup_configuration::PAUSED_BY;
 use crate::dispatch::assign::storage_of;
+use crate::hooks::round::{Round, Turn, Words};
+use crate::hooks::summary::Summary;
 use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind, Named};
 use crate::snapshot::result::percent;
@@ -58,7 +61,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     pause(observed, &mut status);
     let mut run = Run { observed, now, events: Vec::new(), wanted: Vec::new(), later: None };
-    run.components(&mut status);
+    if run.before(&mut status) {
+        run.components(&mut status);
+    }
     run.finish(status)
 }
 
@@ -69,10 +74,6 @@ fn problem(observed: &Observed) -> Option<String> {
     }
     if let Shape::Unsupported(what) = &observed.target.shape {
         return Some(format!("spec.target: {what}"));
-    }
-    let hooks = observed.restore.spec.hooks.as_ref();
-    if hooks.is_some_and(|hooks| !hooks.pre_restore.is_empty() || !hooks.post_restore.is_empty()) {
-        return Some("spec.hooks: hooks are not supported yet".into());
     }
     let source = observed.restore.spec.data_source.as_ref();
     let namespace = observed.restore.metadata.namespace.as_deref();
@@ -189,6 +190,112 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// The hooks before the restore: false while they run, and when one has failed.
+    fn before(&mut self, status: &mut RestoreSessionStatus) -> bool {
+        let hooks = self.observed.restore.spec.hooks.as_ref().map(|hooks| hooks.pre_restore.as_slice()).unwrap_or_default();
+        let words = (
+            kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED,
+            kinds::SUCCESSFULLY_EXECUTED_PRE_RESTORE_HOOKS,
+            kinds::FAILED_TO_EXECUTE_PRE_RESTORE_HOOKS,
+        );
+        let round = self.round(hooks, None, words, status);
+        let kept = status.hooks.get_or_insert_default();
+        match round.go_on(&mut kept.pre_hooks, &mut status.conditions, self.now) {
+            Turn::Busy(start) => {
+                self.events.extend(start);
+                status.phase = Some(RestorePhase::Running);
+                return false;
+            }
+            Turn::Done => {}
+        }
+        if hooks.is_empty() && status.hooks == Some(HookStatus::default()) {
+            status.hooks = None;
+        }
+        let failed = condition::is_false(&status.conditions, kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED);
+        if failed {
+            // Nothing was written yet: the restore fails, and the hooks after it say so to whom they should.
+            self.end(status);
+        }
+        !failed
+    }
+
+    /// The hooks after the restore, however it ended: false while they run.
+    fn after(&mut self, status: &mut RestoreSessionStatus, succeeded: bool) -> bool {
+        let hooks = self.observed.restore.spec.hooks.as_ref().map(|hooks| hooks.post_restore.as_slice()).unwrap_or_default();
+        let words = (
+            kinds::POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED,
+            kinds::SUCCESSFULLY_EXECUTED_POST_RESTORE_HOOKS,
+            kinds::FAILED_TO_EXECUTE_POST_RESTORE_HOOKS,
+        );
+        if hooks.is_empty() {
+            return true;
+        }
+        let round = self.round(hooks, Some(succeeded), words, status);
+        let kept = status.hooks.get_or_insert_default();
+        match round.go_on(&mut kept.post_hooks, &mut status.conditions, self.now) {
+            Turn::Busy(start) => {
+                self.events.extend(start);
+                status.phase = Some(RestorePhase::Running);
+                false
+            }
+            Turn::Done => true,
+        }
+    }
+
+    fn round<'h>(
+        &'h self,
+        hooks: &'h [HookInfo],
+        work_succeeded: Option<bool>,
+        words: Words,
+        status: &RestoreSessionStatus,
+    ) -> Round<'h> {
+        let metadata = &self.observed.restore.metadata;
+        let namespace = metadata.namespace.clone().unwrap_or_default();
+        let target = self.observed.restore.spec.target.clone().unwrap_or_default().absolute(&namespace);
+        let phase = match work_succeeded {
+            None => "Running",
+            Some(true) => "Succeeded",
+            Some(false) => "Failed",
+        };
+        let summary = Summary {
+            name: metadata.name.clone().unwrap_or_default(),
+            namespace: namespace.clone(),
+            invoker: TypedObjectReference {
+                api_group: Some("core.kubestash.com".into()),
+                kind: Some(RestoreSession::KIND.into()),
+                name: metadata.name.clone().unwrap_or_default(),
+                namespace: Some(namespace),
+            },
+            target,
+            phase: phase.to_owned(),
+            duration: self.taken(),
+            error: errors(status).join("; "),
+        };
+        Round {
+            hooks,
+            owner: metadata.uid.as_deref().unwrap_or_default(),
+            work_succeeded,
+            target_namespace: self
+                .observed
+                .restore
+                .spec
+                .target
+                .as_ref()
+                .and_then(|target| target.namespace.as_deref())
+                .filter(|namespace| !namespace.is_empty())
+                .or(metadata.namespace.as_deref())
+                .unwrap_or_default(),
+            summary,
+            standings: &self.observed.hooks,
+            words,
+        }
+    }
+
+    fn taken(&self) -> String {
+        let created = self.observed.restore.metadata.creation_timestamp.as_ref().map_or(self.now, |time| time.0);
+        duration::format(self.now.duration_since(created).max(SignedDuration::ZERO).unsigned_abs())
+    }
+
     fn components(&mut self, status: &mut RestoreSessionStatus) {
         for name in self.observed.reaches.keys() {
             let pending =
@@ -346,6 +453,13 @@ impl Run<'_> {
     }
 
     fn end(&mut self, status: &mut RestoreSessionStatus) {
+        // One failed component fails the restore at once: the others stop.
+        self.wanted.clear();
+        let succeeded = !condition::is_false(&status.conditions, kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED)
+            && phase::restored_components(status) == RestorePhase::Succeeded;
+        if !self.after(status, succeeded) {
+            return;
+        }
         let pushed = Condition::new(
             shared::METRICS_PUSHED,
             true,
@@ -355,15 +469,8 @@ impl Run<'_> {
         );
         condition::set(&mut status.conditions, pushed);
         status.phase = Some(phase::restore_session(status));
-        let created = self.observed.restore.metadata.creation_timestamp.as_ref().map_or(self.now, |time| time.0);
-        let taken = duration::format(self.now.duration_since(created).max(SignedDuration::ZERO).unsigned_abs());
-        // One failed component fails the restore at once: the others stop.
-        self.wanted.clear();
-        let errors: Vec<String> = status
-            .components
-            .iter()
-            .filter_map(|(name, component)| Some(format!("component {name}: {}", component.error.as_ref()?)))
-            .collect();
+        let taken = self.taken();
+        let errors = errors(status);
         self.events.push(if errors.is_empty() {
             Action::normal("Succeeded", format!("the restore took {taken}"))
         } else {
@@ -402,6 +509,18 @@ impl Run<'_> {
             })
             .collect()
     }
+}
+
+/// What went wrong, component by component, and with the hooks.
+fn errors(status: &RestoreSessionStatus) -> Vec<String> {
+    let components = status
+        .components
+        .iter()
+        .filter_map(|(name, component)| Some(format!("component {name}: {}", component.error.as_ref()?)));
+    let hooks = [kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED, kinds::POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED];
+    let hooks = hooks.into_iter().filter(|type_| condition::is_false(&status.conditions, type_));
+    let hooks = hooks.filter_map(|type_| condition::get(&status.conditions, type_)?.message.clone());
+    components.chain(hooks).collect()
 }
 
 /// How an attempt ended: well, perhaps with a remark; or not, and whether another may help.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::plan::plan;
 use super::{CHOSEN, Observed, components};
+
+mod hooks;
 use crate::action::Action;
 use crate::dispatch::task::{Outcome, TaskView, Wanted, Work};
 use crate::target::{Shape, Target};
@@ -75,6 +77,7 @@ fn observed(restore: RestoreSession) -> Observed {
         tasks: BTreeMap::new(),
         attempts: BTreeMap::new(),
         waited: Duration::ZERO,
+        hooks: HashMap::new(),
     };
     observed.reaches = components::reaches(&observed);
     observed

@@ -3,35 +3,37 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use holdfast_api::TypedObjectReference;
+use holdfast_api::{BackupConfiguration, TypedObjectReference};
 use holdfast_api::usage_policy::selector_matches;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::Api;
 
-use super::{Shape, Target, paths};
+use super::{Shape, Target, consent, paths};
 use crate::caches::Caches;
 
-/// The target that an object in `namespace` names.
+/// The target that an object in `namespace` names; `configuration` is that object, or what it runs, if it is one.
 pub async fn target(
     client: &kube::Client,
     caches: &Caches,
     namespace: &str,
     reference: Option<&TypedObjectReference>,
+    configuration: Option<&BackupConfiguration>,
 ) -> Result<Target, kube::Error> {
     let Some(reference) = reference else {
         return Ok(without_claims(Shape::Unsupported(
             "a backup without a target is not supported yet: set spec.target".into(),
         )));
     };
-    if reference.namespace_or(namespace) != namespace {
-        // Whoever may write this object may not therefore read volumes elsewhere.
+    let theirs = reference.namespace_or(namespace);
+    if theirs != namespace && !consent::given(caches, namespace, reference, configuration) {
         return Ok(without_claims(Shape::Unsupported(format!(
-            "the target is in namespace {}; targets of other namespaces are not supported yet",
-            reference.namespace_or(namespace)
+            "the target is in namespace {theirs} and does not grant its use to {namespace}: annotate it {}={namespace}",
+            consent::GRANTED_TO
         ))));
     }
+    let namespace = theirs;
     let group = reference.api_group.as_deref().unwrap_or_default().split('/').next().unwrap_or_default();
     let shape = match (group, reference.kind.as_deref().unwrap_or_default()) {
         ("" | "v1", "PersistentVolumeClaim") => claim(caches, namespace, &reference.name),

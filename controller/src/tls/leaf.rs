@@ -35,13 +35,13 @@ impl ResolvesServerCert for CurrentLeaf {
     }
 }
 
-/// A server's TLS configuration for HTTP/2.
-pub fn server_config(leaf: Arc<CurrentLeaf>) -> Result<ServerConfig, TlsError> {
+/// A server's TLS configuration for the protocols (ALPN) it speaks.
+pub fn server_config(leaf: Arc<CurrentLeaf>, protocols: &[&str]) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(leaf);
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     Ok(config)
 }

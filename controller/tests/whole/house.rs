@@ -19,6 +19,8 @@ pub(crate) struct House {
     pub(crate) standalone: Standalone,
     pub(crate) client: kube::Client,
     pub(crate) address: SocketAddr,
+    /// Where webhooks are served.
+    pub(crate) webhooks: SocketAddr,
     shutdown: CancellationToken,
     controller: Option<JoinHandle<Result<(), RunError>>>,
 }
@@ -31,6 +33,8 @@ fn resource(kind: &str) -> ApiResource {
         "BackupConfiguration" => ("core.kubestash.com", "v1alpha1", "backupconfigurations"),
         "BackupSession" => ("core.kubestash.com", "v1alpha1", "backupsessions"),
         "RestoreSession" => ("core.kubestash.com", "v1alpha1", "restoresessions"),
+        "BackupBlueprint" => ("core.kubestash.com", "v1alpha1", "backupblueprints"),
+        "Deployment" => ("apps", "v1", "deployments"),
         "Addon" => ("addons.kubestash.com", "v1alpha1", "addons"),
         "Namespace" => ("", "v1", "namespaces"),
         "Node" => ("", "v1", "nodes"),
@@ -55,6 +59,7 @@ impl House {
             standalone,
             client,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            webhooks: SocketAddr::from(([127, 0, 0, 1], 0)),
             shutdown: CancellationToken::new(),
             controller: None,
         };
@@ -87,7 +92,10 @@ impl House {
         };
         self.address = listener.local_addr().unwrap();
         self.shutdown = CancellationToken::new();
-        let config = Config::new(self.client.clone(), listener, "holdfast", "controller-0");
+        let webhooks = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.webhooks = webhooks.local_addr().unwrap();
+        let mut config = Config::new(self.client.clone(), listener, "holdfast", "controller-0");
+        config.webhook_listener = Some(webhooks);
         self.controller = Some(tokio::spawn(run(config, self.shutdown.clone())));
         self.until("the certificate authority", || async { !self.ca().await.is_empty() }).await;
         self

@@ -1,7 +1,9 @@
 //! The controller as a whole: a real one on an in-process API server, agents over real gRPC with TLS.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says with them what it expects")]
 
+mod admission;
 mod agent;
+mod blueprint;
 mod house;
 
 use std::time::{Duration, Instant};
@@ -23,8 +25,8 @@ async fn session_of(house: &House, configuration: &str) -> String {
 }
 
 fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
-    let conditions = object["status"]["conditions"].as_array().unwrap();
-    conditions.iter().find(|condition| condition["type"] == type_).unwrap_or(&Value::Null)
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.find(|condition| condition["type"] == type_).unwrap_or(&Value::Null)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,273 @@
+//! What an object makes us do that its user must be allowed to do (DESIGN.md, Security): a backup operator reads Secrets
+//! and volumes, and runs commands, for whoever may create its objects.
+
+use holdfast_api::addon_info::AddonInfo;
+use holdfast_api::backup_configuration::Session;
+use holdfast_api::hook::{BackupHooks, HookInfo};
+use holdfast_api::hook_template::{HookExecutorType, HookTemplateSpec};
+use holdfast_api::offshoot::PodTemplateSpec;
+use holdfast_api::reference::{ObjectReference, TypedObjectReference};
+use holdfast_api::{
+    BackupBatch, BackupBlueprint, BackupConfiguration, BackupStorage, BackupVerifier, HookTemplate, RestoreSession,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Hooks and repositories of one object, and so the questions asked about it, have an end.
+pub const RIGHTS_MAX: usize = 200;
+
+/// One thing that the user must be allowed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Right {
+    /// Field that asks for it.
+    pub path: String,
+    /// Verb, as in RBAC.
+    pub verb: &'static str,
+    /// API group.
+    pub group: String,
+    /// Resource, plural.
+    pub resource: String,
+    /// Subresource.
+    pub subresource: &'static str,
+    /// Namespace.
+    pub namespace: String,
+    /// Name; empty where none is known yet.
+    pub name: String,
+    /// What the field says: with another content the same right is asked for again.
+    content: Value,
+}
+
+impl Right {
+    fn new(path: impl Into<String>, verb: &'static str, (group, resource): (&str, &str), namespace: &str, name: &str) -> Self {
+        Self {
+            path: path.into(),
+            verb,
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            subresource: "",
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            content: Value::Null,
+        }
+    }
+
+    fn secret(path: impl Into<String>, namespace: &str, name: &str) -> Self {
+        Self::new(path, "get", ("", "secrets"), namespace, name)
+    }
+
+    fn pods(path: impl Into<String>, namespace: &str) -> Self {
+        Self::new(path, "create", ("", "pods"), namespace, "")
+    }
+
+    fn exec(path: impl Into<String>, namespace: &str) -> Self {
+        Self { subresource: "exec", ..Self::pods(path, namespace) }
+    }
+
+    fn with(self, content: &impl Serialize) -> Self {
+        // What cannot be written down compares unequal to nothing: it is asked for on its first appearance only.
+        Self { content: serde_json::to_value(content).unwrap_or(Value::Null), ..self }
+    }
+
+    fn is_in(&self, others: &[Self]) -> bool {
+        others.iter().any(|other| Self { path: self.path.clone(), ..other.clone() } == *self)
+    }
+}
+
+/// Those of `new` that were not granted with `old`: what stays as it was is not asked for again, so that what GitOps applies
+/// anew goes through.
+pub fn changed(new: Vec<Right>, old: &[Right]) -> Vec<Right> {
+    new.into_iter().filter(|right| !right.is_in(old)).collect()
+}
+
+/// HookTemplates by namespace and name, of those that exist.
+pub type Templates<'a> = dyn Fn(&str, &str) -> Option<HookTemplateSpec> + 'a;
+
+/// Of a storage: its credentials go to the endpoint it names, and a volume is mounted for it.
+pub fn backup_storage(storage: &BackupStorage, own: &str) -> Vec<Right> {
+    let Some(backend) = &storage.spec.storage else { return Vec::new() };
+    let secrets = [
+        ("s3", backend.s3.as_ref().and_then(|s3| s3.secret_name.as_deref())),
+        ("gcs", backend.gcs.as_ref().and_then(|gcs| gcs.secret_name.as_deref())),
+        ("azure", backend.azure.as_ref().and_then(|azure| azure.secret_name.as_deref())),
+    ];
+    let mut rights: Vec<Right> = secrets
+        .into_iter()
+        .filter_map(|(provider, name)| Some((provider, name.filter(|name| !name.is_empty())?)))
+        .map(|(provider, name)| Right::secret(format!("spec.storage.{provider}.secretName"), own, name).with(backend))
+        .collect();
+    if let Some(local) = &backend.local {
+        rights.push(Right::pods("spec.storage.local", own).with(local));
+    }
+    rights
+}
+
+/// Of a configuration.
+pub fn backup_configuration(configuration: &BackupConfiguration, own: &str, templates: &Templates<'_>) -> Vec<Right> {
+    let spec = &configuration.spec;
+    let mut rights = Vec::new();
+    elsewhere(&mut rights, "spec.target", spec.target.as_ref(), own, "get");
+    sessions(&mut rights, "spec.sessions", &spec.sessions, own, templates);
+    rights
+}
+
+/// Of a batch.
+pub fn backup_batch(batch: &BackupBatch, own: &str, templates: &Templates<'_>) -> Vec<Right> {
+    let mut rights = Vec::new();
+    for (index, target) in batch.spec.targets.iter().enumerate() {
+        elsewhere(&mut rights, &format!("spec.targets[{index}].appRef"), target.app_ref.as_ref(), own, "get");
+    }
+    for (index, session) in batch.spec.sessions.iter().enumerate() {
+        let path = format!("spec.sessions[{index}]");
+        backup_hooks(&mut rights, &path, session.hooks.as_ref(), own, templates);
+        for (place, target) in session.targets.iter().enumerate() {
+            let path = format!("{path}.targets[{place}]");
+            addon(&mut rights, &format!("{path}.addon"), target.addon.as_ref(), own);
+            for (position, repository) in target.repositories.iter().enumerate() {
+                let path = format!("{path}.repositories[{position}].encryptionSecret");
+                encryption(&mut rights, path, repository.encryption_secret.as_ref(), own);
+            }
+        }
+    }
+    rights
+}
+
+/// Of a blueprint: its author vouches for what its configurations will do in the template's namespace.
+pub fn backup_blueprint(blueprint: &BackupBlueprint, own: &str, templates: &Templates<'_>) -> Vec<Right> {
+    let mut rights = Vec::new();
+    if let Some(template) = &blueprint.spec.backup_configuration_template {
+        let namespace = template.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own);
+        let path = "spec.backupConfigurationTemplate";
+        if namespace != own && !namespace.contains("${") {
+            let resource = ("core.kubestash.com", "backupconfigurations");
+            rights.push(Right::new(format!("{path}.namespace"), "create", resource, namespace, ""));
+        }
+        sessions(&mut rights, &format!("{path}.sessions"), &template.sessions, namespace, templates);
+    }
+    rights
+}
+
+/// Of a restore: it reads a snapshot and writes over an application.
+pub fn restore_session(restore: &RestoreSession, own: &str, templates: &Templates<'_>) -> Vec<Right> {
+    let spec = &restore.spec;
+    let mut rights = Vec::new();
+    elsewhere(&mut rights, "spec.target", spec.target.as_ref(), own, "update");
+    if let Some(source) = &spec.data_source {
+        let namespace = source.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own);
+        if namespace != own {
+            for (field, resource, name) in
+                [("snapshot", "snapshots", &source.snapshot), ("repository", "repositories", &source.repository)]
+            {
+                // `latest` may be any snapshot of the namespace.
+                let name = name.as_deref().filter(|name| *name != "latest").unwrap_or_default();
+                let path = format!("spec.dataSource.{field}");
+                rights.push(Right::new(path, "get", ("storage.kubestash.com", resource), namespace, name));
+            }
+        }
+        encryption(&mut rights, "spec.dataSource.encryptionSecret", source.encryption_secret.as_ref(), own);
+    }
+    addon(&mut rights, "spec.addon", spec.addon.as_ref(), own);
+    if let Some(around) = &spec.hooks {
+        hooks(&mut rights, "spec.hooks.preRestore", &around.pre_restore, own, templates);
+        hooks(&mut rights, "spec.hooks.postRestore", &around.post_restore, own, templates);
+    }
+    rights
+}
+
+/// Of a verifier: its Function runs as a pod, and the backup is restored into its target.
+pub fn backup_verifier(verifier: &BackupVerifier, own: &str) -> Vec<Right> {
+    let spec = &verifier.spec;
+    let mut rights = Vec::new();
+    if let Some(function) = spec.function.as_deref().filter(|function| !function.is_empty()) {
+        rights.push(Right::pods("spec.function", own).with(&(function, &spec.volumes, &spec.volume_mounts, &spec.script)));
+    }
+    if let Some(option) = &spec.restore_option {
+        elsewhere(&mut rights, "spec.restoreOption.target", option.target.as_ref(), own, "update");
+        addon(&mut rights, "spec.restoreOption.addonInfo", option.addon_info.as_ref(), own);
+    }
+    rights
+}
+
+/// Of a hook's template: whoever changes what is run must be allowed to run it.
+pub fn hook_template(template: &HookTemplate, own: &str) -> Vec<Right> {
+    template_rights("spec", &template.spec, own)
+}
+
+fn template_rights(path: &str, spec: &HookTemplateSpec, namespace: &str) -> Vec<Right> {
+    let content = (&spec.action, &spec.executor);
+    let is_exec = spec.action.as_ref().is_some_and(|action| action.exec.is_some());
+    match spec.executor.as_ref().and_then(|executor| executor.type_) {
+        Some(HookExecutorType::Function) => vec![Right::pods(format!("{path}.executor"), namespace).with(&content)],
+        Some(HookExecutorType::Pod) if is_exec => {
+            vec![Right::exec(format!("{path}.action.exec"), namespace).with(&content)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn sessions(rights: &mut Vec<Right>, path: &str, sessions: &[Session], own: &str, templates: &Templates<'_>) {
+    for (index, session) in sessions.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        backup_hooks(rights, &path, session.hooks.as_ref(), own, templates);
+        addon(rights, &format!("{path}.addon"), session.addon.as_ref(), own);
+        for (position, repository) in session.repositories.iter().enumerate() {
+            let path = format!("{path}.repositories[{position}].encryptionSecret");
+            encryption(rights, path, repository.encryption_secret.as_ref(), own);
+        }
+    }
+}
+
+fn backup_hooks(rights: &mut Vec<Right>, path: &str, around: Option<&BackupHooks>, own: &str, templates: &Templates<'_>) {
+    if let Some(around) = around {
+        hooks(rights, &format!("{path}.hooks.preBackup"), &around.pre_backup, own, templates);
+        hooks(rights, &format!("{path}.hooks.postBackup"), &around.post_backup, own, templates);
+    }
+}
+
+/// A template that does not exist yet is judged when it is created: whoever does that must be allowed what it runs.
+fn hooks(rights: &mut Vec<Right>, path: &str, hooks: &[HookInfo], own: &str, templates: &Templates<'_>) {
+    for (index, hook) in hooks.iter().enumerate() {
+        let Some(reference) = &hook.hook_template else { continue };
+        let Some(spec) = templates(reference.namespace_or(own), &reference.name) else { continue };
+        let path = format!("{path}[{index}].hookTemplate");
+        let asked = template_rights("", &spec, own);
+        rights.extend(asked.into_iter().map(|right| Right { path: path.clone(), ..right }.with(hook)));
+    }
+}
+
+fn addon(rights: &mut Vec<Right>, path: &str, addon: Option<&AddonInfo>, own: &str) {
+    if let Some(template) = addon.and_then(|addon| addon.job_template.as_ref())
+        && *template != PodTemplateSpec::default()
+    {
+        rights.push(Right::pods(format!("{path}.jobTemplate"), own).with(template));
+    }
+}
+
+fn encryption(rights: &mut Vec<Right>, path: impl Into<String>, secret: Option<&ObjectReference>, own: &str) {
+    if let Some(secret) = secret {
+        rights.push(Right::secret(path, secret.namespace_or(own), &secret.name));
+    }
+}
+
+fn elsewhere(rights: &mut Vec<Right>, path: &str, target: Option<&TypedObjectReference>, own: &str, verb: &'static str) {
+    let Some(target) = target.filter(|target| target.namespace_or(own) != own) else { return };
+    if *target == TypedObjectReference::not_applicable() {
+        return;
+    }
+    let resource = plural(target.kind.as_deref().unwrap_or_default());
+    let group = target.api_group.as_deref().unwrap_or_default();
+    rights.push(Right::new(path, verb, (group, &resource), target.namespace_or(own), &target.name));
+}
+
+/// The resource of a kind, by the rule that all built-in workloads and KubeDB's kinds follow.
+fn plural(kind: &str) -> String {
+    let lower = kind.to_lowercase();
+    match lower.as_str() {
+        word if word.ends_with('s') || word.ends_with('x') => format!("{word}es"),
+        word if word.ends_with('y') => format!("{}ies", &word[..word.len() - 1]),
+        word => format!("{word}s"),
+    }
+}
+
+#[cfg(test)]
+#[path = "rights/tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+//! One hostile object for each escalation that DESIGN.md names, beside a harmless one.
+
+use serde_json::json;
+
+use super::*;
+
+const OWN: &str = "demo";
+
+fn read<K: serde::de::DeserializeOwned>(spec: Value) -> K {
+    let object = json!({"metadata": {"name": "it", "namespace": OWN}, "spec": spec});
+    serde_json::from_value(object).expect("a well-formed object")
+}
+
+fn asked(rights: &[Right]) -> Vec<String> {
+    rights
+        .iter()
+        .map(|right| {
+            let resource = [right.resource.as_str(), right.subresource].join("/");
+            format!("{} {} {}/{}", right.verb, resource.trim_end_matches('/'), right.namespace, right.name)
+        })
+        .collect()
+}
+
+fn no_templates(_: &str, _: &str) -> Option<HookTemplateSpec> {
+    None
+}
+
+fn template(spec: Value) -> HookTemplateSpec {
+    serde_json::from_value(spec).expect("a well-formed template")
+}
+
+fn exec_in_pod() -> Value {
+    json!({
+        "action": {"exec": {"command": ["sh", "-c", "id"]}},
+        "executor": {"type": "Pod", "pod": {"selector": "app=web"}},
+    })
+}
+
+#[test]
+fn a_storage_sends_its_secret_to_its_endpoint() {
+    let of = |endpoint: &str| {
+        let s3 = json!({"endpoint": endpoint, "bucket": "b", "secretName": "keys"});
+        backup_storage(&read(json!({"storage": {"provider": "s3", "s3": s3}})), OWN)
+    };
+    let here = of("https://s3.example.com");
+    assert_eq!(asked(&here), ["get secrets demo/keys"]);
+    assert!(changed(here.clone(), &here).is_empty(), "what stays is not asked for again");
+    assert_eq!(changed(of("https://evil.example.com"), &here).len(), 1, "the same Secret to another endpoint is asked for");
+    assert!(backup_storage(&read(json!({"storage": {"provider": "s3", "s3": {"bucket": "b"}}})), OWN).is_empty());
+}
+
+#[test]
+fn a_volume_as_storage_is_mounted_as_by_a_pod() {
+    let local = json!({"hostPath": {"path": "/"}, "mountPath": "/"});
+    let rights = backup_storage(&read(json!({"storage": {"provider": "local", "local": local}})), OWN);
+    assert_eq!(asked(&rights), ["create pods demo/"]);
+}
+
+fn configuration(target_namespace: &str, session: Value) -> BackupConfiguration {
+    let target = json!({"apiGroup": "apps", "kind": "Deployment", "name": "web", "namespace": target_namespace});
+    let mut session = session;
+    session["name"] = json!("daily");
+    read(json!({"target": target, "sessions": [session]}))
+}
+
+#[test]
+fn a_target_elsewhere_must_be_visible_to_the_user() {
+    let session = json!({});
+    let rights = backup_configuration(&configuration("victim", session.clone()), OWN, &no_templates);
+    assert_eq!(asked(&rights), ["get deployments victim/web"]);
+    assert!(backup_configuration(&configuration(OWN, session), OWN, &no_templates).is_empty());
+}
+
+#[test]
+fn a_password_must_be_readable_by_the_user() {
+    let session = json!({"repositories": [{"name": "r", "encryptionSecret": {"name": "s", "namespace": "victim"}}]});
+    let rights = backup_configuration(&configuration(OWN, session), OWN, &no_templates);
+    assert_eq!(asked(&rights), ["get secrets victim/s"]);
+    assert_eq!(rights[0].path, "spec.sessions[0].repositories[0].encryptionSecret");
+}
+
+#[test]
+fn a_job_template_is_a_pod() {
+    let addon = json!({"name": "a", "jobTemplate": {"spec": {"serviceAccountName": "admin"}}});
+    let rights = backup_configuration(&configuration(OWN, json!({"addon": addon})), OWN, &no_templates);
+    assert_eq!(asked(&rights), ["create pods demo/"]);
+    let empty = json!({"name": "a", "jobTemplate": {}});
+    assert!(backup_configuration(&configuration(OWN, json!({"addon": empty})), OWN, &no_templates).is_empty());
+}
+
+#[test]
+fn a_hook_that_runs_a_command_is_an_exec_of_the_user() {
+    let hooks = |parameter: &str| {
+        let hook = json!({"name": "h", "hookTemplate": {"name": "t", "namespace": "hooks"}, "params": {"p": parameter}});
+        configuration(OWN, json!({"hooks": {"preBackup": [hook]}}))
+    };
+    let exec = |namespace: &str, name: &str| ((namespace, name) == ("hooks", "t")).then(|| template(exec_in_pod()));
+    let rights = backup_configuration(&hooks("a"), OWN, &exec);
+    assert_eq!(asked(&rights), ["create pods/exec demo/"]);
+    assert_eq!(rights[0].path, "spec.sessions[0].hooks.preBackup[0].hookTemplate");
+    let other = backup_configuration(&hooks("b"), OWN, &exec);
+    assert_eq!(changed(other, &rights).len(), 1, "other parameters are another command");
+    let http = |_: &str, _: &str| {
+        Some(template(json!({"action": {"httpGet": {"port": 80}}, "executor": {"type": "Operator"}})))
+    };
+    assert!(backup_configuration(&hooks("a"), OWN, &http).is_empty());
+    let function = |_: &str, _: &str| Some(template(json!({"executor": {"type": "Function", "function": {"name": "f"}}})));
+    assert_eq!(asked(&backup_configuration(&hooks("a"), OWN, &function)), ["create pods demo/"]);
+}
+
+#[test]
+fn whoever_changes_a_hooks_command_must_be_allowed_to_run_it() {
+    let mut spec = exec_in_pod();
+    let before = hook_template(&read(spec.clone()), OWN);
+    assert_eq!(asked(&before), ["create pods/exec demo/"]);
+    spec["action"]["exec"]["command"] = json!(["sh", "-c", "cat /secret"]);
+    assert_eq!(changed(hook_template(&read(spec), OWN), &before).len(), 1);
+}
+
+#[test]
+fn a_restore_reads_snapshots_and_writes_over_targets() {
+    let target = json!({"apiGroup": "apps", "kind": "StatefulSet", "name": "db", "namespace": "victim"});
+    let source = json!({
+        "namespace": "other", "repository": "repo", "snapshot": "latest",
+        "encryptionSecret": {"name": "s", "namespace": "other"},
+    });
+    let rights = restore_session(&read(json!({"target": target, "dataSource": source})), OWN, &no_templates);
+    assert_eq!(
+        asked(&rights),
+        ["update statefulsets victim/db", "get snapshots other/", "get repositories other/repo", "get secrets other/s"]
+    );
+    let own = json!({"dataSource": {"repository": "repo", "snapshot": "latest"}});
+    assert!(restore_session(&read(own), OWN, &no_templates).is_empty());
+}
+
+#[test]
+fn a_verifier_runs_a_function_and_restores() {
+    let verifier = json!({
+        "function": "f",
+        "restoreOption": {"target": {"kind": "PersistentVolumeClaim", "name": "data", "namespace": "victim"}},
+    });
+    let rights = backup_verifier(&read(verifier), OWN);
+    assert_eq!(asked(&rights), ["create pods demo/", "update persistentvolumeclaims victim/data"]);
+}
+
+#[test]
+fn a_batch_is_asked_as_configurations_are() {
+    let batch = json!({
+        "targets": [{"name": "t", "appRef": {"kind": "PersistentVolumeClaim", "name": "data", "namespace": "victim"}}],
+        "sessions": [{
+            "name": "s",
+            "targets": [{"name": "t", "repositories": [{"name": "r", "encryptionSecret": {"name": "k", "namespace": "victim"}}]}],
+        }],
+    });
+    let rights = backup_batch(&read(batch), OWN, &no_templates);
+    assert_eq!(asked(&rights), ["get persistentvolumeclaims victim/data", "get secrets victim/k"]);
+}
+
+#[test]
+fn a_blueprint_for_another_namespace_is_a_configuration_there() {
+    let template = json!({"namespace": "victim", "sessions": [{"name": "s", "repositories": [
+        {"name": "r", "encryptionSecret": {"name": "k"}},
+    ]}]});
+    let rights = backup_blueprint(&read(json!({"backupConfigurationTemplate": template})), OWN, &no_templates);
+    assert_eq!(asked(&rights), ["create backupconfigurations victim/", "get secrets victim/k"]);
+}
+
+#[test]
+fn kinds_have_the_plurals_of_the_api() {
+    for (kind, expected) in [("Deployment", "deployments"), ("Redis", "redises"), ("Proxy", "proxies"), ("Pgbox", "pgboxes")] {
+        assert_eq!(plural(kind), expected);
+    }
+}

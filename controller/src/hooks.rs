@@ -1,0 +1,143 @@
+//! Hooks: what is run before and after a backup or a restore. They run beside the reconcilers, each object's one after the other.
+//!
+//! A hook runs at least once: when the controller ends while one runs, the next controller runs it again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::AbortHandle;
+
+use crate::object::Key;
+use crate::workqueue::WorkQueue;
+
+pub mod call;
+pub mod perform;
+pub mod resolve;
+pub mod round;
+pub mod stage;
+pub mod summary;
+
+use resolve::Concrete;
+
+/// Hooks that run at once; more wait for their object's next look.
+const RUNNING_MAX: usize = 64;
+/// Pause before another try.
+const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Which hook.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HookId {
+    /// UID of the session.
+    pub owner: String,
+    /// Whether it comes before the work.
+    pub before: bool,
+    /// Its place in the list.
+    pub index: usize,
+}
+
+/// How a hook stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// It runs.
+    Running,
+    /// It has ended; says why it failed.
+    Ended(Result<(), String>),
+}
+
+enum Run {
+    Running(AbortHandle),
+    Ended(Result<(), String>),
+}
+
+/// Runs hooks. What it knows is lost with the process: what has ended is in the objects.
+#[derive(Clone)]
+pub struct Runner {
+    client: kube::Client,
+    queue: WorkQueue,
+    runs: Arc<Mutex<HashMap<HookId, Run>>>,
+}
+
+impl Runner {
+    /// A runner that wakes a hook's object when it has ended.
+    pub fn new(client: kube::Client, queue: WorkQueue) -> Self {
+        Self { client, queue, runs: Arc::default() }
+    }
+
+    fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<HookId, Run>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a hook stands; none that was not started here.
+    pub fn standing(&self, id: &HookId) -> Option<Standing> {
+        self.runs().get(id).map(|run| match run {
+            Run::Running(_) => Standing::Running,
+            Run::Ended(result) => Standing::Ended(result.clone()),
+        })
+    }
+
+    /// How the hooks of a session stand.
+    pub fn standings(&self, owner: &str) -> HashMap<HookId, Standing> {
+        let ids: Vec<HookId> = self.runs().keys().filter(|id| id.owner == owner).cloned().collect();
+        ids.into_iter().filter_map(|id| Some((id.clone(), self.standing(&id)?))).collect()
+    }
+
+    /// Starts a hook that was not started; false if too many run.
+    pub fn start(&self, key: Key, id: HookId, hook: Result<Concrete, String>) -> bool {
+        let mut runs = self.runs();
+        if runs.contains_key(&id) {
+            return true;
+        }
+        if runs.values().filter(|run| matches!(run, Run::Running(_))).count() >= RUNNING_MAX {
+            return false;
+        }
+        let (client, queue, all) = (self.client.clone(), self.queue.clone(), Arc::clone(&self.runs));
+        let running = tokio::spawn({
+            let id = id.clone();
+            async move {
+                let result = match hook {
+                    Ok(hook) => tries(&client, &hook).await,
+                    Err(error) => Err(error),
+                };
+                all.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Run::Ended(result));
+                queue.add(key);
+            }
+        });
+        // It waits for the lock before it says how it ended.
+        runs.insert(id, Run::Running(running.abort_handle()));
+        true
+    }
+
+    /// The session is gone or over: what still runs of it is stopped.
+    pub fn forget(&self, owner: &str) {
+        self.runs().retain(|id, run| {
+            let stays = id.owner != owner;
+            if !stays && let Run::Running(running) = run {
+                running.abort();
+            }
+            stays
+        });
+    }
+}
+
+async fn tries(client: &kube::Client, hook: &Concrete) -> Result<(), String> {
+    let mut tried = 0;
+    loop {
+        let all = async {
+            for step in &hook.steps {
+                perform::perform(client, step).await?;
+            }
+            Ok(())
+        };
+        let result = tokio::time::timeout(hook.timeout, all)
+            .await
+            .unwrap_or_else(|_| Err(format!("it did not end within {} s", hook.timeout.as_secs())));
+        match result {
+            Err(error) if tried < hook.retries => {
+                tracing::info!(hook = hook.name, %error, tried, "a hook failed and is tried again");
+                tried += 1;
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
