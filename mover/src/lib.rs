@@ -12,6 +12,7 @@ pub mod dump;
 pub mod fidelity;
 pub mod listing;
 pub mod losses;
+mod mutation;
 pub mod pattern;
 pub mod priority;
 pub mod progress;

@@ -20,6 +20,7 @@ use super::sequencer::Sequencer;
 use super::single::Single;
 use super::worker::Worker;
 use crate::catalog::{CatalogSummary, RelPath, Timestamp};
+use crate::mutation::carried;
 use crate::scan::{FileType, Handle, IsExcluded, NamedXattrs, RootIdentity, Stat, VolumeHandles, WalkOptions, Walker, root_identity};
 
 /// Handles that are not of directories in bundles.
@@ -81,7 +82,7 @@ pub(super) fn start(
         // Nobody waits for the answer any more after a stop.
         let _ = answer.send(reader.read(cursor, Box::new(is_excluded)));
     };
-    Builder::new().name("backup".into()).spawn(reading).map_err(|error| internal("a thread could not be started", error))?;
+    Builder::new().name("backup".into()).spawn(carried(reading)).map_err(|error| internal("a thread could not be started", error))?;
     Ok(outcome)
 }
 
@@ -233,6 +234,7 @@ fn spawn<'scope, T: Send + 'scope>(
     name: String,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> std::io::Result<std::thread::ScopedJoinHandle<'scope, T>> {
+    let work = carried(work);
     Builder::new().name(name).spawn_scoped(scope, move || {
         let _abort = AbortOnPanic(context);
         work()

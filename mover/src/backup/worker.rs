@@ -16,6 +16,7 @@ use super::large::LargeFile;
 use super::open_file::{Failure, OpenFile};
 use crate::catalog::{Entry, Extent, ExtentStream};
 use crate::chunk::{ChunkStream, Cutter, Place, is_zero};
+use crate::mutation::left_out;
 
 /// See the module.
 pub(super) struct Worker<'a> {
@@ -257,6 +258,11 @@ impl<'a> Worker<'a> {
             return Ok(length as u64);
         }
         let id = self.context.shared.writer.blob_id(BlobKind::Bundle, content);
+        if left_out!(SameBuffer) {
+            self.bundle.truncate(start);
+            let again = file.read_small(self.context, self.bundle.room(length), from)?;
+            self.bundle.filled(again);
+        }
         let place = (start as u32, length as u32);
         if let Some((offset, length)) = fresh.get(&id).copied() {
             parts.push(Part::Bundle { offset, length });

@@ -8,6 +8,7 @@ mod delta;
 mod fixture;
 mod hostile;
 mod page_cache;
+mod second_read;
 mod stop;
 mod store;
 mod tree;

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 
-/// A rule of `docs/format.md` §12, or of how it is implemented.
+/// A rule of `docs/format.md` §12, or of how it is implemented; the last one is the mover's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// A writer reads the state again after putting its lease.
@@ -48,6 +48,8 @@ pub enum Rule {
     HeldByFloor,
     /// What was published is looked for in the newest state if that has left it far behind.
     InTheChain,
+    /// The mover's: id and stored bytes come from one buffer, and no second read stands in for the first.
+    SameBuffer,
 }
 
 thread_local! {
@@ -67,6 +69,12 @@ pub fn without<T>(rule: Option<Rule>, run: impl FnOnce() -> T) -> T {
     run()
 }
 
-pub(crate) fn is_left_out(rule: Rule) -> bool {
+/// What is left out for the calling thread: to leave it out in a thread that it starts.
+pub fn current() -> Option<Rule> {
+    LEFT_OUT.get()
+}
+
+/// What `left_out!` asks.
+pub fn is_left_out(rule: Rule) -> bool {
     LEFT_OUT.get() == Some(rule)
 }
