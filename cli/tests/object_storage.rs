@@ -82,6 +82,7 @@ impl Place {
         self.ok(proxy, &["restore", "latest", "restored"]);
         self.ok(proxy, &["compare", "data", "restored"]);
         assert_eq!(self.ok(proxy, &["--json", "snapshots"]).matches("\"id\"").count(), 2);
+        assert_eq!(proxy.multipart(), 0, "each object is one PUT");
     }
 }
 
@@ -125,6 +126,34 @@ fn each_lost_answer_of_a_create_is_looked_into() {
     let place = Place::new("lost-answers");
     place.whole_way(&proxy);
     assert!(proxy.met()[&Fault::ResetAfter] > 8);
+}
+
+/// Packs of full size are one PUT each: what is cut off half-way leaves nothing behind, and there is no upload to abort.
+#[test]
+#[ignore = "needs an S3 server: tests/object-storage/run"]
+fn an_upload_that_is_cut_off_leaves_nothing() {
+    let place = Place::new("cut-off");
+    place.ok(&clear(), &["repo", "init"]);
+    let mut word = 11_u64;
+    let large: Vec<u8> = std::iter::repeat_with(|| {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (word >> 32) as u32
+    })
+    .take(20 << 20)
+    .flat_map(u32::to_le_bytes)
+    .collect();
+    std::fs::write(place.path("data/large"), large).unwrap();
+    let proxy = through(Box::new(|_, request| {
+        static SEEN: AtomicU64 = AtomicU64::new(0);
+        let is_pack = request.method == "PUT" && request.path.contains("/packs/");
+        (is_pack && SEEN.fetch_add(1, Ordering::Relaxed) % 2 == 0).then_some(Fault::TornRequest)
+    }));
+    place.ok(&proxy, &["backup", "data"]);
+    assert!(proxy.met()[&Fault::TornRequest] >= 3 && proxy.multipart() == 0, "{:?}, {} requests of parts", proxy.met(), proxy.multipart());
+    // Nobody has stored a pack that is not in the index, nor a part of one.
+    let pruned = place.ok(&clear(), &["prune", "--now"]);
+    assert!(pruned.contains("deleted 0 packs"), "{pruned}");
+    place.ok(&clear(), &["check", "--read-data"]);
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     seen: Arc<AtomicU64>,
     met: Arc<Mutex<BTreeMap<Fault, u64>>>,
+    multipart: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -53,13 +54,18 @@ impl Proxy {
     pub(crate) fn start(server: SocketAddr, plan: Box<Plan>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (seen, met, plan) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(BTreeMap::new())), Arc::new(plan));
-        let proxy = Self { address, seen: Arc::clone(&seen), met: Arc::clone(&met) };
+        let (seen, met) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(BTreeMap::new())));
+        let multipart = Arc::new(AtomicU64::new(0));
+        let proxy = Self { address, seen: Arc::clone(&seen), met: Arc::clone(&met), multipart: Arc::clone(&multipart) };
+        let plan: Arc<Plan> = Arc::new(move |number, request: &Request| {
+            multipart.fetch_add(u64::from(request.is_of_parts()), Ordering::Relaxed);
+            plan(number, request)
+        });
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (seen, met, plan) = (Arc::clone(&seen), Arc::clone(&met), Arc::clone(&plan));
                 // What a connection ends with is between it and the client.
-                std::thread::spawn(move || serve(client, server, &seen, &met, &**plan).unwrap_or_default());
+                std::thread::spawn(move || serve(client, server, &seen, &met, &*plan).unwrap_or_default());
             }
         });
         proxy
@@ -67,6 +73,11 @@ impl Proxy {
 
     pub(crate) fn requests(&self) -> u64 {
         self.seen.load(Ordering::Relaxed)
+    }
+
+    /// Requests of multipart uploads: to begin one, for a part, to end one, to list them.
+    pub(crate) fn multipart(&self) -> u64 {
+        self.multipart.load(Ordering::Relaxed)
     }
 
     pub(crate) fn met(&self) -> BTreeMap<Fault, u64> {
@@ -131,6 +142,11 @@ fn serve(client: TcpStream, server: SocketAddr, seen: &AtomicU64, met: &Mutex<BT
 }
 
 impl Request {
+    fn is_of_parts(&self) -> bool {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').any(|part| ["uploads", "uploadId", "partNumber"].contains(&part.split('=').next().unwrap_or_default()))
+    }
+
     fn read(reader: &mut impl BufRead, client: &mut TcpStream) -> io::Result<Option<Self>> {
         let (head, first, headers) = read_head(reader)?;
         let mut words = first.split(' ');
