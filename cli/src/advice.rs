@@ -4,7 +4,7 @@ use holdfast_mover::backup::BackupError;
 use holdfast_mover::listing::ListError;
 use holdfast_mover::catalog::CatalogError;
 use holdfast_mover::restore::RestoreError;
-use holdfast_repository::{CommitError, InitError, KeyError, OpenError, ReadError, StoreError, WriteError};
+use holdfast_repository::{CommitError, InitError, KeyError, OpenError, PruneError, ReadError, StoreError, WriteError};
 
 use crate::outcome::Failure;
 
@@ -84,6 +84,29 @@ impl Advice for KeyError {
     }
 }
 
+impl Advice for PruneError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreadable(error @ ReadError::TooNew { .. }) => error.advice(),
+            Self::Unreadable(ReadError::Damaged { object, .. } | ReadError::Store(StoreError::NotFound { object })) if is_record(object) => Some("run holdfast repair"),
+            Self::Unreadable(_) => Some("run holdfast check: it says who needs it, and what to do"),
+            Self::Read(error) => error.advice(),
+            Self::Write(error) => error.advice(),
+            Self::Unlisted { .. } => Some("run holdfast repair: it makes the index again from the packs"),
+            Self::WritersNotHeld => Some("hold them, and say so with --nobody-else-writes"),
+            Self::Races => Some("run it again when they are done"),
+            Self::Stopped => Some("what was done stands, and the next prune goes on from there"),
+            // It says it itself.
+            Self::Spill(_) => None,
+        }
+    }
+}
+
+/// What repair makes anew.
+fn is_record(object: &str) -> bool {
+    matches!(object.split('/').next(), Some("state" | "index"))
+}
+
 impl Advice for CommitError {
     fn advice(&self) -> Option<&'static str> {
         match self {
@@ -151,4 +174,4 @@ macro_rules! failures {
     };
 }
 
-failures!(OpenError, InitError, KeyError, ReadError, WriteError, BackupError, ListError, RestoreError);
+failures!(OpenError, InitError, KeyError, ReadError, WriteError, PruneError, BackupError, ListError, RestoreError);

@@ -34,7 +34,7 @@ pub(crate) struct Global {
     /// Where what never changes is kept on this machine, encrypted as it is stored; ~/.cache/holdfast if not given.
     #[arg(long, global = true, env = "HOLDFAST_CACHE_DIR", value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
-    /// Keep nothing on this machine.
+    /// Keep nothing on this machine; what does not fit into memory goes to unnamed, encrypted files in $TMPDIR or /var/tmp meanwhile.
     #[arg(long, global = true)]
     pub(crate) no_cache: bool,
     /// Results as JSON.

@@ -59,7 +59,7 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments) -> Result<Outcom
         let Snapshots { readable, unreadable } = repository.snapshots().await?;
         // What it cannot read it cannot count, and might count wrongly beside.
         if let Some((id, error)) = unreadable.first() {
-            return Err(Failure::new(format!("snapshot {} cannot be read ({error}), so nothing is forgotten by a policy; holdfast check says more", id.short())));
+            return Err(Failure::new(format!("snapshot {} cannot be read ({error}), so nothing is forgotten by a policy; run holdfast check: it says what to do", id.short())));
         }
         let candidates: Vec<_> =
             readable.iter().filter(|(_, record)| arguments.filter.accepts(record)).map(|(id, record)| Candidate::of(*id, record)).collect();
@@ -76,11 +76,12 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments) -> Result<Outcom
     let pruned = if arguments.prune { Some(prune::prune(global, &repository, &arguments.how, false).await) } else { None };
     // What was forgotten is forgotten, whatever became of the prune.
     let report = pruned.as_ref().and_then(|pruned| pruned.as_ref().ok());
-    print(global, arguments.dry_run, &due, forgotten, report);
+    print(global, arguments, &due, forgotten, report);
     pruned.transpose().map(|_| Outcome::Done)
 }
 
-fn print(global: &Global, dry_run: bool, due: &[SnapshotId], forgotten: usize, pruned: Option<&PruneReport>) {
+fn print(global: &Global, arguments: &Arguments, due: &[SnapshotId], forgotten: usize, pruned: Option<&PruneReport>) {
+    let dry_run = arguments.dry_run;
     if global.json {
         let ids: Vec<_> = due.iter().map(ToString::to_string).collect();
         println!("{}", json!({ "snapshots": ids, "forgotten": forgotten, "dry_run": dry_run, "prune": pruned.map(|report| prune::as_json(report, false)) }));
@@ -89,11 +90,14 @@ fn print(global: &Global, dry_run: bool, due: &[SnapshotId], forgotten: usize, p
     for id in due {
         println!("{} {}", if dry_run { "would forget" } else { "forgot" }, text::one_line(&id.short()));
     }
+    let count = text::count(forgotten as u64, "snapshot");
     match (due.is_empty(), dry_run) {
         (true, _) => println!("nothing to forget"),
-        (false, true) => println!("{} snapshots would be forgotten", due.len()),
-        (false, false) if pruned.is_some() => println!("{forgotten} snapshots forgotten"),
-        (false, false) => println!("{forgotten} snapshots forgotten; holdfast prune frees what only they needed"),
+        (false, true) => println!("{} would be forgotten", text::count(due.len() as u64, "snapshot")),
+        (false, false) if pruned.is_some() => println!("{count} forgotten"),
+        // Why is said next, by the error.
+        (false, false) if arguments.prune => println!("{count} forgotten; the space of what only they needed is not freed"),
+        (false, false) => println!("{count} forgotten; holdfast prune frees what only they needed"),
     }
     if let Some(report) = pruned {
         prune::print(report, false);

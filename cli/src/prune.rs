@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_repository::{PruneError, PruneOptions, PruneProgress, PruneReport, Repository};
+use holdfast_repository::{PruneOptions, PruneProgress, PruneReport, Repository};
 use serde_json::json;
 
 use crate::arguments::{Global, parse_size};
@@ -73,10 +73,7 @@ pub(crate) async fn prune(global: &Global, repository: &Repository, how: &How, d
     let teller = tokio::spawn(tell(Arc::clone(&progress)));
     let report = repository.prune(&options, &progress, stop.stopped()).await;
     teller.abort();
-    report.map_err(|error| {
-        let more = if matches!(error, PruneError::WritersNotHeld) { "; hold them, and say so with --nobody-else-writes" } else { "" };
-        Failure::new(format!("{error}{more}"))
-    })
+    Ok(report?)
 }
 
 /// A line for each lease that it begins to wait for.
@@ -94,28 +91,33 @@ async fn tell(progress: Arc<PruneProgress>) {
 
 pub(crate) fn print(report: &PruneReport, dry_run: bool) {
     let would = |done: &str, due: &str| if dry_run { format!("would {due}") } else { done.to_owned() };
-    println!("{} snapshots; {} packs of {} before", report.snapshots, report.packs, text::bytes(report.pack_bytes));
+    let packs = |count| text::count(count, "pack");
+    println!("{}; {} of {} before", text::count(report.snapshots, "snapshot"), packs(report.packs), text::bytes(report.pack_bytes));
     for lease in &report.fenced {
         println!("fenced {}: no sign of life for 10 minutes", lease.short());
     }
     if report.packs_rewritten > 0 {
         let did = would("copied", "copy");
-        println!("{did} {} out of {} packs that were only partly used", text::bytes(report.bytes_rewritten), report.packs_rewritten);
+        println!("{did} {} out of {} of which only a part was used", text::bytes(report.bytes_rewritten), packs(report.packs_rewritten));
     }
     if dry_run {
-        println!("would condemn {} packs that nothing uses", report.packs_condemned);
+        println!("would condemn {} that nothing uses", packs(report.packs_condemned));
     } else {
-        println!("deleted {} packs of {}, and {} old records", report.packs_deleted, text::bytes(report.bytes_deleted), report.objects_deleted);
+        println!("deleted {} of {}, and {}", packs(report.packs_deleted), text::bytes(report.bytes_deleted), text::count(report.objects_deleted, "old record"));
+    }
+    if report.packs_damaged > 0 {
+        let (damaged, are) = (text::count(report.packs_damaged, "pack"), if report.packs_damaged == 1 { "is" } else { "are" });
+        eprintln!("warning: {damaged} that snapshots need {are} missing, cut or rotten; run holdfast check: it says what is lost, and what to do");
     }
     if report.packs_taken_back > 0 {
-        println!("kept {} packs that a backup has used since", report.packs_taken_back);
+        println!("kept {} that a backup has used since", packs(report.packs_taken_back));
     }
     if report.packs_unused > 0 {
-        println!("{} packs of {} are unused; the next prune deletes them, holdfast prune --now does at once", report.packs_unused, text::bytes(report.bytes_unused));
+        println!("unused so far: {} of {}; the next prune deletes them, holdfast prune --now does at once", packs(report.packs_unused), text::bytes(report.bytes_unused));
     }
     if report.packs_waiting > 0 {
         let whom: Vec<_> = report.waiting_for.iter().map(|waiting| text::one_line(&waiting.to_string())).collect();
-        println!("{} packs stay until these have ended: {}", report.packs_waiting, whom.join(", "));
+        println!("not deleted until these have ended: {}; {}", packs(report.packs_waiting), whom.join(", "));
     }
 }
 
@@ -126,7 +128,7 @@ pub(crate) fn as_json(report: &PruneReport, dry_run: bool) -> serde_json::Value 
         "dry_run": dry_run, "snapshots": report.snapshots, "packs_before": report.packs, "pack_bytes_before": report.pack_bytes,
         "packs_condemned": report.packs_condemned, "packs_rewritten": report.packs_rewritten, "bytes_rewritten": report.bytes_rewritten,
         "packs_deleted": report.packs_deleted, "bytes_deleted": report.bytes_deleted, "records_deleted": report.objects_deleted,
-        "packs_taken_back": report.packs_taken_back, "packs_unused": report.packs_unused, "bytes_unused": report.bytes_unused,
+        "packs_taken_back": report.packs_taken_back, "packs_damaged": report.packs_damaged, "packs_unused": report.packs_unused, "bytes_unused": report.bytes_unused,
         "packs_waiting": report.packs_waiting, "waiting_for": leases, "fenced": fenced, "runs_merged": report.runs_merged,
     })
 }

@@ -1,11 +1,12 @@
 //! From `--repo` and the password to an open repository.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use holdfast_repository::{Activity, CACHE_BYTES_MAX, Environment, Purpose, Repository, SecretBytes, Store, store};
+use holdfast_repository::{Activity, CACHE_BYTES_MAX, Environment, Purpose, Repository, SPILL_BYTES_MAX, SecretBytes, Store, store};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -57,19 +58,37 @@ fn read_password(file: Option<&Path>, option: &str, variable: &str) -> Result<Se
 /// The repository, open.
 pub(crate) async fn open(global: &Global) -> Result<Repository, Failure> {
     let repository = Repository::open(store(global)?, &password(global)?, Environment::system()).await?;
-    if let Some(folder) = cache_folder(global)
-        && let Err(error) = use_cache(&repository, &folder)
-    {
-        // It costs time and nothing else.
-        eprintln!("warning: no cache in {}: {error}", folder.display());
+    let cached = cache_folder(global).is_some_and(|folder| {
+        use_cache(&repository, &folder)
+            // It costs time and nothing else.
+            .inspect_err(|error| eprintln!("warning: no cache in {}: {error}", folder.display()))
+            .is_ok()
+    });
+    if !cached {
+        use_temporary_files(&repository);
     }
     Ok(repository)
 }
 
 fn use_cache(repository: &Repository, folder: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let root = rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    repository.use_cache(&root, CACHE_BYTES_MAX)
+    repository.use_cache(&directory(folder)?, CACHE_BYTES_MAX)
+}
+
+/// What does not fit into memory goes where temporary files go, without a name and encrypted: nothing of it is left. `/var/tmp` before
+/// `/tmp`, which is often memory. If there is no such place, only what fits into memory can be done.
+fn use_temporary_files(repository: &Repository) {
+    let places = std::env::var_os("TMPDIR").map(PathBuf::from).into_iter().chain(["/var/tmp", "/tmp"].map(PathBuf::from));
+    for place in places.filter(|place| place.is_absolute()) {
+        if directory(&place).is_ok_and(|directory| repository.use_spill(directory, SPILL_BYTES_MAX).is_ok()) {
+            return;
+        }
+    }
+    tracing::debug!("there is no place for temporary files");
+}
+
+fn directory(folder: &Path) -> std::io::Result<OwnedFd> {
+    Ok(rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// `--cache-dir`, else where this user's caches are; none if nobody says where.

@@ -210,7 +210,35 @@ impl Repository {
             self.say(text, "repaired", &["check", "--read-data"]);
         }
         assert!(objects(&self.path("repaired")).is_superset(&before), "{label} {how}: repair deletes nothing");
+        self.prune(label, damage, &["prune", "--now"], text);
+        self.prune(label, damage, &["forget", "--keep-last", "1", "--prune", "--now"], text);
         text.push('\n');
+    }
+
+    /// Whatever a prune did, what was damaged can be brought back from a copy, and all is well then.
+    fn prune(&self, label: &str, damage: Damage, arguments: &[&str], text: &mut String) {
+        self.damaged("pruned", label, damage);
+        let (pruned, original) = (self.path("pruned").join("holdfast/v1"), self.path("repository").join("holdfast/v1"));
+        let objects_before = objects(&self.path("pruned"));
+        let packs = |objects: &BTreeSet<String>| objects.iter().filter(|name| name.starts_with("packs/")).cloned().collect::<BTreeSet<_>>();
+        let content = |label: &str| std::fs::read(pruned.join(self.names.object(label))).ok();
+        let damaged = content(label);
+        let said = self.say(text, "pruned", arguments);
+        let objects_after = objects(&self.path("pruned"));
+        if !said.status.success() {
+            assert!(packs(&objects_after).is_superset(&packs(&objects_before)), "{label}: a prune that fails deletes no pack");
+        }
+        if content(label) != damaged {
+            return;
+        }
+        let others = if let Damage::Swapped(other) = damage { vec![label, other] } else { vec![label] };
+        for label in others {
+            let name = self.names.object(label);
+            std::fs::create_dir_all(pruned.join(name).parent().unwrap()).unwrap();
+            std::fs::copy(original.join(name), pruned.join(name)).unwrap();
+        }
+        let healed = self.run("pruned", &["check", "--read-data"]);
+        assert!(healed.status.success(), "{label}: brought back after {arguments:?}, and not well: {}", String::from_utf8_lossy(&healed.stdout));
     }
 
     /// No wrong byte is given back as good: what differs is named.

@@ -128,7 +128,7 @@ fn without_now_the_second_prune_deletes_and_forget_can_do_both() {
     place.ok(&["backup", "data", "--force"]);
     let both = place.stored_bytes();
     let said = place.ok(&["forget", "--keep-last", "1", "--prune", "--now"]);
-    assert!(said.contains("1 snapshots forgotten") && said.contains("deleted"), "{said}");
+    assert!(said.contains("1 snapshot forgotten") && said.contains("deleted"), "{said}");
     assert!(place.stored_bytes() < both / 2);
     place.is_whole();
 }

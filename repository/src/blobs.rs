@@ -39,8 +39,10 @@ impl Bad {
         if left_out!(BadIsAbsent) {
             return false;
         }
-        state.bad_blobs.extend(self.blobs.iter().copied());
-        state.bad_packs.extend(self.packs.iter().copied());
+        // A pack that is missing because a prune has deleted it is not bad.
+        let State { bad_blobs, bad_packs, doomed, .. } = state;
+        bad_blobs.extend(self.blobs.iter().filter(|(_, pack)| !doomed.contains(pack)));
+        bad_packs.extend(self.packs.iter().filter(|pack| !doomed.contains(pack)));
         state.bad_blobs.len() + state.bad_packs.len() > before
     }
 }

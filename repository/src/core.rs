@@ -30,8 +30,8 @@ pub(crate) struct Core {
     newest_seen: Mutex<Option<Arc<State>>>,
     /// Once `Repository::use_cache` was called.
     pub(crate) cache: Arc<OnceLock<Cache>>,
-    /// Of one that reads past the cache: where to spill all the same.
-    spill: Option<Spill>,
+    /// Where to spill without a cache: once `Repository::use_spill` was called, or where one spills that this reads past the cache of.
+    pub(crate) spill: OnceLock<Spill>,
 }
 
 /// What stands at a name after an attempt to create it.
@@ -45,7 +45,7 @@ pub(crate) enum Created {
 
 impl Core {
     pub(crate) fn new(store: Arc<dyn Store>, keys: Keys, environment: Environment, config: Config) -> Self {
-        Self { store, keys: Arc::new(keys), environment, config, newest_seen: Mutex::default(), cache: Arc::default(), spill: None }
+        Self { store, keys: Arc::new(keys), environment, config, newest_seen: Mutex::default(), cache: Arc::default(), spill: OnceLock::new() }
     }
 
     /// The same repository, everything read from the store itself: for whoever looks whether it is there.
@@ -57,7 +57,7 @@ impl Core {
             config: self.config.clone(),
             newest_seen: Mutex::default(),
             cache: Arc::default(),
-            spill: Some(self.spill()),
+            spill: OnceLock::from(self.spill()),
         }
     }
 
@@ -77,12 +77,10 @@ impl Core {
         }
     }
 
-    /// Where to spill: the cache directory, or nowhere.
+    /// Where to spill: beside the cache, else where `Repository::use_spill` says, else nowhere.
     pub(crate) fn spill(&self) -> Spill {
-        if let Some(spill) = &self.spill {
-            return spill.clone();
-        }
-        self.cache.get().map_or_else(|| Spill::nowhere(self.environment.clone()), |cache| cache.spill().clone())
+        let spill = self.cache.get().map(Cache::spill).or_else(|| self.spill.get());
+        spill.cloned().unwrap_or_else(|| Spill::nowhere(self.environment.clone()))
     }
 
     /// An object that never changes, from the cache if it opens there; with the object's length.

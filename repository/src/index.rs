@@ -1,6 +1,6 @@
 //! The index: blob -> pack, offset, length, and where its fine hashes are.
 //!
-//! Stored as sorted runs. A small one is one sorted array in memory; a large one goes, where there is a cache directory, to a
+//! Stored as sorted runs. A small one is one sorted array in memory; a large one goes, where there is a directory to spill to, to a
 //! spilled table with a filter in memory, about 1.5 bytes for a blob (see `table`), instead of 60.
 
 use std::collections::{BTreeSet, HashMap};
@@ -102,7 +102,8 @@ pub(crate) struct Found<'i> {
 pub(crate) struct IndexBuilder<'s> {
     state: &'s State,
     spill: Spill,
-    resident_max: usize,
+    /// More entries than this go to a table.
+    pub(crate) resident_max: usize,
     index: Index,
     slots: HashMap<PackName, u32>,
     entries: Vec<Entry>,
@@ -180,6 +181,18 @@ impl Index {
                 entries[from..].iter().take_while(|entry| entry.id == *id).copied().collect()
             }
         }
+    }
+
+    /// Whether all of it is in memory.
+    pub(crate) fn is_resident(&self) -> bool {
+        matches!(self.entries, Entries::Resident(_))
+    }
+
+    /// Which in `all` the first copy of the blob is. Only of an index in memory: none is in one on disk, as far as this tells.
+    pub(crate) fn place(&self, id: &BlobId) -> Option<usize> {
+        let Entries::Resident(entries) = &self.entries else { return None };
+        let place = entries.partition_point(|entry| entry.id < *id);
+        entries.get(place).is_some_and(|entry| entry.id == *id).then_some(place)
     }
 
     fn found(&self, entry: &Entry) -> Found<'_> {

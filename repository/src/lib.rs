@@ -64,6 +64,6 @@ pub use secret::SecretBytes;
 pub use snapshot::listing::Snapshots;
 pub use snapshot::{SnapshotDraft, SnapshotRecord, SourceRecord, Statistics};
 pub use stats::{BlobCount, Objects, RepositoryStats, SnapshotStats};
-pub use spill::{Sorted, Sorter, Spill, SpillError, SpillFile, SpillPlace};
+pub use spill::{SPILL_BYTES_MAX, Sorted, Sorter, Spill, SpillError, SpillFile, SpillPlace};
 pub use store::{Store, StoreError};
 pub use writer::{Added, Writer, WriterOptions};

@@ -26,6 +26,7 @@ mod mark;
 mod rewrite;
 mod runs;
 mod sweep;
+mod used;
 mod wait;
 
 use inventory::Inventory;
@@ -51,7 +52,7 @@ pub struct PruneOptions {
     pub fence_time: Duration,
     /// Bytes that may be copied out of packs of which little is used. The rest of those stays for the next prune.
     pub repack_bytes_max: u64,
-    /// What sorting may hold in memory.
+    /// What sorting may hold in memory, where the index is on disk.
     pub memory_bytes: usize,
     /// Who prunes, for the tombstones.
     pub host: String,
@@ -142,6 +143,8 @@ pub struct PruneReport {
     pub packs_taken_back: u64,
     /// Packs that were doomed.
     pub packs_doomed: u64,
+    /// Packs that snapshots need and that are missing, cut or known to be rotten: no better copy of something in them is left.
+    pub packs_damaged: u64,
     /// Packs deleted.
     pub packs_deleted: u64,
     /// Their bytes.
@@ -160,10 +163,10 @@ pub struct PruneReport {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PruneError {
     /// Something that tells what is used cannot be read: nothing is deleted on a guess.
-    #[error("nothing is pruned while this cannot be read: {0}; holdfast check says more")]
+    #[error("nothing is pruned while this cannot be read: {0}")]
     Unreadable(ReadError),
     /// A snapshot needs a blob that no index run lists: the index is incomplete, so what looks unused may not be.
-    #[error("nothing is pruned: a snapshot needs blob {blob}, and no index run lists it; holdfast check says more")]
+    #[error("nothing is pruned: a snapshot needs blob {blob}, and no index run lists it")]
     Unlisted {
         /// The blob.
         blob: BlobId,
@@ -239,8 +242,14 @@ impl<'p> Prune<'p> {
         if !core.config.conditional_create && !options.writers_held && !options.dry_run {
             return Err(PruneError::WritersNotHeld);
         }
-        // Before anything is listed: what an earlier mark found unused is that only if it was published before this prune began.
+        // First what the leases name: a state that was there then must be there now, or what it said is lost.
+        let named = state::named_by_leases(core).await?;
+        // Before anything else is listed: what an earlier mark found unused is that only if it was published before this prune began.
         let begun = state::newest(core).await?;
+        if let Some(lost) = named.filter(|named| *named > begun.number) {
+            let reason = format!("it is missing: work was begun under it, and the newest state left is {}", begun.number);
+            return Err(PruneError::Unreadable(ReadError::damaged(state::object_name(lost), reason)));
+        }
         if begun.number == 0 && !options.dry_run {
             state::ensure_first(core).await?;
         }
@@ -356,6 +365,7 @@ impl<'p> Prune<'p> {
         self.report.packs_unused = unused.len() as u64;
         self.report.bytes_unused = unused.keys().map(|pack| self.inventory.bytes(pack)).sum();
         self.report.packs_condemned = condemned.len() as u64;
+        self.report.packs_damaged = look.packs.values().filter(|pack| pack.is_rotten).count() as u64;
     }
 }
 

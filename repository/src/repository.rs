@@ -29,7 +29,7 @@ use crate::repair::{self, RepairOptions, RepairReport};
 use crate::secret::SecretBytes;
 use crate::snapshot::SnapshotRecord;
 use crate::snapshot::listing::{self, Snapshots};
-use crate::spill::Spill;
+use crate::spill::{Spill, SpillError};
 use crate::state;
 use crate::stats::{self, RepositoryStats, SnapshotStats};
 use crate::store::{self, Store, StoreError};
@@ -163,7 +163,17 @@ impl Repository {
         self.core.cache.get().map_or(Ok(0), |cache| cache.limit(bytes_max))
     }
 
-    /// Where to put for a while what does not fit into memory: beside the cache, or nowhere without one.
+    /// Without a cache: what does not fit into memory goes to files without a name below `directory`, sealed, at most `bytes_max` bytes
+    /// at any moment. An error means that nothing can be put there.
+    pub fn use_spill(&self, directory: OwnedFd, bytes_max: u64) -> Result<(), SpillError> {
+        let spill = Spill::new(self.core.environment.clone(), directory, bytes_max);
+        spill.file()?;
+        // A second call changes nothing.
+        let _ = self.core.spill.set(spill);
+        Ok(())
+    }
+
+    /// Where to put for a while what does not fit into memory: beside the cache, where `use_spill` says, or nowhere.
     pub fn spill(&self) -> Spill {
         self.core.spill()
     }

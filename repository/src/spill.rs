@@ -23,6 +23,8 @@ pub use sorter::{Sorted, Sorter};
 
 /// Marks spilled bytes in the additional data, apart from everything that is stored.
 const AAD_SPILL: u8 = 0x20;
+/// What `Repository::use_spill` takes at most by default: as much as beside a cache.
+pub const SPILL_BYTES_MAX: u64 = 4 << 30;
 /// No single append is larger: a reader allocates what a place says.
 const PLAIN_BYTES_MAX: usize = 64 << 20;
 
@@ -30,22 +32,22 @@ const PLAIN_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SpillError {
     /// There is no directory to spill to.
-    #[error("more than fits into the memory allowed, and no cache directory to spill to: give --cache-dir or more --memory")]
+    #[error("more than fits into the memory allowed, and no directory to spill to: give --cache-dir or more --memory")]
     NoDirectory,
     /// The budget of the directory is used up.
-    #[error("more than {bytes_max} bytes would be spilled to the cache directory")]
+    #[error("more than {bytes_max} bytes would be spilled to disk")]
     TooMuch {
         /// The budget.
         bytes_max: u64,
     },
     /// The directory's file system refused: full, read-only, failing.
-    #[error("the cache directory could not be used to spill: {source}")]
+    #[error("what does not fit into memory could not be put on disk: {source}")]
     Io {
         /// Its words.
         source: Arc<io::Error>,
     },
     /// What came back is not what was written.
-    #[error("what was spilled to the cache directory came back changed")]
+    #[error("what was spilled to disk came back changed")]
     Changed,
     /// One record or append above the limit.
     #[error("{bytes} bytes in one record, above the limit")]

@@ -61,7 +61,7 @@ type Loaded = (RunName, Result<(Run, u64), ReadError>);
 /// Why a view could not be made.
 enum LoadError {
     Read(ReadError),
-    /// The cache directory failed: there is a view without it.
+    /// The directory to spill to failed: there is a view without it.
     Spill(SpillError),
 }
 
@@ -93,7 +93,7 @@ impl View {
         Self::load_into(core, state, looker, Spill::nowhere(core.environment.clone())).await
     }
 
-    /// The same with a large index in the cache directory, if there is one: to look blobs up.
+    /// The same with a large index on disk, if there is a directory to spill to: to look blobs up.
     pub(crate) async fn load_bounded(core: &Core, state: State, looker: Looker) -> Result<Self, ReadError> {
         let view = Self::load_into(core, state, looker, core.spill()).await?;
         if let Some(cache) = core.cache.get() {
@@ -221,7 +221,7 @@ pub(crate) async fn run_names(core: &Core, floor: u64) -> Result<Vec<RunName>, R
     Ok(found)
 }
 
-/// What a failed cache directory is to a reader: not damage, and worth another try.
+/// What a failed directory to spill to is to a reader: not damage, and worth another try.
 pub(crate) fn spill_failed(error: SpillError) -> ReadError {
     StoreError::Unreachable { object: "index".to_owned(), source: Arc::new(error) }.into()
 }

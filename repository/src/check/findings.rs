@@ -92,12 +92,13 @@ impl Findings {
         }
     }
 
-    /// What matters, and what does not: sorted by object. A bad pack that no snapshot needs matters as long as writers may use it.
+    /// What matters, and what does not: sorted by object. A bad pack that no snapshot needs matters as long as writers may use it: not if
+    /// it is condemned, when a prune may be taking it away.
     pub(crate) fn into_findings(mut self, known: &State) -> (Vec<Finding>, Vec<Finding>) {
-        let mut unsaid: BTreeSet<String> = self.bad.packs.difference(&known.bad_packs).map(ToString::to_string).collect();
-        unsaid.extend(self.bad.blobs.difference(&known.bad_blobs).map(|(_, pack)| pack.to_string()));
-        for object in unsaid {
-            if let Some(trouble) = self.troubles.get_mut(&object) {
+        let mut unsaid: BTreeSet<&PackName> = self.bad.packs.difference(&known.bad_packs).collect();
+        unsaid.extend(self.bad.blobs.difference(&known.bad_blobs).map(|(_, pack)| pack));
+        for pack in unsaid.into_iter().filter(|pack| !known.condemned.contains_key(pack)) {
+            if let Some(trouble) = self.troubles.get_mut(&pack.to_string()) {
                 trouble.matters = true;
             }
         }

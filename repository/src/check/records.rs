@@ -71,8 +71,12 @@ pub(super) async fn look(core: &Core, view: &View, deep: bool) -> Result<Vec<Rec
         records.extend(found);
     }
     // A lease is named by the state it saw: that state was there once.
-    if let Some(lost) = last.last().copied().filter(|&state| state > view.state.number) {
-        let problem = format!("it is missing: work was begun under it, and the newest state left is {}", view.state.number);
+    if let Some(lost) = last.last().copied().filter(|&state| state > view.state.number)
+        // Or it was published since the view was made.
+        && let newest = state::numbers(core).await?.last().copied().unwrap_or_default()
+        && newest < lost
+    {
+        let problem = format!("it is missing: work was begun under it, and the newest state left is {newest}");
         records.push(Record { name: state::object_name(lost), problem, matters: true });
     }
     Ok(records)

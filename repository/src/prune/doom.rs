@@ -35,7 +35,7 @@ impl Prune<'_> {
                 return Ok(());
             }
             let interrupted = self.interrupted(look, floor).await?;
-            let far = state::read_if_there(self.core, floor).await?.map(|state| state.doomed).unwrap_or_default();
+            let far = state::read_if_readable(self.core, floor).await?.map(|state| state.doomed).unwrap_or_default();
             let merged = self.merge_runs(look, &doomed_by(look, &look.state, up_to)).await?;
             if left_out!(DoomedBeforeDelete) {
                 self.delete_doomed(&State { doomed: doomed_by(look, &look.state, up_to), ..State::default() }).await?;

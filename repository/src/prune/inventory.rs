@@ -58,11 +58,11 @@ impl Inventory {
 
     /// Packs that the index lists and the listing had not: they came later, or are missing.
     pub(super) async fn ask_for(&mut self, core: &Core, packs: &[PackName]) -> Result<(), ReadError> {
-        let mut heads = stream::iter(packs.iter().map(|pack| async move { (pack, core.store.head(&pack.to_string()).await) })).buffer_unordered(AT_ONCE);
+        let mut heads = stream::iter(packs.to_vec().into_iter().map(|pack| async move { (pack, core.store.head(&pack.to_string()).await) })).buffer_unordered(AT_ONCE);
         while let Some((pack, head)) = heads.next().await {
             match head {
                 Ok(bytes) => {
-                    self.packs.insert(*pack, bytes);
+                    self.packs.insert(pack, bytes);
                 }
                 Err(StoreError::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),

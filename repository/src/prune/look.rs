@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::inventory::Inventory;
+use super::used::{Bits, InOrder, Used};
 use super::{PruneError, PruneProgress, RACES_MAX, mark};
 use crate::blob::{BlobKind, BlobLocation, PackClass, PackName};
 use crate::blobs::Blobs;
@@ -16,7 +17,6 @@ use crate::error::WriteError;
 use crate::id::{BlobId, LeaseId};
 use crate::index::{Found, Index, RunName};
 use crate::mutation::left_out;
-use crate::spill::{Sorted, Sorter, Spill};
 use crate::state::{self, State};
 use crate::view::{Looker, View, spill_failed};
 
@@ -38,24 +38,17 @@ impl PackUse {
     }
 }
 
-/// Which copies were chosen: one bit for each in the order of the index, and the fine-hash blobs by name.
+/// Which copies were chosen: by their places in the order of the index, and the fine-hash blobs by name.
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
-    bits: Vec<u64>,
+    places: Bits,
     fine: HashMap<BlobId, (PackName, u32)>,
 }
 
 impl Chosen {
-    fn set(&mut self, place: usize) {
-        if self.bits.len() <= place / 64 {
-            self.bits.resize(place / 64 + 1, 0);
-        }
-        self.bits[place / 64] |= 1 << (place % 64);
-    }
-
     /// Of the copy at this place of the index.
     pub(super) fn has(&self, place: usize, id: &BlobId, at: &BlobLocation) -> bool {
-        self.bits.get(place / 64).is_some_and(|bits| bits >> (place % 64) & 1 == 1) || self.fine.get(id) == Some(&(at.pack, at.offset))
+        self.places.has(place) || self.fine.get(id) == Some(&(at.pack, at.offset))
     }
 }
 
@@ -103,7 +96,8 @@ impl Look {
 
         let blobs = Blobs::new(Arc::clone(core), view);
         let view = blobs.view();
-        let marked = mark::mark(core, &blobs, &view, sorter(&core.spill(), memory_bytes), progress).await?;
+        let used = Used::of(&view.index, &core.spill(), memory_bytes);
+        let marked = mark::mark(core, &blobs, &view, used, progress).await?;
         let join = Join { view: &view, inventory, packs: HashMap::new(), chosen: Chosen::default(), fine: HashSet::new() };
         let (packs, chosen) = join.run(marked.used.finish()?)?;
         let View { state, candidates, adopted, run_packs, .. } = view.as_ref();
@@ -130,11 +124,6 @@ impl Look {
     }
 }
 
-/// In memory alone where there is no directory.
-fn sorter(spill: &Spill, memory_bytes: usize) -> Sorter {
-    spill.sorter(if spill.has_directory() { memory_bytes } else { usize::MAX })
-}
-
 /// Which copy is worth keeping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
@@ -157,12 +146,11 @@ struct Join<'j> {
 }
 
 impl Join<'_> {
-    fn run(mut self, mut used: Sorted) -> Result<(HashMap<PackName, PackUse>, Chosen), PruneError> {
+    fn run(mut self, mut used: InOrder<'_>) -> Result<(HashMap<PackName, PackUse>, Chosen), PruneError> {
         let index: &Index = &self.view.index;
         for info in index.packs() {
             self.packs.insert(info.name, PackUse::default());
         }
-        let mut wanted = next_id(&mut used, None)?;
         let mut copies: Vec<(usize, Found<'_>)> = Vec::new();
         let mut all = index.all().enumerate().peekable();
         while let Some((place, (id, found))) = all.next() {
@@ -170,26 +158,16 @@ impl Join<'_> {
             if all.peek().is_some_and(|(_, (next, _))| *next == id) {
                 continue;
             }
-            if let Some(blob) = wanted.filter(|wanted| *wanted < id) {
-                return Err(unlisted(index, blob));
-            }
-            let is_used = wanted == Some(id);
+            let is_used = used.has(&id, copies[0].0)?;
             self.blob(&id, &copies, is_used);
             copies.clear();
-            if is_used {
-                wanted = next_id(&mut used, wanted)?;
-            }
         }
         if let Some(error) = index.failure() {
             return Err(spill_failed(error).into());
         }
-        match wanted {
-            Some(blob) => Err(unlisted(index, blob)),
-            None => {
-                self.fine_blobs();
-                Ok((self.packs, self.chosen))
-            }
-        }
+        used.end()?;
+        self.fine_blobs();
+        Ok((self.packs, self.chosen))
     }
 
     fn blob(&mut self, id: &BlobId, copies: &[(usize, Found<'_>)], is_used: bool) {
@@ -201,7 +179,7 @@ impl Join<'_> {
         }
         if let Some((place, chosen)) = copies.iter().min_by_key(|(_, found)| self.rank(id, found)) {
             self.choose(chosen, self.rank(id, chosen));
-            self.chosen.set(*place);
+            self.chosen.places.set(*place);
             self.fine.extend(chosen.fine.and_then(|place| self.view.index.fine_blob(place)));
         }
     }
@@ -238,19 +216,4 @@ impl Join<'_> {
             }
         }
     }
-}
-
-/// The next id above `last`.
-fn next_id(used: &mut Sorted, last: Option<BlobId>) -> Result<Option<BlobId>, PruneError> {
-    while let Some((key, _)) = used.next()? {
-        let id = <[u8; 32]>::try_from(key).map(BlobId).ok();
-        if id.is_some() && id != last {
-            return Ok(id);
-        }
-    }
-    Ok(None)
-}
-
-fn unlisted(index: &Index, blob: BlobId) -> PruneError {
-    index.failure().map_or(PruneError::Unlisted { blob }, |error| spill_failed(error).into())
 }

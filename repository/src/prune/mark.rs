@@ -1,10 +1,11 @@
-//! What the snapshots use, from their refs: every blob once, sorted, in bounded memory.
+//! What the snapshots use, from their refs, in bounded memory.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt};
 
+use super::used::Used;
 use super::{PruneError, PruneProgress};
 use crate::blob::BlobKind;
 use crate::blobs::Blobs;
@@ -15,7 +16,6 @@ use crate::id::BlobId;
 use crate::mutation::left_out;
 use crate::refs::{SegmentRef, decode_root, decode_segment};
 use crate::snapshot::{self, SnapshotRecord};
-use crate::spill::Sorter;
 use crate::view::View;
 
 /// Snapshot objects read at once.
@@ -24,18 +24,17 @@ const SNAPSHOTS_AT_ONCE: usize = 32;
 const SEGMENTS_AT_ONCE: usize = 8;
 
 /// What all accepted commits use.
-pub(super) struct Marked {
-    /// Keys are blob ids, some more than once.
-    pub(super) used: Sorter,
+pub(super) struct Marked<'i> {
+    pub(super) used: Used<'i>,
     pub(super) commits: u64,
 }
 
 /// Reads every accepted snapshot and its refs. A segment that several share is read once.
-pub(super) async fn mark(core: &Core, blobs: &Blobs, view: &View, sorter: Sorter, progress: &PruneProgress) -> Result<Marked, PruneError> {
-    let mut marked = Marked { used: sorter, commits: 0 };
+pub(super) async fn mark<'i>(core: &Core, blobs: &Blobs, view: &View, used: Used<'i>, progress: &PruneProgress) -> Result<Marked<'i>, PruneError> {
+    let mut marked = Marked { used, commits: 0 };
     let mut seen: HashSet<BlobId> = HashSet::new();
     let state = &view.state;
-    let reads = view.candidates.iter().map(|lease| snapshot::listing::accepted(core, state, lease));
+    let reads = view.candidates.clone().into_iter().map(|lease| async move { snapshot::listing::accepted(core, state, &lease).await });
     let mut reads = stream::iter(reads).buffered(SNAPSHOTS_AT_ONCE);
     while let Some(record) = reads.next().await {
         let record = match record {
@@ -52,24 +51,27 @@ pub(super) async fn mark(core: &Core, blobs: &Blobs, view: &View, sorter: Sorter
     Ok(marked)
 }
 
-async fn snapshot_refs(blobs: &Blobs, record: &SnapshotRecord, seen: &mut HashSet<BlobId>, used: &mut Sorter) -> Result<(), PruneError> {
+async fn snapshot_refs(blobs: &Blobs, record: &SnapshotRecord, seen: &mut HashSet<BlobId>, used: &mut Used<'_>) -> Result<(), PruneError> {
     let damaged = |blob: &BlobId, error: Malformed| ReadError::damaged(format!("refs {blob}"), error.to_string());
     for catalog in record.sources.iter().filter_map(|source| source.catalog) {
-        used.push(&catalog.0, &[])?;
+        used.note(&catalog)?;
     }
     if !seen.insert(record.refs) {
         return Ok(());
     }
-    used.push(&record.refs.0, &[])?;
+    used.note(&record.refs)?;
     let root = blobs.read(BlobKind::Refs, &record.refs).await?;
     let segments = decode_root(&root).map_err(|error| damaged(&record.refs, error))?;
-    let new: Vec<&SegmentRef> = segments.iter().filter(|segment| seen.insert(segment.blob)).collect();
-    let mut reads = stream::iter(new.into_iter().map(|segment| async move { (segment, blobs.read(BlobKind::Refs, &segment.blob).await) }))
-        .buffered(SEGMENTS_AT_ONCE);
+    let new: Vec<SegmentRef> = segments.into_iter().filter(|segment| seen.insert(segment.blob)).collect();
+    let read = |segment: SegmentRef| async move {
+        let content = blobs.read(BlobKind::Refs, &segment.blob).await;
+        (segment, content)
+    };
+    let mut reads = stream::iter(new.into_iter().map(read)).buffered(SEGMENTS_AT_ONCE);
     while let Some((segment, content)) = reads.next().await {
-        used.push(&segment.blob.0, &[])?;
-        for (blob, _) in decode_segment(&content?, segment).map_err(|error| damaged(&segment.blob, error))? {
-            used.push(&blob.0, &[])?;
+        used.note(&segment.blob)?;
+        for (blob, _) in decode_segment(&content?, &segment).map_err(|error| damaged(&segment.blob, error))? {
+            used.note(&blob)?;
         }
     }
     Ok(())

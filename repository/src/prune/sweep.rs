@@ -38,7 +38,7 @@ impl Prune<'_> {
     /// too, since until then someone may be at work who saw the floor before and took a run below it for good. What that state still
     /// lists stays: leases that are not below the floor may be reading a snapshot that was forgotten since.
     pub(super) async fn delete_old(&mut self, published: &State) -> Result<(), PruneError> {
-        let Some(floor_state) = state::read_if_there(self.core, published.floor).await? else { return Ok(()) };
+        let Some(floor_state) = state::read_if_readable(self.core, published.floor).await? else { return Ok(()) };
         let far = if left_out!(FarBelowFloor) { published.floor } else { floor_state.floor };
         if far == 0 {
             return Ok(());

@@ -3,13 +3,13 @@
 //! What was only in the lost state is lost: a forget, a list of bad copies, a prune's step. Commits are found by their names, and runs by
 //! them. What the lost state may have doomed was condemned in the state before it, and stays condemned: no writer uses it. If more than
 //! one state is lost, anything unknown may have been condemned and doomed, so every pack is condemned: nothing new depends on it, and the
-//! next prune takes back what snapshots use. The prune epoch rises above any that the lost ones can have had.
-
-use futures::stream::StreamExt;
+//! next prune takes back what snapshots use. The floor rises as far as a lost state can have raised it: a run that a fenced writer
+//! publishes late may list packs that are gone. The prune epoch rises above any that the lost ones can have had.
 
 use super::Rescued;
 use crate::core::{Core, Created};
 use crate::error::{ReadError, WriteError};
+use crate::mutation::left_out;
 use crate::sealed::ObjectKind;
 use crate::state::{self, State, object_name};
 use crate::view::{Looker, View};
@@ -20,7 +20,7 @@ const LOST_NAMED_MAX: usize = 16;
 /// Publishes a state if the newest cannot be read or is missing (leases name it); with `dry_run` only says which. None if all is well.
 pub(crate) async fn rescue(core: &Core, dry_run: bool) -> Result<Option<Rescued>, WriteError> {
     let (newest, numbers) = newest(core).await?;
-    let highest = highest_named(core, &numbers).await?;
+    let highest = state::named_by_leases(core).await?.max(numbers.last().copied()).unwrap_or(0);
     if newest.is_some_and(|newest| newest == highest) {
         return Ok(None);
     }
@@ -51,6 +51,12 @@ pub(crate) async fn rescue(core: &Core, dry_run: bool) -> Result<Option<Rescued>
         next.list(commit, runs);
     }
     if condemns_all {
+        // A prune raises the floor to a state that condemned, and so to one before its own. What cannot be listed stays above it, or
+        // readers would not even be told of it.
+        let lists_all = view.unreadable_snapshots.is_empty() && view.unlisted.len() == view.adopted.len();
+        if lists_all && !left_out!(LostFloor) {
+            next.floor = next.floor.max(number.saturating_sub(2));
+        }
         for info in view.index.packs() {
             next.condemned.entry(info.name).or_insert(number);
         }
@@ -89,16 +95,4 @@ async fn last_readable(core: &Core, numbers: &[u64]) -> Result<Option<State>, Re
         }
     }
     Ok(None)
-}
-
-/// A lease is named by a state that was there.
-async fn highest_named(core: &Core, numbers: &[u64]) -> Result<u64, ReadError> {
-    let mut highest = numbers.last().copied().unwrap_or(0);
-    let mut leases = core.store.list("leases", None);
-    while let Some(entry) = leases.next().await {
-        let name = entry?.name;
-        let lease = name.split('/').nth(1).and_then(|lease| lease.parse::<crate::id::LeaseId>().ok());
-        highest = highest.max(lease.map_or(0, |lease| lease.state));
-    }
-    Ok(highest)
 }

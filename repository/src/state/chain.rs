@@ -7,6 +7,7 @@ use futures::stream::StreamExt;
 use super::{State, object_name};
 use crate::core::{Core, Created};
 use crate::error::{ReadError, WriteError};
+use crate::id::LeaseId;
 use crate::mutation::left_out;
 use crate::sealed::ObjectKind;
 
@@ -91,11 +92,23 @@ pub(crate) async fn numbers(core: &Core) -> Result<Vec<u64>, ReadError> {
     Ok(numbers)
 }
 
-/// A state that a prune may have removed since.
-pub(crate) async fn read_if_there(core: &Core, number: u64) -> Result<Option<State>, ReadError> {
+/// The highest state that a lease names. It was there: who takes a lease has read it.
+pub(crate) async fn named_by_leases(core: &Core) -> Result<Option<u64>, ReadError> {
+    let mut highest = None;
+    let mut names = core.store.list("leases", None);
+    while let Some(entry) = names.next().await {
+        let name = entry?.name;
+        let lease = name.split('/').nth(1).and_then(|lease| lease.parse::<LeaseId>().ok());
+        highest = highest.max(lease.map(|lease| lease.state));
+    }
+    Ok(highest)
+}
+
+/// A state that a prune may have removed since, or that is damaged: for whoever deletes less without it.
+pub(crate) async fn read_if_readable(core: &Core, number: u64) -> Result<Option<State>, ReadError> {
     match read(core, number).await {
         Ok(state) => Ok(Some(state)),
-        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if error.is_damage() => Ok(None),
         Err(error) => Err(error),
     }
 }

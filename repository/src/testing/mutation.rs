@@ -36,7 +36,8 @@ pub enum Rule {
     Wait,
     /// A prune dooms only what was condemned no later than the state it has waited for.
     Number,
-    /// A prune deletes only what the published state dooms.
+    /// A prune deletes only what the published state dooms. While nothing else goes wrong nobody would notice: what is condemned no new
+    /// snapshot uses. It is there for the copy that turns out to be the last good one, and for the condemning state that is lost.
     DoomedBeforeDelete,
     /// A prune stops at a snapshot, catalog, refs or run that it cannot read.
     FailClosed,
@@ -48,6 +49,8 @@ pub enum Rule {
     HeldByFloor,
     /// What was published is looked for in the newest state if that has left it far behind.
     InTheChain,
+    /// What follows more than one lost state has a floor as high as a lost one can have had.
+    LostFloor,
     /// The mover's: id and stored bytes come from one buffer, and no second read stands in for the first.
     SameBuffer,
 }

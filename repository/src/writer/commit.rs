@@ -165,7 +165,7 @@ impl Inner {
     /// condemns them from now on waits for it.
     async fn survivors(&self, state: &State, mut run: Run) -> Result<Run, WriteError> {
         let mut lives = HashMap::new();
-        let mut heads = stream::iter(run.packs.iter().map(|pack| async move { (pack, self.core.store.head(&pack.name.to_string()).await) }))
+        let mut heads = stream::iter(run.packs.clone().into_iter().map(|pack| async move { (pack, self.core.store.head(&pack.name.to_string()).await) }))
             .buffered(AT_ONCE);
         while let Some((pack, head)) = heads.next().await {
             let there = match head {

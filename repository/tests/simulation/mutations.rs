@@ -1,4 +1,8 @@
 //! The test of the test: each rule left out is noticed by some schedule within a bounded number of them.
+//!
+//! Some rules are there for more than one piece of bad luck at a time, such as a rotten copy or a lost state beside a prune, and chance
+//! does not bring that about in seconds: for `DoomedBeforeDelete`, `ForgetLists`, `FarBelowFloor`, `BadIsAbsent`, `HeldByFloor`, `InTheChain` and
+//! `LostFloor` the scenarios do.
 
 use std::time::Instant;
 
@@ -43,4 +47,5 @@ noticed! {
     a_prune_that_skips_what_it_cannot_read_is_noticed: FailClosed;
     a_resume_from_what_is_void_is_noticed: ResumedAboveFloor;
     a_listing_of_what_is_void_is_noticed: ListOnlyAccepted;
+    an_epoch_that_does_not_rise_is_noticed: Epoch;
 }

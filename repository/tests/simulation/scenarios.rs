@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use holdfast_repository::testing::mutation::{self, Rule};
 use holdfast_repository::{CommitError, PruneError, PruneOptions, PruneProgress, PruneReport, Repository, SnapshotId};
 use tokio::task::JoinHandle;
@@ -58,6 +59,15 @@ impl Stage {
 
     fn packs(&self) -> usize {
         self.world.names("packs/").len()
+    }
+
+    /// Flips a bit of what stands there; the oracle knows, until it is told that this should have healed.
+    fn rot(&self, name: &str) {
+        let mut objects = self.world.objects.lock().unwrap();
+        let mut rotten = objects[name].to_vec();
+        rotten[60] ^= 1;
+        objects.insert(name.to_owned(), Bytes::from(rotten));
+        self.world.book.lock().unwrap().rotten.insert(name.to_owned());
     }
 
     /// All is whole; and after quiet prunes nothing is left that no snapshot needs.
@@ -159,4 +169,9 @@ scenarios! {
     two_pruners in prunes, noticing Number;
     a_state_in_the_place_of_a_deleted_one in prunes, noticing InTheChain;
     a_restore_of_what_is_forgotten_meanwhile in prunes, noticing HeldByFloor;
+    the_last_good_copy_is_found_at_the_last_moment in prunes, noticing DoomedBeforeDelete;
+    a_condemning_state_that_is_lost in prunes, noticing DoomedBeforeDelete;
+    a_commit_that_is_forgotten_before_any_state_lists_it in prunes, noticing ForgetLists;
+    a_late_run_that_is_taken_up_before_the_floor_rises in late, noticing FarBelowFloor;
+    a_late_run_after_two_lost_states in late, noticing LostFloor;
 }

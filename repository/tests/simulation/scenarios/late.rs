@@ -1,6 +1,5 @@
 //! Writers that are late: zombies, delayed writes, lost answers; and what was stored and is not what it was.
 
-use bytes::Bytes;
 use holdfast_repository::testing::{Operation, fence};
 use holdfast_repository::{Activity, CheckOptions, CheckProgress, Purpose};
 
@@ -25,6 +24,60 @@ pub(super) async fn the_zombies_late_index_run() {
         pruner.forget(passing).await;
         pruner.prune().await.unwrap();
     }
+    run.release(Way::Through).await;
+    next.back_up(&[1, 2, 3]).await;
+    stage.end().await;
+}
+
+/// A zombie's packs, and then its run, arrive so late that the prune that fenced it has seen neither. Before the floor rises above them a
+/// backup takes the run up, and is the only one who knows: it is there until that backup has committed.
+pub(super) async fn a_late_run_that_is_taken_up_before_the_floor_rises() {
+    let stage = Stage::new().await;
+    let (old, zombie, writer, pruner) = (stage.actor("old").await, stage.actor("zombie").await, stage.actor("writer").await, stage.actor("pruner").await);
+    let first = old.back_up(&[4, 5]).await;
+    let (pack, run) = (zombie.gate.hold(Operation::Create, "packs/data/"), zombie.gate.hold(Operation::Create, "index/"));
+    drop(zombie.start_backup(&[1, 2, 3]));
+    pack.arrived().await;
+    zombie.gate.freeze();
+    old.forget(first).await;
+    let condemn = pruner.gate.hold(Operation::Create, "state/");
+    let prune = pruner.start_prune();
+    condemn.arrived().await;
+    let doom = pruner.gate.hold(Operation::Create, "state/");
+    condemn.release(Way::Through).await;
+    pack.release(Way::Through).await;
+    zombie.gate.thaw();
+    run.arrived().await;
+    zombie.gate.freeze();
+    doom.arrived().await;
+    run.release(Way::Through).await;
+    let packs = stage.world.names("packs/data/");
+    let commit = writer.gate.hold(Operation::Create, "snapshots/");
+    let backup = writer.start_backup(&[1, 2, 3]);
+    commit.arrived().await;
+    assert_eq!(stage.world.names("packs/data/"), packs, "it was taken up, not sent again");
+    doom.release(Way::Through).await;
+    assert_eq!(prune.await.unwrap().unwrap().fenced.len(), 1);
+    commit.release(Way::Through).await;
+    backup.await.unwrap().unwrap();
+    stage.oracle.look().unwrap();
+    stage.end().await;
+}
+
+/// The two states are lost in which a prune has condemned and doomed what a fenced writer had sent, and then that writer's run arrives:
+/// nothing else says any more that what it lists is gone.
+pub(super) async fn a_late_run_after_two_lost_states() {
+    let stage = Stage::new().await;
+    let (zombie, pruner, next) = (stage.actor("zombie").await, stage.actor("pruner").await, stage.actor("next").await);
+    let run = zombie.gate.hold(Operation::Create, "index/");
+    drop(zombie.start_backup(&[1, 2, 3]));
+    run.arrived().await;
+    zombie.gate.freeze();
+    assert_eq!((pruner.prune().await.unwrap().fenced.len(), stage.packs()), (1, 0));
+    let states: Vec<String> = stage.world.names("state/").into_iter().rev().take(2).collect();
+    states.iter().for_each(|state| stage.rot(state));
+    next.back_up(&[8, 9]).await;
+    stage.world.book.lock().unwrap().rotten.clear();
     run.release(Way::Through).await;
     next.back_up(&[1, 2, 3]).await;
     stage.end().await;
@@ -106,13 +159,7 @@ pub(super) async fn a_rotten_pack_that_later_backups_would_dedup_on() {
     let (writer, checker) = (stage.actor("writer").await, stage.actor("checker").await);
     writer.back_up(&[1, 2, 3]).await;
     let pack = stage.world.names("packs/data/").into_iter().next().unwrap();
-    {
-        let mut objects = stage.world.objects.lock().unwrap();
-        let mut rotten = objects[&pack].to_vec();
-        rotten[60] ^= 1;
-        objects.insert(pack.clone(), Bytes::from(rotten));
-    }
-    stage.world.book.lock().unwrap().rotten.insert(pack.clone());
+    stage.rot(&pack);
     let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: true };
     let report = checker.repository.check(options, &CheckProgress::default()).await.unwrap();
     assert!(report.findings.iter().any(|finding| finding.object == pack && finding.snapshots.len() == 1), "{report:?}");

@@ -1,7 +1,7 @@
 //! Prunes beside writers, and beside each other.
 
 use holdfast_repository::testing::Operation;
-use holdfast_repository::{Activity, PruneOptions, Purpose};
+use holdfast_repository::{Activity, CheckOptions, CheckProgress, PruneOptions, Purpose};
 
 use super::gate::Way;
 use super::{Stage, a_while};
@@ -83,8 +83,11 @@ pub(super) async fn a_commit_between_mark_and_lease_list() {
     let backup = writer.start_backup(&[1, 2, 3]);
     commit.arrived().await;
     old.forget(first).await;
-    let leases = pruner.gate.hold(Operation::List, "leases");
+    let condemn = pruner.gate.hold(Operation::Create, "state/");
     let prune = pruner.start_prune();
+    condemn.arrived().await;
+    let leases = pruner.gate.hold(Operation::List, "leases");
+    condemn.release(Way::Through).await;
     leases.arrived().await;
     commit.release(Way::Through).await;
     backup.await.unwrap().unwrap();
@@ -161,5 +164,87 @@ pub(super) async fn a_state_in_the_place_of_a_deleted_one() {
     state.release(Way::Through).await;
     forget.await.unwrap();
     assert!(stage.world.names("state/").contains("state/0000000000000002"), "it stands where nobody looks");
+    stage.end().await;
+}
+
+/// What a prune has condemned was used and stored again since, and that new copy is found rotten just before the prune would doom the
+/// old one: it is the only good one now, and must still be there to be taken back.
+pub(super) async fn the_last_good_copy_is_found_at_the_last_moment() {
+    let stage = Stage::new().await;
+    let (old, writer, checker, pruner) = (stage.actor("old").await, stage.actor("writer").await, stage.actor("checker").await, stage.actor("pruner").await);
+    let first = old.back_up(&[1, 2, 3]).await;
+    let before = stage.world.names("packs/data/");
+    old.forget(first).await;
+    let condemn = pruner.gate.hold(Operation::Create, "state/");
+    let prune = pruner.start_prune();
+    condemn.arrived().await;
+    let leases = pruner.gate.hold(Operation::List, "leases");
+    condemn.release(Way::Through).await;
+    leases.arrived().await;
+    // What is condemned it does not use: the same blobs again, in a pack of its own.
+    writer.back_up(&[1, 2, 3]).await;
+    let pack = stage.world.names("packs/data/").difference(&before).next().cloned().unwrap();
+    let doom = pruner.gate.hold(Operation::Create, "state/");
+    leases.release(Way::Through).await;
+    doom.arrived().await;
+    stage.rot(&pack);
+    let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: true };
+    checker.repository.check(options, &CheckProgress::default()).await.unwrap();
+    doom.release(Way::Through).await;
+    let report = prune.await.unwrap().unwrap();
+    stage.world.book.lock().unwrap().rotten.clear();
+    stage.oracle.look().unwrap();
+    assert!(report.packs_taken_back > 0, "{report:?}");
+    pruner.prune().await.unwrap();
+    pruner.prune().await.unwrap();
+    stage.end().await;
+}
+
+/// A prune dies after it has condemned, and the disk spoils that very state. Who comes next goes on from the state before, in which
+/// nothing was condemned, and uses what it lists: nothing may have been deleted yet.
+pub(super) async fn a_condemning_state_that_is_lost() {
+    let stage = Stage::new().await;
+    let (old, writer, pruner) = (stage.actor("old").await, stage.actor("writer").await, stage.actor("pruner").await);
+    let first = old.back_up(&[1, 2, 3]).await;
+    old.forget(first).await;
+    let condemn = pruner.gate.hold(Operation::Create, "state/");
+    let prune = pruner.start_prune();
+    condemn.arrived().await;
+    let doom = pruner.gate.hold(Operation::Create, "state/");
+    condemn.release(Way::Through).await;
+    doom.arrived().await;
+    pruner.gate.freeze();
+    let state = stage.world.names("state/").into_iter().next_back().unwrap();
+    stage.rot(&state);
+    writer.back_up(&[1, 2, 3]).await;
+    stage.world.book.lock().unwrap().rotten.clear();
+    stage.oracle.look().unwrap();
+    // Not dead after all: it finds that others have published.
+    doom.release(Way::Through).await;
+    pruner.gate.thaw();
+    prune.await.unwrap().unwrap();
+    stage.end().await;
+}
+
+/// A commit whose writer is slow to publish is used by another backup, and forgotten meanwhile, by somebody who knows it though no state
+/// lists it. Where its blobs are the other backup knows only by the forgotten one's runs.
+pub(super) async fn a_commit_that_is_forgotten_before_any_state_lists_it() {
+    let stage = Stage::new().await;
+    let (slow, writer, forgetter) = (stage.actor("slow").await, stage.actor("writer").await, stage.actor("forgetter").await);
+    writer.back_up(&[8, 9]).await;
+    let publish = slow.gate.hold(Operation::Create, "state/");
+    let backup = slow.start_backup(&[1, 2, 3]);
+    publish.arrived().await;
+    let unlisted = *forgetter.repository.snapshots().await.unwrap().readable.last().map(|(id, _)| id).unwrap();
+    let packs = stage.world.names("packs/data/");
+    let commit = writer.gate.hold(Operation::Create, "snapshots/");
+    let other = writer.start_backup(&[1, 2, 3]);
+    commit.arrived().await;
+    forgetter.forget(unlisted).await;
+    commit.release(Way::Through).await;
+    other.await.unwrap().unwrap();
+    assert_eq!(stage.world.names("packs/data/"), packs, "it was used, not sent again");
+    publish.release(Way::Through).await;
+    assert_eq!(backup.await.unwrap().unwrap(), unlisted);
     stage.end().await;
 }
