@@ -13,6 +13,8 @@ mod link;
 mod local;
 pub(crate) mod message;
 mod progress;
+mod prune;
+mod removal;
 mod resolver;
 mod restore;
 pub(crate) mod task;
@@ -118,7 +120,7 @@ fn run_task(mut socket: UnixStream, order: &Order, assign: Assign) -> Result<(),
         Err(failure) => return answer(&mut socket, failure::finished(failure)),
     };
     // A backup can wait for the pods of its node; a restore is waited for.
-    if plan.need() == Need::ReadVolume {
+    if plan.can_wait() {
         holdfast_mover::priority::stand_back();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::clock::SharedClock;
 use crate::leadership::Leadership;
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, Named};
 use crate::workqueue::WorkQueue;
 
 pub mod agents;
@@ -145,6 +145,11 @@ impl Dispatcher {
     /// What the tasks of an object look like.
     pub fn views(&self, owner_uid: &str) -> BTreeMap<String, TaskView> {
         self.with_table(|table, now_ms| table.views(owner_uid, now_ms)).unwrap_or_default()
+    }
+
+    /// Whether a backup to this Repository, or a restore from it, is with an agent.
+    pub fn is_used(&self, repository: &Named) -> bool {
+        self.with_table(|table, _| table.is_used(repository)).unwrap_or(false)
     }
 
     /// Objects of a kind that have tasks here.

@@ -59,11 +59,15 @@ impl Opened {
 
     /// The repository in `directory` below the prefix.
     pub(super) fn repository(&self, directory: &str) -> Result<Arc<dyn Store>, TaskFailure> {
-        let inside = self.below(directory)?;
-        let folder = Path::from(FORMAT_FOLDER);
-        let prefix = inside.parts().chain(folder.parts()).collect();
+        let prefix = self.engine_folder(directory)?;
         let location = format!("{}/{directory}", self.location);
         Ok(Arc::new(ObjectStoreAdapter::new(Arc::clone(&self.store), prefix, location)))
+    }
+
+    /// The folder of the format's own objects in `directory`.
+    pub(super) fn engine_folder(&self, directory: &str) -> Result<Path, TaskFailure> {
+        let inside = self.below(directory)?;
+        Ok(inside.parts().chain(Path::from(FORMAT_FOLDER).parts()).collect())
     }
 
     /// A path below the prefix; refuses what is not one.

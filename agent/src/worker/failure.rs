@@ -3,7 +3,7 @@
 use holdfast_mover::stop::Stop;
 use holdfast_proto::v1::task_failure::Reason;
 use holdfast_proto::v1::{TaskFailure, TaskFinished, task_finished};
-use holdfast_repository::{CommitError, InitError, OpenError, ReadError, StoreError, WriteError};
+use holdfast_repository::{CommitError, InitError, OpenError, PruneError, ReadError, StoreError, WriteError};
 
 use super::message::from_worker;
 use crate::sandbox::SandboxError;
@@ -142,6 +142,17 @@ pub(super) fn commit(error: &CommitError) -> TaskFailure {
         CommitError::Write(error) => write(error),
         CommitError::Fenced { .. } | CommitError::Gone { .. } => failure(Reason::Fenced, chain(error), true),
         CommitError::Unsorted { .. } => failure(Reason::Internal, chain(error), false),
+    }
+}
+
+pub(super) fn prune(error: &PruneError) -> TaskFailure {
+    match error {
+        PruneError::Unreadable(_) | PruneError::Unlisted { .. } => failure(Reason::RepositoryDamaged, chain(error), false),
+        PruneError::WritersNotHeld => failure(Reason::BackendDenied, chain(error), false),
+        PruneError::Stopped => cancelled(),
+        PruneError::Read(error) => read(error),
+        PruneError::Write(error) => write(error),
+        PruneError::Races | PruneError::Spill(_) => failure(Reason::Internal, chain(error), true),
     }
 }
 

@@ -8,7 +8,7 @@ use holdfast_proto::v1::{Assign, Backend, RepositoryAccess, TaskFailure, TaskFin
 use super::backend::Opened;
 use super::failure;
 use super::link::Link;
-use super::{backup, engine, restore, views};
+use super::{backup, engine, prune, removal, restore, views};
 use crate::sandbox::capability::Need;
 use crate::volume::clone::Writable;
 
@@ -52,6 +52,11 @@ impl Plan {
             assign::Spec::Restore(_) => Need::WriteVolume,
             _ => Need::Nothing,
         }
+    }
+
+    /// Whether nobody waits for it: it leaves processor and disk to whoever needs them.
+    pub(super) fn can_wait(&self) -> bool {
+        matches!(self.spec, assign::Spec::Backup(_) | assign::Spec::Prune(_))
     }
 
     pub(super) fn writable(&self) -> Writable {
@@ -100,6 +105,9 @@ fn backend(spec: &assign::Spec) -> Option<&Backend> {
         assign::Spec::Backup(task) => repository_backend(task.repository.as_ref()),
         assign::Spec::Restore(task) => repository_backend(task.repository.as_ref()),
         assign::Spec::Check(task) => repository_backend(task.repository.as_ref()),
+        assign::Spec::Forget(task) => repository_backend(task.repository.as_ref()),
+        assign::Spec::Prune(task) => repository_backend(task.repository.as_ref()),
+        assign::Spec::Wipe(task) => task.backend.as_ref(),
     }
 }
 
@@ -111,9 +119,10 @@ fn repository_backend(repository: Option<&RepositoryAccess>) -> Option<&Backend>
 pub(super) async fn run(plan: Plan, backend: Opened, roots: Vec<OwnedFd>, link: Arc<Link>) -> TaskFinished {
     let stop = link.stop.clone();
     let outcome = match plan.spec {
-        // These two take a stop in their own way: they have volumes to let go of.
+        // These take a stop in their own way: they have volumes to let go of, or say how far they came.
         assign::Spec::Backup(task) => Box::pin(backup::run(task, &plan.assign, &backend, roots, &link)).await.map(Outcome::Backup),
         assign::Spec::Restore(task) => Box::pin(restore::run(task, &plan.assign, &backend, roots, &link)).await.map(Outcome::Restore),
+        assign::Spec::Prune(task) => Box::pin(prune::run(task, &plan.assign, &backend, &link)).await.map(Outcome::Prune),
         spec => tokio::select! {
             outcome = run_on_backend(spec, &backend, &link) => outcome,
             () = stop.stopped() => Err(failure::cancelled()),
@@ -128,6 +137,10 @@ async fn run_on_backend(spec: assign::Spec, backend: &Opened, link: &Arc<Link>) 
         assign::Spec::InitRepository(task) => engine::init(task, backend).await.map(Outcome::Init),
         assign::Spec::WriteViews(task) => views::write(task, backend).await.map(Outcome::Views),
         assign::Spec::Check(task) => engine::check(task, backend, link).await.map(Outcome::Check),
-        assign::Spec::Backup(_) | assign::Spec::Restore(_) => Err(failure::invalid("a task with volumes".into())),
+        assign::Spec::Forget(task) => Box::pin(removal::forget(task, backend)).await.map(Outcome::Forget),
+        assign::Spec::Wipe(task) => removal::wipe(task, backend, link).await.map(Outcome::Wipe),
+        assign::Spec::Backup(_) | assign::Spec::Restore(_) | assign::Spec::Prune(_) => {
+            Err(failure::invalid("a task that is run in its own way".into()))
+        }
     }
 }

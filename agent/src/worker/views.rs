@@ -27,21 +27,33 @@ pub(super) async fn write(task: WriteViews, backend: &Opened) -> Result<ViewsRes
         }
         puts.push((view_path(&view.path, backend)?, view.yaml));
     }
-    let removes = task.remove.iter().map(|path| view_path(path, backend)).collect::<Result<Vec<_>, _>>()?;
+    let removes = paths(&task.remove, backend)?;
 
     let mut result = ViewsResult { written: 0, removed: 0 };
     for (path, yaml) in puts {
         backend.store.put(&path, PutPayload::from(yaml)).await.map_err(|error| failure::view(&path, &error))?;
         result.written += 1;
     }
-    for path in removes {
-        match backend.store.delete(&path).await {
-            Ok(()) => result.removed += 1,
+    result.removed = remove(&removes, backend).await?;
+    Ok(result)
+}
+
+/// The views of these names; refuses them all if one is none.
+pub(super) fn paths(names: &[String], backend: &Opened) -> Result<Vec<Path>, TaskFailure> {
+    names.iter().map(|path| view_path(path, backend)).collect()
+}
+
+/// Removes views, and says how many there were.
+pub(super) async fn remove(views: &[Path], backend: &Opened) -> Result<u32, TaskFailure> {
+    let mut removed = 0;
+    for path in views {
+        match backend.store.delete(path).await {
+            Ok(()) => removed += 1,
             Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(failure::view(&path, &error)),
+            Err(error) => return Err(failure::view(path, &error)),
         }
     }
-    Ok(result)
+    Ok(removed)
 }
 
 /// Only `*.yaml`, and never inside the engine's folder: this task must not be able to harm a repository.

@@ -23,7 +23,7 @@ use crate::tasks::{reason, silent_store};
 
 const CONTAINER_PATH: &str = "/data";
 
-async fn ready(node: &Node) -> (Controller, Agent, Attended) {
+pub(crate) async fn ready(node: &Node) -> (Controller, Agent, Attended) {
     let mut controller = Controller::start(&node.authority).await;
     let agent = Agent::start(node.config(&format!("localhost:{}", controller.address.port())));
     let (mut stream, _) = controller.welcome(1).await;
@@ -32,7 +32,7 @@ async fn ready(node: &Node) -> (Controller, Agent, Attended) {
     (controller, agent, stream)
 }
 
-fn backup_of(repository: Option<RepositoryAccess>, pv: &str, path_in_volume: &str) -> Assign {
+pub(crate) fn backup_of(repository: Option<RepositoryAccess>, pv: &str, path_in_volume: &str) -> Assign {
     let source = VolumeSource { volume: volume_access(pv), path_in_volume: path_in_volume.into(), container_path: CONTAINER_PATH.into() };
     assignment(assign::Spec::Backup(BackupTask {
         repository,
@@ -45,14 +45,14 @@ fn backup_of(repository: Option<RepositoryAccess>, pv: &str, path_in_volume: &st
     }))
 }
 
-fn backed_up(finished: TaskFinished) -> BackupResult {
+pub(crate) fn backed_up(finished: TaskFinished) -> BackupResult {
     match finished.outcome {
         Some(Outcome::Backup(result)) => result,
         other => panic!("no backup: {other:?}"),
     }
 }
 
-fn restore_of(node: &Node, snapshot: &str, pv: &str) -> Assign {
+pub(crate) fn restore_of(node: &Node, snapshot: &str, pv: &str) -> Assign {
     let target = RestoreTarget { snapshot_path: CONTAINER_PATH.into(), volume: volume_access(pv), path_in_volume: String::new() };
     assignment(assign::Spec::Restore(RestoreTask {
         repository: node.repository(),
@@ -67,7 +67,7 @@ fn restore_of(node: &Node, snapshot: &str, pv: &str) -> Assign {
 }
 
 /// Answers every question for the right to write with `ttl_ms` until the restore ends; 0 refuses.
-async fn restore(stream: &mut Attended, assign: Assign, ttl_ms: u64, answers_max: usize) -> (TaskFinished, usize) {
+pub(crate) async fn restore(stream: &mut Attended, assign: Assign, ttl_ms: u64, answers_max: usize) -> (TaskFinished, usize) {
     stream.say(Say::Assign(assign)).await;
     let mut answered = 0;
     loop {
@@ -93,7 +93,7 @@ async fn first_bytes(stream: &mut Attended) {
         .await;
 }
 
-fn files_below(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
@@ -107,7 +107,7 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Bytes that neither compress nor repeat, so that a limit on them takes its time.
-fn noise(bytes: usize) -> Vec<u8> {
+pub(crate) fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state << 13;

@@ -6,4 +6,5 @@ mod backup;
 mod controller;
 mod dispatch;
 mod node;
+mod removal;
 mod tasks;

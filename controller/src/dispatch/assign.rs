@@ -14,7 +14,7 @@ use kube::api::Api;
 
 use super::attempts;
 use super::table::Start;
-use super::task::{Class, NotStarted, Work};
+use super::task::{NotStarted, Work};
 use crate::caches::Caches;
 use crate::object::{Kind, Named};
 
@@ -40,7 +40,7 @@ impl Preparer {
     /// The assignment of a task that has been given to an agent.
     pub async fn prepare(&self, start: &Start, epoch: u64) -> Result<v1::Assign, NotStarted> {
         let spec = self.spec(&start.request.work).await?;
-        if start.request.class != Class::Service {
+        if !start.request.class.is_repeatable() {
             attempts::persist(&self.client, start, self.known_metadata(start)).await?;
         }
         Ok(v1::Assign {
@@ -80,6 +80,25 @@ impl Preparer {
                 put: put.clone(),
                 remove: remove.clone(),
             }),
+            Work::Forget { repository, ids, remove_views } => Spec::Forget(v1::ForgetTask {
+                repository: Some(self.access(repository, None).await?),
+                snapshot_ids: ids.clone(),
+                remove_views: remove_views.clone(),
+            }),
+            Work::Prune { repository, wait_ms } => Spec::Prune(v1::PruneTask {
+                repository: Some(self.access(repository, None).await?),
+                wait_ms: *wait_ms,
+            }),
+            Work::Wipe { storage, directory, put } => {
+                if !is_plain(directory) {
+                    return Err(NotStarted::Storage(format!("spec.path {directory:?} must not contain `..`")));
+                }
+                Spec::Wipe(v1::WipeTask {
+                    backend: Some(self.backend(storage).await?),
+                    directory: directory.clone(),
+                    put: put.clone(),
+                })
+            }
             Work::Backup { repository, task } => Spec::Backup(v1::BackupTask {
                 repository: Some(self.access(repository, None).await?),
                 ..(**task).clone()

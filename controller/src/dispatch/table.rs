@@ -14,7 +14,7 @@ use holdfast_proto::v1;
 
 use super::agents::{AgentId, Agents, Announced};
 use super::task::{Class, FREE_SLOT, Outcome, Owner, TaskKey, TaskRequest, TaskView, Wanted};
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, Named};
 
 mod admission;
 mod arrival;
@@ -33,6 +33,8 @@ pub struct Limits {
     pub running: usize,
     /// Tasks running at once on one storage.
     pub running_per_storage: usize,
+    /// Prunes running at once; on one agent there is never more than one.
+    pub maintenance: usize,
     /// How long a restore may write after it asked for leave.
     pub grant_ttl_ms: u64,
     /// What is waited beyond that: clock rates differ.
@@ -53,6 +55,7 @@ impl Default for Limits {
             tasks: 50_000,
             running: 1_000,
             running_per_storage: 256,
+            maintenance: 4,
             grant_ttl_ms: 20_000,
             grant_margin_ms: 5_000,
             agent_return_ms: 30_000,
@@ -365,6 +368,12 @@ impl Table {
             }
             self.touched.push(owner);
         }
+    }
+
+    /// Whether a backup to this Repository, or a restore from it, is with an agent.
+    pub fn is_used(&self, repository: &Named) -> bool {
+        let waits = |state: &State| matches!(state, State::Queued { .. } | State::Finished { .. });
+        self.tasks.values().any(|task| task.request.work.uses() == Some(repository) && !waits(&task.state))
     }
 
     /// Objects that have tasks here, by kind: after a relist their absence from the cache must be noticed.

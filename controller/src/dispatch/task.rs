@@ -33,6 +33,15 @@ pub enum Class {
     Service,
     /// Everything else.
     Backup,
+    /// Prune: nobody waits for it, and it never takes the place of what somebody does wait for.
+    Maintenance,
+}
+
+impl Class {
+    /// Repeatable work that persists nothing: whoever leads next begins it again.
+    pub fn is_repeatable(self) -> bool {
+        matches!(self, Self::Service | Self::Maintenance)
+    }
 }
 
 /// An attempt as the owner's annotation has it.
@@ -108,6 +117,31 @@ pub enum Work {
         /// Views to remove.
         remove: Vec<String>,
     },
+    /// Forget snapshots, and remove their views.
+    Forget {
+        /// The Repository.
+        repository: Named,
+        /// The engine's snapshots.
+        ids: Vec<String>,
+        /// Views, by path below the storage's prefix.
+        remove_views: Vec<String>,
+    },
+    /// Free what nothing needs any more.
+    Prune {
+        /// The Repository.
+        repository: Named,
+        /// How long it may wait for running backups and restores.
+        wait_ms: u64,
+    },
+    /// Remove a repository from its storage, for good.
+    Wipe {
+        /// The BackupStorage.
+        storage: Named,
+        /// Directory below the storage's prefix.
+        directory: String,
+        /// Views to write afterwards.
+        put: Vec<v1::View>,
+    },
     /// Back up; `access` is filled at assignment.
     Backup {
         /// The Repository to write to.
@@ -126,6 +160,16 @@ pub enum Work {
     },
 }
 
+impl Work {
+    /// The Repository whose snapshots it makes or reads.
+    pub fn uses(&self) -> Option<&Named> {
+        match self {
+            Self::Backup { repository, .. } | Self::Restore { repository, .. } => Some(repository),
+            _ => None,
+        }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -137,6 +181,12 @@ pub enum Outcome {
     Initialised(v1::InitResult),
     /// Views written.
     Views(v1::ViewsResult),
+    /// Snapshots forgotten.
+    Forgotten(v1::ForgetResult),
+    /// Space freed.
+    Pruned(v1::PruneResult),
+    /// Repository removed.
+    Wiped(v1::WipeResult),
     /// The agent failed, and says why.
     Failed(v1::TaskFailure),
     /// It never reached an agent: something that the assignment needs is not there.
@@ -199,6 +249,9 @@ impl Outcome {
             Some(Message::Restore(result)) => Self::Restore(result),
             Some(Message::Init(result)) => Self::Initialised(result),
             Some(Message::Views(result)) => Self::Views(result),
+            Some(Message::Forget(result)) => Self::Forgotten(result),
+            Some(Message::Prune(result)) => Self::Pruned(result),
+            Some(Message::Wipe(result)) => Self::Wiped(result),
             Some(Message::Failure(failure)) => Self::Failed(failure),
             Some(Message::Check(_)) | None => Self::Failed(v1::TaskFailure {
                 reason: v1::task_failure::Reason::Internal.into(),

@@ -24,6 +24,15 @@ pub(crate) struct Memory {
     pub(crate) cancelled: Vec<v1::TaskRef>,
     pub(crate) released: Vec<String>,
     pub(crate) acknowledged: usize,
+    pub(crate) forgotten: Vec<String>,
+    pub(crate) views_removed: Vec<String>,
+    pub(crate) prunes: usize,
+    pub(crate) wiped: Vec<String>,
+    /// How much the volume holds.
+    pub(crate) bytes: u64,
+    /// The backend is away for whatever removes.
+    pub(crate) away: bool,
+    backups: usize,
     running: HashMap<Key, (v1::TaskRef, u64)>,
     finished: HashMap<Key, v1::TaskFinished>,
 }
@@ -59,7 +68,8 @@ pub(crate) async fn dial(
 impl Agent {
     /// An agent on a node, which keeps dialing.
     pub(crate) fn start(house: &House, node: &str) -> (Self, JoinHandle<()>) {
-        let agent = Self { memory: Arc::default(), held: Arc::default(), outgoing: Arc::default() };
+        let memory = Memory { bytes: 4096, ..Memory::default() };
+        let agent = Self { memory: Arc::new(Mutex::new(memory)), held: Arc::default(), outgoing: Arc::default() };
         let token =
             house.standalone.mint_token("holdfast/holdfast-agent", &format!("agent-{node}"), node, "holdfast").unwrap();
         let (clone, address, client) = (agent.clone(), house.address, house.client.clone());
@@ -127,7 +137,8 @@ impl Agent {
                 self.say(Said::Accepted(v1::TaskAccepted { task: Some(task.clone()) }));
                 let held = *self.held.lock().unwrap() && !task.component.is_empty() && task.component != "views";
                 if !held {
-                    self.finish(&task, good(&assign));
+                    let outcome = self.outcome(&assign);
+                    self.finish(&task, outcome);
                 }
             }
             Heard::Cancel(cancel) => {
@@ -181,7 +192,8 @@ impl Agent {
             memory.assigned.iter().filter(|assign| running(assign) && !finished(assign)).cloned().collect();
         drop(memory);
         for assign in open {
-            self.finish(assign.task.as_ref().unwrap(), good(&assign));
+            let outcome = self.outcome(&assign);
+            self.finish(assign.task.as_ref().unwrap(), outcome);
         }
     }
 
@@ -196,30 +208,58 @@ impl Agent {
     }
 }
 
-fn good(assign: &v1::Assign) -> v1::task_finished::Outcome {
-    use v1::assign::Spec;
-    use v1::task_finished::Outcome;
-    match assign.spec.as_ref().unwrap() {
-        Spec::ProbeStorage(_) | Spec::InitRepository(_) => {
-            Outcome::Init(v1::InitResult { created: true, repository_id: "r".into(), conditional_create: true })
+impl Agent {
+    fn outcome(&self, assign: &v1::Assign) -> v1::task_finished::Outcome {
+        use v1::assign::Spec;
+        use v1::task_finished::Outcome;
+        let mut memory = self.memory.lock().unwrap();
+        let spec = assign.spec.as_ref().unwrap();
+        if memory.away && matches!(spec, Spec::Forget(_) | Spec::Prune(_) | Spec::Wipe(_)) {
+            let reason = v1::task_failure::Reason::BackendUnreachable.into();
+            return Outcome::Failure(v1::TaskFailure { reason, message: "nobody answers".into(), retry_may_help: true });
         }
-        Spec::WriteViews(views) => Outcome::Views(v1::ViewsResult { written: views.put.len() as u32, removed: 0 }),
-        Spec::Backup(task) => Outcome::Backup(v1::BackupResult {
-            snapshot_id: "engine-snapshot".into(),
-            sources: task
-                .sources
-                .iter()
-                .map(|source| v1::SourceResult {
+        match spec {
+            Spec::ProbeStorage(_) | Spec::InitRepository(_) => {
+                Outcome::Init(v1::InitResult { created: true, repository_id: "r".into(), conditional_create: true })
+            }
+            Spec::WriteViews(views) => {
+                memory.views_removed.extend(views.remove.iter().cloned());
+                Outcome::Views(v1::ViewsResult { written: views.put.len() as u32, removed: views.remove.len() as u32 })
+            }
+            Spec::Backup(task) => {
+                memory.backups += 1;
+                let source = |source: &v1::VolumeSource| v1::SourceResult {
                     container_path: source.container_path.clone(),
-                    bytes: 4096,
+                    bytes: memory.bytes,
                     bytes_added: 1024,
                     ..v1::SourceResult::default()
+                };
+                Outcome::Backup(v1::BackupResult {
+                    snapshot_id: format!("e-{}", memory.backups),
+                    sources: task.sources.iter().map(source).collect(),
+                    repository_bytes: 3 << 20,
+                    ..v1::BackupResult::default()
                 })
-                .collect(),
-            repository_bytes: 3 << 20,
-            ..v1::BackupResult::default()
-        }),
-        Spec::Restore(_) => Outcome::Restore(v1::RestoreResult::default()),
-        Spec::Check(_) => Outcome::Check(v1::CheckResult::default()),
+            }
+            Spec::Restore(_) => Outcome::Restore(v1::RestoreResult::default()),
+            Spec::Check(_) => Outcome::Check(v1::CheckResult::default()),
+            Spec::Forget(task) => {
+                assert!(!task.repository.as_ref().unwrap().password.is_empty());
+                memory.forgotten.extend(task.snapshot_ids.iter().cloned());
+                memory.views_removed.extend(task.remove_views.iter().cloned());
+                let forgotten = task.snapshot_ids.len() as u64;
+                Outcome::Forget(v1::ForgetResult { snapshot_ids: task.snapshot_ids.clone(), forgotten })
+            }
+            Spec::Prune(_) => {
+                memory.prunes += 1;
+                // The first finds what is unused, the second deletes it.
+                let (unused, deleted) = if memory.prunes % 2 == 1 { (3, 0) } else { (0, 3) };
+                Outcome::Prune(v1::PruneResult { packs_unused: unused, packs_deleted: deleted, bytes_deleted: deleted << 20, ..v1::PruneResult::default() })
+            }
+            Spec::Wipe(task) => {
+                memory.wiped.push(task.directory.clone());
+                Outcome::Wipe(v1::WipeResult { objects: 9 })
+            }
+        }
     }
 }

@@ -43,13 +43,19 @@ struct Load {
     per_storage: HashMap<String, usize>,
     per_group: HashMap<String, usize>,
     per_agent: HashMap<AgentId, usize>,
+    maintenance: usize,
+    maintained: HashMap<AgentId, usize>,
 }
 
 impl Load {
     fn add(&mut self, agent: AgentId, request: &TaskRequest) {
         *self.per_agent.entry(agent).or_default() += 1;
+        if request.class == Class::Maintenance {
+            self.maintenance += 1;
+            *self.maintained.entry(agent).or_default() += 1;
+        }
         // Service work is small: it takes an agent's slot, but no part of what bounds the data in flight.
-        if request.class != Class::Service {
+        if !request.class.is_repeatable() {
             self.in_all += 1;
             *self.per_storage.entry(request.storage.to_string()).or_default() += 1;
             *self.per_group.entry(request.group.clone()).or_default() += 1;
@@ -102,7 +108,11 @@ impl Table {
     }
 
     fn agent_for(&self, request: &TaskRequest, load: &Load) -> Option<AgentId> {
-        if request.class != Class::Service {
+        let is_maintenance = request.class == Class::Maintenance;
+        if is_maintenance && load.maintenance >= self.limits.maintenance {
+            return None;
+        }
+        if !request.class.is_repeatable() {
             let on_storage = load.per_storage.get(&request.storage.to_string()).copied().unwrap_or(0);
             if load.in_all >= self.limits.running || on_storage >= self.limits.running_per_storage {
                 return None;
@@ -110,7 +120,10 @@ impl Table {
         }
         let taken = |id: AgentId| load.per_agent.get(&id).copied().unwrap_or(0);
         let fits = self.agents.iter().filter(|(id, agent)| {
-            taken(*id) < agent.slots
+            // Maintenance leaves a slot for whatever comes, where there is more than one.
+            let slots = if is_maintenance { agent.slots.saturating_sub(1).max(1) } else { agent.slots };
+            taken(*id) < slots
+                && !(is_maintenance && load.maintained.contains_key(id))
                 && agent.can(capability(&request.work))
                 && request.node.as_ref().is_none_or(|node| *node == agent.node)
         });
@@ -124,7 +137,7 @@ impl Table {
         let previous_attempt = task.attempt;
         // Service work is repeatable and persists nothing: the leadership's epoch, which is persisted, makes its
         // attempts grow.
-        task.attempt = if task.request.class == Class::Service { service_attempt } else { previous_attempt.saturating_add(1) };
+        task.attempt = if task.request.class.is_repeatable() { service_attempt } else { previous_attempt.saturating_add(1) };
         task.state = State::Starting { agent };
         task.withdrawn = false;
         let (owner, request, attempt) = (task.owner.clone(), task.request.clone(), task.attempt);
@@ -172,6 +185,9 @@ fn capability(work: &Work) -> &'static str {
         Work::Probe { .. } => "probe-storage",
         Work::Initialise { .. } => "init-repository",
         Work::Views { .. } => "write-views",
+        Work::Forget { .. } => "forget",
+        Work::Prune { .. } => "prune",
+        Work::Wipe { .. } => "wipe",
         Work::Backup { .. } => "backup",
         Work::Restore { .. } => "restore",
     }

@@ -19,11 +19,12 @@ fn request(class: Class, component: &str, node: &str, persisted: Option<u32>) ->
         Class::Restore => Work::Restore { repository, encryption_secret: None, task: Box::default() },
         Class::Backup => Work::Backup { repository, task: Box::default() },
         Class::Service => Work::Probe { storage: Named::new("demo", "storage") },
+        Class::Maintenance => Work::Prune { repository, wait_ms: 0 },
     };
     TaskRequest {
         component: component.into(),
         class,
-        node: (class != Class::Service).then(|| node.to_owned()),
+        node: (!class.is_repeatable()).then(|| node.to_owned()),
         storage: Named::new("demo", "storage"),
         group: "demo".into(),
         persisted: persisted.map(|number| Attempt { number, node: node.into() }),
@@ -370,4 +371,24 @@ proptest! {
             prop_assert!(!unstarted);
         }
     }
+}
+
+#[test]
+fn maintenance_comes_last_one_on_an_agent_and_leaves_a_slot() {
+    let mut table = Table::new(Limits { maintenance: 2, ..Limits::default() }, 7, 0);
+    for name in ["r1", "r2", "r3", "r4"] {
+        table.want(&owner(name), wanted(request(Class::Maintenance, "prune", "", None)), 0);
+    }
+    assert!(table.starts(0).is_empty());
+    for (id, node) in [(1, "a"), (2, "b"), (3, "c")] {
+        join(&mut table, id, node, 2, Vec::new(), 0);
+    }
+    let mut agents: Vec<_> = table.starts(0).into_iter().map(|start| start.agent).collect();
+    agents.sort();
+    agents.dedup();
+    assert_eq!(agents.len(), 2, "two at once, each on an agent of its own");
+    // A backup finds the slot that was left, on a node where a prune runs, too.
+    let busy = if agents.contains(&AgentId(1)) { "a" } else { "b" };
+    table.want(&owner("s"), wanted(request(Class::Backup, "dump", busy, None)), 0);
+    assert_eq!(table.starts(0).len(), 1);
 }
