@@ -73,19 +73,13 @@ async fn observe(
 ) -> Result<Observed, kube::Error> {
     let caches = &context.caches;
     let namespace = key.namespace.as_str();
-    let labels = if refers_elsewhere(&configuration, namespace) {
-        context.namespace_labels(namespace).await?
-    } else {
-        BTreeMap::new()
-    };
+    let (effective, labels) = effective(context, &configuration, namespace).await?;
     let own = Namespace { name: namespace, labels: &labels };
     let (storages, policies) = (caches.storages.select(|_| true), caches.policies.select(|_| true));
     let repositories = caches.repositories.select(|_| true);
     let (storage_refs, policy_refs): (Vec<_>, Vec<_>) =
         (storages.iter().map(AsRef::as_ref).collect(), policies.iter().map(AsRef::as_ref).collect());
     let repository_refs: Vec<_> = repositories.iter().map(AsRef::as_ref).collect();
-    let mut effective = configuration.as_ref().clone();
-    defaults::backup_configuration(&mut effective, own, &storage_refs, &policy_refs);
     let surroundings = Surroundings {
         namespace: own,
         storages: &storage_refs,
@@ -126,6 +120,25 @@ async fn observe(
         effective,
         configuration,
     })
+}
+
+/// A configuration with its defaults filled in, and the labels of its namespace where those matter.
+pub async fn effective(
+    context: &Context,
+    configuration: &BackupConfiguration,
+    namespace: &str,
+) -> Result<(BackupConfiguration, BTreeMap<String, String>), kube::Error> {
+    let labels = if refers_elsewhere(configuration, namespace) {
+        context.namespace_labels(namespace).await?
+    } else {
+        BTreeMap::new()
+    };
+    let (storages, policies) = (context.caches.storages.select(|_| true), context.caches.policies.select(|_| true));
+    let (storages, policies): (Vec<_>, Vec<_>) =
+        (storages.iter().map(AsRef::as_ref).collect(), policies.iter().map(AsRef::as_ref).collect());
+    let mut effective = configuration.clone();
+    defaults::backup_configuration(&mut effective, Namespace { name: namespace, labels: &labels }, &storages, &policies);
+    Ok((effective, labels))
 }
 
 /// Whether a session is one of this configuration.

@@ -11,6 +11,7 @@ use crate::object::{Key, Kind, Named};
 
 pub mod claims;
 pub mod plan;
+pub mod retention;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,8 @@ pub struct Observed {
     pub repositories: BTreeMap<String, Arc<Repository>>,
     /// Other sessions of the same invoker and session name that have ended.
     pub ended: Vec<Arc<BackupSession>>,
+    /// Retention of its repositories, once all its Snapshots have ended.
+    pub retention: BTreeMap<String, retention::Retention>,
 }
 
 impl Observed {
@@ -51,11 +54,11 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
     if context.is_behind(&subject) {
         return Ok(());
     }
-    let observed = observe(context, session, key);
+    let observed = observe(context, session, key).await?;
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
 }
 
-fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> Observed {
+async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> Result<Observed, kube::Error> {
     let caches = &context.caches;
     let invoker = session.spec.invoker.as_ref();
     let configuration = invoker
@@ -76,6 +79,7 @@ fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> Observe
             .into_iter()
             .filter(|other| other.spec.session == session.spec.session && claims::has_ended(other))
             .collect(),
+        retention: BTreeMap::new(),
         session,
     };
     let repositories: Vec<String> = observed
@@ -93,5 +97,8 @@ fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> Observe
             observed.repositories.insert(name, found);
         }
     }
-    observed
+    if plan::is_ending(&observed) {
+        observed.retention = retention::observe(context, &observed, key).await?;
+    }
+    Ok(observed)
 }

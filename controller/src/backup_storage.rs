@@ -8,7 +8,9 @@ use holdfast_api::Repository;
 use crate::context::{Context, Subject};
 use crate::dispatch::task::TaskView;
 use crate::object::{Key, Kind, Named};
+use crate::repository::maintenance::Pace;
 
+mod deletion;
 pub mod plan;
 
 /// A storage and what concerns it.
@@ -20,7 +22,14 @@ pub struct Observed {
     pub repositories: Vec<Arc<Repository>>,
     /// Its probe.
     pub probe: Option<TaskView>,
+    /// Removing its view.
+    pub views: Option<TaskView>,
+    /// How patiently a deleted one waits.
+    pub pace: Pace,
 }
+
+/// Component of the task that removes the storage's view.
+pub const VIEWS: &str = "views";
 
 /// Looks at one storage and does what is to be done.
 pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
@@ -34,8 +43,9 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
     }
     let name = Named::new(&key.namespace, &key.name);
     let repositories = context.caches.repositories.select(|repository| is_in(repository, &name));
-    let probe = context.dispatcher.views(&subject.uid).remove("");
-    let observed = Observed { storage, repositories, probe };
+    let mut tasks = context.dispatcher.views(&subject.uid);
+    let (probe, views) = (tasks.remove(""), tasks.remove(VIEWS));
+    let observed = Observed { storage, repositories, probe, views, pace: context.pace };
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
 }
 

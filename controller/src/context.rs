@@ -21,6 +21,7 @@ use crate::events::Events;
 use crate::hooks::Runner;
 use crate::hooks::call::Call;
 use crate::object::{Key, Kind, Named};
+use crate::repository::maintenance::Pace;
 use crate::workqueue::WorkQueue;
 
 /// How long it is believed that a Secret exists, and that it does not.
@@ -30,6 +31,8 @@ const MISSING_FOR_MS: u64 = 3_000;
 const SECRETS_MAX: usize = 100_000;
 /// Notes that are remembered for each object.
 const NOTES_MAX: usize = 64;
+/// Versions of an object that are remembered as replaced: a plan writes fewer.
+const REPLACED_MAX: usize = 4;
 /// How long a cache may lag behind our own write before its object is looked at anyway.
 const LAG_MS: u64 = 5_000;
 
@@ -52,12 +55,14 @@ pub struct Context {
     pub clock: SharedClock,
     /// Zone of schedules that name none.
     pub time_zone: TimeZone,
+    /// How often space is freed, and how patiently what is deleted waits for its backend.
+    pub pace: Pace,
     /// Which session of an invoker runs.
     pub claims: Claims,
     /// Hooks that run.
     pub hooks: Runner,
-    /// Objects whose version in the cache we have replaced ourselves.
-    replaced: Mutex<HashMap<Key, (String, u64)>>,
+    /// Objects whose versions in the cache we have replaced ourselves: which, and when last.
+    replaced: Mutex<HashMap<Key, (Vec<String>, u64)>>,
     /// Objects that wait for a pod or claim: since when, and in which namespace.
     waiting: Mutex<HashMap<Key, (u64, String)>>,
     secrets: Mutex<HashMap<Named, (bool, u64)>>,
@@ -117,6 +122,7 @@ impl Context {
         events: Events,
         clock: SharedClock,
         time_zone: TimeZone,
+        pace: Pace,
     ) -> Self {
         Self {
             hooks: Runner::new(client.clone(), queue.clone()),
@@ -127,6 +133,7 @@ impl Context {
             events,
             clock,
             time_zone,
+            pace,
             claims: Claims::default(),
             replaced: Mutex::default(),
             waiting: Mutex::default(),
@@ -142,7 +149,7 @@ impl Context {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         match replaced.get(&subject.key) {
             // The event that brings the successor wakes the object; the pause is for a watch that never delivers it.
-            Some((version, at_ms)) if *version == subject.resource_version && now_ms < at_ms + LAG_MS => {
+            Some((versions, at_ms)) if versions.contains(&subject.resource_version) && now_ms < at_ms + LAG_MS => {
                 drop(replaced);
                 self.queue.add_after(subject.key.clone(), Duration::from_millis(LAG_MS));
                 true
@@ -157,10 +164,20 @@ impl Context {
 
     /// Does what a plan says. Stops at the first thing that fails: the object is looked at again then.
     pub async fn apply(&self, subject: &Subject, actions: Vec<Action>) -> Result<(), kube::Error> {
+        // Several writes of one plan follow each other; what anybody else writes in between still stops it.
+        let subject = &mut subject.clone();
         for action in actions {
             match action {
                 Action::Status(status) => self.write_status(subject, status).await?,
-                Action::Patch { key, resource_version, patch } => self.patch(&key, resource_version, patch).await?,
+                Action::Patch { key, resource_version: Some(_), patch } if key == subject.key => {
+                    let version = subject.resource_version.clone();
+                    if let Some(after) = self.patch(&key, Some(version), patch).await? {
+                        subject.resource_version = after;
+                    }
+                }
+                Action::Patch { key, resource_version, patch } => {
+                    self.patch(&key, resource_version, patch).await?;
+                }
                 Action::Create(object) => self.create(*object).await?,
                 Action::Delete { key, uid } => self.delete(&key, uid).await?,
                 Action::Tasks(wanted) => self.want(subject, wanted),
@@ -186,36 +203,47 @@ impl Context {
         Ok(())
     }
 
-    async fn write_status(&self, subject: &Subject, status: Value) -> Result<(), kube::Error> {
+    async fn write_status(&self, subject: &mut Subject, status: Value) -> Result<(), kube::Error> {
         let key = &subject.key;
         let patch = json!({"metadata": {"resourceVersion": subject.resource_version}, "status": status});
         let written = api::of_kind(&self.client, key.kind, &key.namespace)
             .patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
-        self.remember(key, &subject.resource_version, written.resource_version());
+        let after = written.resource_version();
+        self.remember(key, &subject.resource_version, after.as_deref());
+        if let Some(after) = after {
+            subject.resource_version = after;
+        }
         Ok(())
     }
 
-    fn remember(&self, key: &Key, before: &str, after: Option<String>) {
-        if after.as_deref().is_some_and(|after| after != before) {
+    fn remember(&self, key: &Key, before: &str, after: Option<&str>) {
+        if after.is_some_and(|after| after != before) {
             let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-            replaced.insert(key.clone(), (before.to_owned(), self.clock.boottime_ms()));
+            let (versions, at_ms) = replaced.entry(key.clone()).or_default();
+            if versions.len() >= REPLACED_MAX {
+                versions.remove(0);
+            }
+            versions.push(before.to_owned());
+            *at_ms = self.clock.boottime_ms();
         }
     }
 
-    async fn patch(&self, key: &Key, version: Option<String>, mut patch: Value) -> Result<(), kube::Error> {
+    /// Patches an object, and says which version it has now; none if it is gone.
+    async fn patch(&self, key: &Key, version: Option<String>, mut patch: Value) -> Result<Option<String>, kube::Error> {
         if let Some(version) = &version {
             patch["metadata"]["resourceVersion"] = json!(version);
         }
         let objects = api::of_kind(&self.client, key.kind, &key.namespace);
         match objects.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(written) => {
+                let after = written.resource_version();
                 if let Some(version) = version {
-                    self.remember(key, &version, written.resource_version());
+                    self.remember(key, &version, after.as_deref());
                 }
-                Ok(())
+                Ok(after)
             }
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -49,6 +49,7 @@ use dispatch::server::AgentService;
 use dispatch::table::Limits;
 use leadership::{Candidate, Leadership};
 use object::{Key, Kind};
+use repository::maintenance::Pace;
 use workqueue::WorkQueue;
 
 /// Objects that are reconciled beside each other; each step waits for the API server most of its time.
@@ -82,6 +83,8 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// Zone of schedules that name none.
     pub time_zone: TimeZone,
+    /// How often space is freed, and how patiently what is deleted waits for its backend.
+    pub pace: Pace,
     /// The time.
     pub clock: SharedClock,
 }
@@ -100,6 +103,7 @@ impl Config {
             limits: Limits::default(),
             stall_timeout: Duration::from_secs(600),
             time_zone: TimeZone::UTC,
+            pace: Pace::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -177,6 +181,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         events,
         Arc::clone(&config.clock),
         config.time_zone.clone(),
+        config.pace,
     ));
 
     let leaf = Arc::new(tls::leaf::CurrentLeaf::default());

@@ -38,6 +38,15 @@ struct Arguments {
     /// Seconds without a byte after which a task is given up by its agent.
     #[arg(long, env = "HOLDFAST_STALL_TIMEOUT_SECONDS", default_value_t = 600)]
     stall_timeout_seconds: u64,
+    /// Seconds between two prunes of a repository: space of removed snapshots is freed so often at most.
+    #[arg(long, env = "HOLDFAST_PRUNE_INTERVAL_SECONDS", default_value_t = 86_400)]
+    prune_interval_seconds: u64,
+    /// Seconds from a removal to the first prune after it.
+    #[arg(long, env = "HOLDFAST_PRUNE_DELAY_SECONDS", default_value_t = 3_600)]
+    prune_delay_seconds: u64,
+    /// Seconds that a deleted object with deletionPolicy WipeOut waits for a backend that is away, before it goes without its data.
+    #[arg(long, env = "HOLDFAST_WIPE_PATIENCE_SECONDS", default_value_t = 600)]
+    wipe_patience_seconds: u64,
     /// What is logged, as in RUST_LOG.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     log: String,
@@ -70,6 +79,9 @@ async fn main() -> anyhow::Result<()> {
     config.time_zone = TimeZone::get(&arguments.time_zone)
         .with_context(|| format!("time zone {:?} is not known", arguments.time_zone))?;
     config.stall_timeout = std::time::Duration::from_secs(arguments.stall_timeout_seconds);
+    config.pace.interval = std::time::Duration::from_secs(arguments.prune_interval_seconds);
+    config.pace.settle = std::time::Duration::from_secs(arguments.prune_delay_seconds);
+    config.pace.patience = std::time::Duration::from_secs(arguments.wipe_patience_seconds);
     let shutdown = CancellationToken::new();
     tokio::spawn(wait_for_signal(shutdown.clone()));
     run(config, shutdown).await.context("the controller stopped")

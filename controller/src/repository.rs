@@ -8,9 +8,16 @@ use crate::context::{Context, Subject};
 use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::TaskView;
 use crate::object::{Key, Kind, Named};
+use maintenance::Pace;
 
+pub mod deletion;
+pub mod ledger;
+pub mod maintenance;
 pub mod plan;
 pub mod statistics;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 pub mod views;
 
 /// A repository and what concerns it.
@@ -30,10 +37,28 @@ pub struct Observed {
     pub initialisation: Option<TaskView>,
     /// Writing its views.
     pub views: Option<TaskView>,
+    /// Forgetting removed snapshots.
+    pub forget: Option<TaskView>,
+    /// Freeing space.
+    pub prune: Option<TaskView>,
+    /// Removing all of it.
+    pub wipe: Option<TaskView>,
+    /// A backup to it, or a restore from it, is with an agent.
+    pub is_used: bool,
+    /// Another Repository whose data is in the same place; looked for only when it matters.
+    pub shared_with: Option<Named>,
+    /// How often and how patiently.
+    pub pace: Pace,
 }
 
 /// Component of the task that writes the repository's views.
 pub const VIEWS: &str = "views";
+/// Of the one that forgets snapshots.
+pub const FORGET: &str = "forget";
+/// Of the one that frees space.
+pub const PRUNE: &str = "prune";
+/// Of the one that removes the repository.
+pub const WIPE: &str = "wipe";
 
 /// Looks at one repository and does what is to be done.
 pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
@@ -64,6 +89,10 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         snapshot.spec.repository.as_deref() == Some(&key.name)
             && snapshot.metadata.namespace.as_deref() == Some(&key.namespace)
     });
+    let shared_with = match (&repository.metadata.deletion_timestamp, &storage) {
+        (Some(_), Some(storage)) => shared_with(context, &repository, storage),
+        _ => None,
+    };
     let mut tasks = context.dispatcher.views(&subject.uid);
     Ok(Observed {
         repository,
@@ -73,6 +102,25 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         snapshots,
         initialisation: tasks.remove(""),
         views: tasks.remove(VIEWS),
+        forget: tasks.remove(FORGET),
+        prune: tasks.remove(PRUNE),
+        wipe: tasks.remove(WIPE),
+        is_used: context.dispatcher.is_used(&Named::new(&key.namespace, &key.name)),
+        shared_with,
+        pace: context.pace,
+    })
+}
+
+/// Another Repository, by whatever storage, whose data would go with this one's.
+fn shared_with(context: &Context, repository: &Repository, storage: &BackupStorage) -> Option<Named> {
+    let own = deletion::location(storage, repository)?;
+    let others = context.caches.repositories.select(|other| other.metadata.uid != repository.metadata.uid);
+    others.iter().find_map(|other| {
+        let name = Named::new(other.metadata.namespace.clone()?, other.metadata.name.clone()?);
+        let storage = storage_of(other, &name).ok()?;
+        let storage = context.caches.storages.get(&storage.namespace, &storage.name)?;
+        let theirs = deletion::location(&storage, other)?;
+        (theirs == own || theirs.starts_with(&format!("{own}/holdfast/"))).then_some(name)
     })
 }
 

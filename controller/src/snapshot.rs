@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_api::snapshot::SnapshotPhase;
 use holdfast_api::{BackupSession, Repository, Snapshot};
 
+use crate::backup_session::retention;
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
@@ -13,6 +15,7 @@ use crate::object::{Key, Kind};
 use crate::target::{self, Reach, Target};
 use crate::work::{self, Job};
 
+mod deletion;
 pub mod plan;
 pub mod result;
 #[cfg(test)]
@@ -39,6 +42,8 @@ pub struct Observed {
     pub attempts: BTreeMap<String, Attempt>,
     /// How long it has waited for pods or claims.
     pub waited: Duration,
+    /// The good one before it of the same session in the same repository, once all its components have ended.
+    pub predecessor: Option<Arc<Snapshot>>,
 }
 
 /// Component of the task that writes the snapshot's views.
@@ -71,6 +76,7 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         reaches: BTreeMap::new(),
         target_found: false,
         waited: Duration::ZERO,
+        predecessor: None,
         snapshot,
         session,
         repository,
@@ -100,9 +106,24 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         observed.target_found = target.exists();
         observed.reaches = target.components(&job.paths);
     }
+    if plan::has_ended_components(&observed) {
+        observed.predecessor = predecessor(context, &observed.snapshot);
+    }
     let waits = observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_)));
     let target = configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref());
     let theirs = target.map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
     observed.waited = context.waits(key, theirs, waits);
     Ok(observed)
+}
+
+/// What a volume held at the backup before.
+fn predecessor(context: &Context, snapshot: &Snapshot) -> Option<Arc<Snapshot>> {
+    let (namespace, repository) = (snapshot.metadata.namespace.as_deref()?, snapshot.spec.repository.as_deref()?);
+    let good = context.caches.snapshots.select(|other| {
+        retention::is_of(other, namespace, repository, snapshot.spec.session.as_deref())
+            && other.metadata.uid != snapshot.metadata.uid
+            && other.metadata.deletion_timestamp.is_none()
+            && other.status.as_ref().and_then(|status| status.phase) == Some(SnapshotPhase::Succeeded)
+    });
+    good.into_iter().max_by_key(|other| other.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map(|time| time.0))
 }

@@ -142,6 +142,10 @@ fn configuration(context: &Context, configuration: &Arc<BackupConfiguration>) {
 fn session(context: &Context, session: &Arc<BackupSession>) {
     add(context, Kind::BackupSession, session.as_ref());
     let namespace = session.namespace().unwrap_or_default();
+    // What it holds back, or no longer does, is shown there.
+    if let Some(invoker) = session.spec.invoker.as_ref().filter(|_| crate::backup_session::claims::has_ended(session)) {
+        context.queue.add(Key::new(Kind::BackupConfiguration, &namespace, &invoker.name));
+    }
     for listed in session.status.iter().flat_map(|status| &status.snapshots) {
         if let Some(name) = &listed.name {
             context.queue.add(Key::new(Kind::Snapshot, &namespace, name));

@@ -7,10 +7,13 @@ use holdfast_api::backup_configuration::{
     RetentionPolicyStatus, StorageStatus,
 };
 use holdfast_api::backup_storage::BackupStoragePhase;
-use holdfast_api::condition::kinds::{repository as repository_kinds, shared};
+use holdfast_api::backup_session::BackupSessionPhase;
+use holdfast_api::condition::kinds::{
+    backup_session as session_kinds, repository as repository_kinds, shared, snapshot as snapshot_kinds,
+};
 use holdfast_api::condition::{self, Condition};
-use holdfast_api::deletion::RepositoryDeletionPolicy;
-use holdfast_api::labels;
+use holdfast_api::deletion::{DeletionPolicy, RepositoryDeletionPolicy};
+use holdfast_api::{BackupSession, labels};
 use holdfast_api::phase;
 use holdfast_api::reference::{ObjectReference, ResourceFoundStatus};
 use holdfast_api::repository::{Repository, RepositoryPhase, RepositorySpec};
@@ -47,6 +50,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         status.dependencies = dependencies(observed);
         status.target_found = Some(observed.target.exists());
         after.extend(create_repositories(observed));
+        after.extend(follow_policies(observed));
+        show_held(observed, &mut status, now);
         status.repositories = repository_statuses(observed);
         schedule::ensure(observed, &mut status, now);
         status.phase = Some(phase::backup_configuration(&observed.effective.spec, &status));
@@ -189,6 +194,11 @@ fn repository(observed: &Observed, reference: &RepositoryReference) -> Option<Re
     let spec = &observed.effective.spec;
     let backend = spec.backend_of(reference)?;
     let storage = backend.storage_ref.as_ref()?;
+    let name = Named::new(storage.namespace_or(&key.namespace), &storage.name);
+    // A storage that is being wiped out would never be done.
+    if observed.storages.get(&name).is_some_and(|storage| storage.metadata.deletion_timestamp.is_some()) {
+        return None;
+    }
     let mut repository = Repository::new(
         reference.name.as_deref()?,
         RepositorySpec {
@@ -198,7 +208,7 @@ fn repository(observed: &Observed, reference: &RepositoryReference) -> Option<Re
                 namespace: Some(storage.namespace_or(&key.namespace).to_owned()),
             }),
             path: reference.directory.clone(),
-            deletion_policy: None,
+            deletion_policy: wanted_policy(reference.deletion_policy),
             encryption_secret: reference.encryption_secret.clone(),
             paused: None,
         },
@@ -206,10 +216,54 @@ fn repository(observed: &Observed, reference: &RepositoryReference) -> Option<Re
     repository.metadata.namespace = Some(key.namespace.clone());
     repository.metadata.labels = Some(labels::of_invoker(key.kind.as_str(), &key.namespace, &key.name));
     // Only what the user asked for goes with the configuration: losing it would lose sight of the backups.
-    if reference.deletion_policy == Some(RepositoryDeletionPolicy::Delete) {
+    if goes_along(reference.deletion_policy) {
         repository.metadata.owner_references = Some(vec![owner_reference(observed)]);
     }
     Some(repository)
+}
+
+/// Whether a Repository goes with its configuration.
+fn goes_along(policy: Option<RepositoryDeletionPolicy>) -> bool {
+    matches!(policy, Some(RepositoryDeletionPolicy::Delete | RepositoryDeletionPolicy::WipeOut))
+}
+
+fn wanted_policy(policy: Option<RepositoryDeletionPolicy>) -> Option<DeletionPolicy> {
+    (policy == Some(RepositoryDeletionPolicy::WipeOut)).then_some(DeletionPolicy::WipeOut)
+}
+
+/// Repositories that this configuration made, where it says otherwise now than it did then.
+fn follow_policies(observed: &Observed) -> Vec<Action> {
+    let key = key_of(observed);
+    let made_by = labels::of_invoker(key.kind.as_str(), &key.namespace, &key.name);
+    let mut actions = Vec::new();
+    for reference in repository_references(observed).filter(|reference| reference.deletion_policy.is_some()) {
+        let Some(found) = reference.name.as_ref().and_then(|name| observed.repositories.get(name)) else { continue };
+        let known = found.metadata.labels.clone().unwrap_or_default();
+        if found.metadata.deletion_timestamp.is_some() || made_by.iter().any(|(label, value)| known.get(label) != Some(value)) {
+            continue;
+        }
+        let owner = owner_reference(observed);
+        let mut owners = found.metadata.owner_references.clone().unwrap_or_default();
+        let is_owned = owners.iter().any(|known| known.uid == owner.uid);
+        let is_wiped = found.spec.deletion_policy == Some(DeletionPolicy::WipeOut);
+        let policy = wanted_policy(reference.deletion_policy);
+        if is_owned == goes_along(reference.deletion_policy) && is_wiped == policy.is_some() {
+            continue;
+        }
+        owners.retain(|known| known.uid != owner.uid);
+        if goes_along(reference.deletion_policy) {
+            owners.push(owner);
+        }
+        actions.push(Action::Patch {
+            key: Key::new(Kind::Repository, &key.namespace, reference.name.clone().unwrap_or_default()),
+            resource_version: found.metadata.resource_version.clone(),
+            patch: json!({
+                "metadata": {"ownerReferences": owners},
+                "spec": {"deletionPolicy": policy.unwrap_or(DeletionPolicy::Delete)},
+            }),
+        });
+    }
+    actions
 }
 
 /// The configuration as the owner of what it creates.
@@ -237,6 +291,27 @@ fn repository_statuses(observed: &Observed) -> Vec<RepositoryStatus> {
         Some(RepositoryStatus { name: Some(name.clone()), phase: Some(phase), reason, verification_configured: None })
     });
     statuses.collect()
+}
+
+/// What the newest session of each name holds back stands here as well: this is the object that people look at, and where they release it.
+fn show_held(observed: &Observed, status: &mut BackupConfigurationStatus, now: Timestamp) {
+    let created = |session: &BackupSession| session.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let messages = observed.effective.spec.sessions.iter().filter_map(|spec| {
+        let ended = observed.sessions.iter().filter(|session| {
+            let phase = session.status.as_ref().and_then(|status| status.phase);
+            session.spec.session == spec.name && matches!(phase, Some(BackupSessionPhase::Succeeded | BackupSessionPhase::Failed))
+        });
+        let newest = ended.max_by_key(|session| created(session))?;
+        let held = condition::get(&newest.status.as_ref()?.conditions, session_kinds::SNAPSHOTS_HELD)?;
+        held.message.clone()
+    });
+    let messages: Vec<String> = messages.collect();
+    if messages.is_empty() {
+        condition::remove(&mut status.conditions, session_kinds::SNAPSHOTS_HELD);
+        return;
+    }
+    let held = Condition::new(session_kinds::SNAPSHOTS_HELD, true, snapshot_kinds::VOLUME_SHRANK, messages.join("; "), now);
+    condition::set(&mut status.conditions, held);
 }
 
 fn announce(old: &BackupConfigurationStatus, new: &BackupConfigurationStatus, actions: &mut Vec<Action>) {

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use ulid::Ulid;
 
-use super::{Observed, claims};
+use super::{Observed, claims, retention};
 use crate::action::{Action, Created};
 use crate::object::{Key, Kind};
 
@@ -151,6 +151,25 @@ fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return cancel(observed, old, now);
     }
     let mut status = old.clone();
+    look_at_snapshots(observed, &mut status);
+    ensure_executor(observed, &mut status, now);
+    set_deadline(observed, &mut status, now);
+    let mut actions = missing_snapshots(observed, &status, now);
+    if all_ended(&status) {
+        actions.extend(end(observed, &mut status, now));
+    } else {
+        status.phase = Some(phase::backup_session(&status));
+    }
+    let write = Action::status(observed.session.status.as_ref(), &status);
+    let comes_first = |action: &&Action| matches!(action, Action::Create(_) | Action::Delete { .. } | Action::Patch { .. });
+    let at = actions.iter().take_while(comes_first).count();
+    if let Some(write) = write {
+        actions.insert(at, write);
+    }
+    actions
+}
+
+fn look_at_snapshots(observed: &Observed, status: &mut BackupSessionStatus) {
     for listed in &mut status.snapshots {
         let found = listed.name.as_ref().and_then(|name| observed.snapshots.get(name));
         let phase = found.map(|snapshot| snapshot.status.as_ref().and_then(|status| status.phase));
@@ -161,22 +180,22 @@ fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
             None => Some(SnapshotPhase::Failed),
         };
     }
-    ensure_executor(observed, &mut status, now);
-    set_deadline(observed, &mut status, now);
-    let mut actions = missing_snapshots(observed, &status, now);
-    let all_ended = !status.snapshots.is_empty()
-        && status.snapshots.iter().all(|snapshot| snapshot.phase.is_some_and(SnapshotPhase::is_terminal));
-    if all_ended {
-        actions.extend(end(observed, &mut status, now));
-    } else {
-        status.phase = Some(phase::backup_session(&status));
+}
+
+fn all_ended(status: &BackupSessionStatus) -> bool {
+    !status.snapshots.is_empty()
+        && status.snapshots.iter().all(|snapshot| snapshot.phase.is_some_and(SnapshotPhase::is_terminal))
+}
+
+/// Whether this look at a session is its last: all its Snapshots have ended.
+pub(super) fn is_ending(observed: &Observed) -> bool {
+    let session = &observed.session;
+    if session.metadata.deletion_timestamp.is_some() || claims::has_ended(session) || !claims::has_begun(session) {
+        return false;
     }
-    let write = Action::status(observed.session.status.as_ref(), &status);
-    let at = actions.iter().take_while(|action| matches!(action, Action::Create(_) | Action::Delete { .. })).count();
-    if let Some(write) = write {
-        actions.insert(at, write);
-    }
-    actions
+    let mut status = session.status.clone().unwrap_or_default();
+    look_at_snapshots(observed, &mut status);
+    all_ended(&status)
 }
 
 /// Snapshots that the status lists and that do not exist: a crash came between, or the cache is behind (then creating
@@ -226,7 +245,12 @@ fn set_deadline(observed: &Observed, status: &mut BackupSessionStatus, now: Time
 }
 
 fn end(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) -> Vec<Action> {
-    let mut actions = clean_history(observed);
+    // What is to be removed is written down first: if that fails, the session has not ended yet.
+    let (mut actions, told): (Vec<Action>, Vec<Action>) = retention::plan(observed, status, now)
+        .into_iter()
+        .partition(|action| matches!(action, Action::Patch { .. }));
+    actions.extend(clean_history(observed));
+    actions.extend(told);
     let cleaned =
         Condition::new(kinds::SESSION_HISTORY_CLEANED, true, kinds::SUCCESSFULLY_CLEANED_SESSION_HISTORY, "", now);
     condition::set(&mut status.conditions, cleaned);

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Observed;
 use super::claims::Claims;
+use super::retention::{Problem, Retention};
 use super::plan::plan;
 use crate::action::{Action, Created};
 
@@ -48,6 +49,7 @@ fn observed(session: BackupSession) -> Observed {
         snapshots: BTreeMap::new(),
         repositories: BTreeMap::new(),
         ended: Vec::new(),
+        retention: BTreeMap::new(),
     }
 }
 
@@ -246,5 +248,95 @@ proptest! {
             let running = truth.iter().filter(|session| super::claims::has_begun(session) && !super::claims::has_ended(session)).count();
             prop_assert!(running <= 1, "{running} sessions run");
         }
+    }
+}
+
+fn stored(name: &str, taken: &str, size: &str) -> Arc<Snapshot> {
+    let value = json!({
+        "metadata": {"name": name, "namespace": "demo", "uid": format!("{name}-uid")},
+        "spec": {"repository": "near", "session": "daily"},
+        "status": {"phase": "Succeeded", "snapshotTime": taken, "components": {"dump": {"driver": "Holdfast",
+            "resticStats": [{"summary": {"id": format!("e-{name}"), "size": size}}]}}},
+    });
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+/// A session whose Snapshots have ended, and a policy that keeps one.
+fn ending(sizes: [&str; 3]) -> Observed {
+    let mut observed = observed(session("s", begun(["Running", "Running"])));
+    observed.snapshots = [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Succeeded", "Succeeded")].into();
+    let repository = json!({"metadata": {"name": "near", "namespace": "demo"}, "spec": {}});
+    observed.repositories.insert("near".into(), Arc::new(serde_json::from_value(repository).unwrap()));
+    let policy = json!({"metadata": {"name": "keep", "namespace": "demo"}, "spec": {"successfulSnapshots": {"last": 1}}});
+    let times = ["2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"];
+    let retention = Retention {
+        reference: serde_json::from_value(json!({"name": "keep"})).unwrap(),
+        policy: Ok(Arc::new(serde_json::from_value(policy).unwrap())),
+        snapshots: ["a", "b", "c"].iter().zip(times).zip(sizes).map(|((name, taken), size)| stored(name, taken, size)).collect(),
+        pinned: Default::default(),
+    };
+    observed.retention.insert("near".into(), retention);
+    observed
+}
+
+fn noted(actions: &[Action]) -> Vec<String> {
+    let notes = actions.iter().filter_map(|action| match action {
+        Action::Patch { key, patch, .. } if key.kind == crate::object::Kind::Repository => patch["metadata"]["annotations"].as_object(),
+        _ => None,
+    });
+    notes.flatten().map(|(key, value)| format!("{key}={}", value.as_str().unwrap())).collect()
+}
+
+#[test]
+fn what_the_policy_no_longer_keeps_is_written_down_before_the_session_ends() {
+    let observed = ending(["9 B", "9 B", "9 B"]);
+    let (status, actions) = after(&observed, now());
+    assert_eq!(noted(&actions), ["forget.holdfast.dev/a=a-uid e-a", "forget.holdfast.dev/b=b-uid e-b"]);
+    let place = |is: fn(&Action) -> bool| actions.iter().position(is).unwrap();
+    let patched = place(|action| matches!(action, Action::Patch { .. }));
+    assert!(patched < place(|action| matches!(action, Action::Status(_))), "the status says so before it is so");
+    assert_eq!(phase(&status), "Succeeded");
+    assert_eq!(serde_json::to_value(&status.retention_policy).unwrap(), json!([{"ref": {"name": "keep"}, "repository": "near", "phase": "Applied"}]));
+}
+
+#[test]
+fn a_shrunken_volume_holds_what_was_there_before_until_it_is_released() {
+    let mut observed = ending(["9 B", "9 B", "0 B"]);
+    let (status, actions) = after(&observed, now());
+    assert!(noted(&actions).is_empty());
+    let held = holdfast_api::condition::get(&status.conditions, "SnapshotsHeld").unwrap();
+    let message = held.message.clone().unwrap();
+    assert!(message.contains("held 9 B in Snapshot b and 0 B in c; retention holds a, b."), "{message}");
+    let command = "kubectl -n demo annotate --overwrite backupconfiguration web holdfast.dev/release-held=2026-11-21T00:00:00Z";
+    assert!(message.ends_with(command), "{message}");
+
+    let annotated = |text: &str| {
+        let mut configuration = configuration(json!({}));
+        configuration.metadata.annotations = Some([("holdfast.dev/release-held".to_owned(), text.to_owned())].into());
+        Some(Arc::new(configuration))
+    };
+    observed.configuration = annotated("2026-11-21T00:00:00Z");
+    let (status, actions) = after(&observed, now());
+    assert_eq!(noted(&actions).len(), 2);
+    assert!(!holdfast_api::condition::has(&status.conditions, "SnapshotsHeld"));
+    // What nobody can read releases nothing.
+    observed.configuration = annotated("yesterday");
+    let (status, actions) = after(&observed, now());
+    assert!(noted(&actions).is_empty());
+    assert_eq!(phase(&status), "Succeeded");
+    let error = status.retention_policy[0].error.clone().unwrap();
+    assert!(error.contains("\"yesterday\" is not a time"), "{error}");
+}
+
+#[test]
+fn a_policy_that_is_not_there_removes_nothing_and_fails_nothing() {
+    let mut observed = ending(["9 B", "9 B", "9 B"]);
+    for (problem, expected) in [
+        (Problem::Missing("not there".into()), "Succeeded"),
+        (Problem::Refused("not for you".into()), "Failed"),
+    ] {
+        observed.retention.get_mut("near").unwrap().policy = Err(problem);
+        let (status, actions) = after(&observed, now());
+        assert_eq!((noted(&actions).len(), phase(&status).as_str()), (0, expected));
     }
 }

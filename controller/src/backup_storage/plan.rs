@@ -3,12 +3,11 @@
 use holdfast_api::backup_storage::{BackupStorage, BackupStorageStatus, Provider, RepositoryInfo};
 use holdfast_api::condition::kinds::backup_storage as kinds;
 use holdfast_api::condition::{self, Condition};
-use holdfast_api::deletion::DeletionPolicy;
 use holdfast_api::repository::{Repository, RepositoryPhase};
 use holdfast_api::{phase, size};
 use jiff::{SignedDuration, Timestamp};
 
-use super::Observed;
+use super::{Observed, deletion};
 use crate::action::Action;
 use crate::dispatch::assign::provider;
 use crate::dispatch::task::{Class, NotStarted, Outcome, TaskRequest, TaskView, Wanted, Work};
@@ -23,7 +22,10 @@ const AGENT_GRACE: SignedDuration = SignedDuration::from_secs(10);
 pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let storage = &observed.storage;
     if storage.metadata.deletion_timestamp.is_some() {
-        return vec![Action::Tasks(Vec::new())];
+        return deletion::plan(observed, now);
+    }
+    if let Some(finalizer) = deletion::keep_finalizer(storage) {
+        return vec![finalizer];
     }
     let mut status = storage.status.clone().unwrap_or_default();
     let mut actions = Vec::new();
@@ -37,12 +39,6 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let mut all: Vec<Action> = Action::status(storage.status.as_ref(), &status).into_iter().collect();
     all.append(&mut actions);
     all.push(Action::Tasks(wanted));
-    if storage.spec.deletion_policy == Some(DeletionPolicy::WipeOut) && storage.status.is_none() {
-        all.push(Action::warning(
-            "WipeOutNotSupported",
-            "deletionPolicy WipeOut is not supported yet: data stays in the backend when this object goes",
-        ));
-    }
     all
 }
 
@@ -167,7 +163,7 @@ fn info(repository: &Repository) -> RepositoryInfo {
     }
 }
 
-fn name_of(storage: &BackupStorage) -> Named {
+pub(super) fn name_of(storage: &BackupStorage) -> Named {
     Named::new(
         storage.metadata.namespace.clone().unwrap_or_default(),
         storage.metadata.name.clone().unwrap_or_default(),

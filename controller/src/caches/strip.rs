@@ -1,21 +1,32 @@
 //! What is not kept of watched objects: with ten thousand pods and hundreds of thousands of Snapshots it is most of them.
 
-use holdfast_api::Snapshot;
 use crate::backup_blueprint::applications::is_relevant;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PartialObjectMeta;
+use holdfast_api::snapshot::stats::{BackupSummary, ResticStats};
+use holdfast_api::{Snapshot, size};
 use k8s_openapi::api::core::v1::{
     Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSpec, PodStatus,
 };
 
-/// A finished Snapshot keeps what lists and statistics need; a restore reads the rest afresh.
+/// A finished Snapshot keeps what lists, statistics, retention and removal need: of each component one identifier and how much it
+/// holds. A restore reads the rest afresh.
 pub(super) fn snapshot(snapshot: &mut Snapshot) {
     let Some(status) = snapshot.status.as_mut() else { return };
     if status.phase.is_some_and(|phase| phase.is_terminal()) {
         for component in status.components.values_mut() {
-            component.restic_stats.clear();
+            component.restic_stats = summary(&component.restic_stats).into_iter().collect();
+            component.restic_stats.shrink_to_fit();
         }
     }
+}
+
+/// One for all paths of a component: they are one snapshot of the engine.
+fn summary(stats: &[ResticStats]) -> Option<ResticStats> {
+    let summaries = || stats.iter().filter_map(|stats| stats.summary.as_ref());
+    let id = summaries().find_map(|summary| summary.id.clone())?;
+    let size = size::sum(summaries().map(|summary| summary.size.as_deref()));
+    Some(ResticStats { summary: Some(BackupSummary { id: Some(id), size, ..BackupSummary::default() }), progress: None })
 }
 
 /// A pod keeps its place, its volumes, and where its containers have them.
@@ -80,5 +91,27 @@ pub(super) fn claim(claim: &mut PersistentVolumeClaim) {
             volume_mode: spec.volume_mode,
             ..PersistentVolumeClaimSpec::default()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finished_snapshot_keeps_what_retention_needs() {
+        let mut stripped: Snapshot = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "s"}, "spec": {"repository": "r"},
+            "status": {"phase": "Succeeded", "components": {"dump": {"driver": "Holdfast", "resticStats": [
+                {"summary": {"id": "e-1", "hostPath": "/a", "size": "1024 B", "uploaded": "3 B"}},
+                {"summary": {"id": "e-1", "hostPath": "/b", "size": "2.000 KiB", "uploaded": "3 B"}},
+            ]}}},
+        }))
+        .unwrap();
+        snapshot(&mut stripped);
+        let component = &stripped.status.as_ref().unwrap().components["dump"];
+        assert_eq!(component.restic_stats.len(), 1);
+        assert_eq!(crate::backup_session::retention::bytes(&stripped), [("dump".to_owned(), 3072)].into());
+        assert_eq!(crate::repository::ledger::engine_ids(&stripped), ["e-1".to_owned()].into());
     }
 }

@@ -3,12 +3,12 @@
 use holdfast_api::backup_storage::BackupStoragePhase;
 use holdfast_api::condition::kinds::repository as kinds;
 use holdfast_api::condition::{self, Condition};
-use holdfast_api::deletion::DeletionPolicy;
 use holdfast_api::phase;
 use holdfast_api::repository::{RepositoryPhase, RepositoryStatus};
 use jiff::Timestamp;
 
-use super::{Observed, VIEWS, statistics, views};
+use super::upkeep::Upkeep;
+use super::{Observed, VIEWS, deletion, statistics, views};
 use crate::action::Action;
 use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::Named;
@@ -17,24 +17,29 @@ use crate::object::Named;
 pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let repository = &observed.repository;
     if repository.metadata.deletion_timestamp.is_some() {
-        return vec![Action::Tasks(Vec::new())];
+        return deletion::plan(observed, now);
+    }
+    // Before anything is stored: what is to be wiped out must not be able to go unseen.
+    if let Some(finalizer) = deletion::keep_finalizer(repository) {
+        return vec![finalizer];
     }
     let mut status = repository.status.clone().unwrap_or_default();
     let mut events = Vec::new();
-    let wanted = initialise(observed, &mut status, &mut events, now);
+    let mut wanted = initialise(observed, &mut status, &mut events, now);
+    let is_open = condition::is_true(&status.conditions, kinds::REPOSITORY_INITIALIZED);
+    let upkeep = if is_open { Upkeep::plan(observed, &mut status, now) } else { None };
     statistics::sum_up(&mut status, &observed.snapshots);
     let before = status.phase;
     status.phase = Some(phase::repository(&status));
     if before != status.phase && status.phase == Some(RepositoryPhase::Ready) {
         events.push(Action::normal("Ready", "the repository is open for backups"));
     }
-    if repository.status.is_none() && repository.spec.deletion_policy == Some(DeletionPolicy::WipeOut) {
-        events.push(Action::warning(
-            "WipeOutNotSupported",
-            "deletionPolicy WipeOut is not supported yet: data stays in the backend when this object goes",
-        ));
-    }
     let mut actions: Vec<Action> = Action::status(repository.status.as_ref(), &status).into_iter().collect();
+    if let Some(upkeep) = upkeep {
+        actions.extend(upkeep.patch());
+        actions.extend(upkeep.actions);
+        wanted.extend(upkeep.wanted);
+    }
     actions.append(&mut events);
     actions.push(Action::Tasks(wanted));
     actions
@@ -49,7 +54,10 @@ fn initialise(
 ) -> Vec<Wanted> {
     let known = condition::get(&status.conditions, kinds::REPOSITORY_INITIALIZED);
     let generation = observed.repository.metadata.generation;
-    let done = known.is_some_and(|known| known.status == "True" && known.observed_generation == generation);
+    let place = deletion::place(&observed.repository);
+    let done = known.is_some_and(|known| {
+        known.status == "True" && known.observed_generation == generation && known.message.as_deref() == Some(&place)
+    });
     if done && observed.initialisation.is_none() && observed.views.is_none() {
         return Vec::new();
     }
@@ -84,7 +92,8 @@ fn write_views(
                 kinds::REPOSITORY_INITIALIZED,
                 true,
                 kinds::REPOSITORY_INITIALIZATION_SUCCEEDED,
-                "",
+                // Where: the right to remove it later is that it was opened there.
+                deletion::place(&observed.repository),
                 now,
             );
             condition::set(&mut status.conditions, condition.observed(observed.repository.metadata.generation));
@@ -138,7 +147,7 @@ fn usable_storage(
     }
 }
 
-fn failure_of(outcome: &Outcome) -> String {
+pub(super) fn failure_of(outcome: &Outcome) -> String {
     outcome.failure().map_or_else(|| "the agent reported another result".into(), |(message, _)| message)
 }
 

@@ -54,7 +54,12 @@ pub fn snapshot(repository: &Repository, snapshot: &Snapshot) -> Option<View> {
     let mut shown = snapshot.clone();
     shown.metadata = shown_metadata(&snapshot.metadata);
     let name = snapshot.metadata.name.as_deref().unwrap_or_default();
-    view(format!("{}/snapshots/{name}.yaml", directory(repository)), &shown)
+    view(snapshot_path(&directory(repository), name), &shown)
+}
+
+/// Where the view of a snapshot is, below the storage's prefix.
+pub fn snapshot_path(directory: &str, name: &str) -> String {
+    format!("{directory}/snapshots/{name}.yaml")
 }
 
 /// What means something in another cluster.

@@ -7,15 +7,17 @@ use holdfast_api::condition::kinds::{repository as repository_kinds, snapshot as
 use holdfast_api::condition::{self, Condition};
 use holdfast_api::names::component;
 use holdfast_api::phase;
+use holdfast_api::retention;
 use holdfast_api::repository::{Repository, RepositoryPhase};
 use holdfast_api::snapshot::{Component, ComponentPhase, Snapshot, SnapshotPhase, SnapshotStatus};
 use holdfast_proto::v1;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Observed, VIEWS, result};
+use super::{Observed, VIEWS, deletion, result};
 use crate::action::Action;
 use crate::backup_session::claims;
+use crate::backup_session::retention::bytes;
 use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind, Named};
@@ -39,21 +41,38 @@ pub fn is_settled(snapshot: &Snapshot) -> bool {
         || snapshot.spec.backup_session.is_none()
 }
 
+/// Whether every component of a snapshot that has not ended itself has, or has a result.
+pub(super) fn has_ended_components(observed: &Observed) -> bool {
+    let Some(status) = &observed.snapshot.status else { return false };
+    status.total_components.is_some()
+        && status.components.iter().all(|(name, component)| {
+            component.phase.is_some_and(ComponentPhase::is_terminal)
+                || matches!(observed.tasks.get(name), Some(TaskView::Finished { .. }))
+        })
+}
+
 /// What is to be done about a snapshot.
 pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let snapshot = &observed.snapshot;
+    if let Some(actions) = deletion::plan(observed) {
+        return actions;
+    }
     if is_settled(snapshot) {
         let mut actions = list_as_recent(observed, now);
         actions.push(Action::Tasks(Vec::new()));
         return actions;
     }
-    // Deleted, or ended without this snapshot: cancelled. Nothing of it stays.
+    // Deleted, or ended without this snapshot, or its repository goes: cancelled. Nothing of it stays, nor of what some of its
+    // components have stored.
     let cancelled = observed
         .session
         .as_ref()
-        .is_none_or(|session| session.metadata.deletion_timestamp.is_some() || claims::has_ended(session));
+        .is_none_or(|session| session.metadata.deletion_timestamp.is_some() || claims::has_ended(session))
+        || observed.repository.as_ref().is_some_and(|repository| repository.metadata.deletion_timestamp.is_some());
     if cancelled {
-        return vec![Action::Tasks(Vec::new()), delete(snapshot)];
+        let mut actions: Vec<Action> = deletion::record(observed).into_iter().collect();
+        actions.extend([Action::Tasks(Vec::new()), delete(snapshot)]);
+        return actions;
     }
     let mut status = snapshot.status.clone().unwrap_or_default();
     let mut run = Run { observed, now, events: Vec::new(), unreadable: Vec::new(), wanted: Vec::new(), later: None };
@@ -413,7 +432,26 @@ impl Run<'_> {
         };
         condition::set(&mut status.conditions, condition);
         status.phase = Some(phase::snapshot(status));
+        if status.phase == Some(SnapshotPhase::Succeeded) {
+            self.compare(status);
+        }
         self.wanted.clear();
+    }
+
+    /// A volume that lost most of what it held may have been emptied by mistake: this backup is good, and says so.
+    fn compare(&mut self, status: &mut SnapshotStatus) {
+        let Some(before) = &self.observed.predecessor else { return };
+        let now = Snapshot { status: Some(status.clone()), ..self.observed.snapshot.as_ref().clone() };
+        let Some((component, had, has)) = retention::shrunk(&bytes(before), &bytes(&now)) else { return };
+        let message = format!(
+            "component {component} held {} in Snapshot {} and holds {}; retention holds the older Snapshots",
+            holdfast_api::size::format(had),
+            before.metadata.name.as_deref().unwrap_or_default(),
+            holdfast_api::size::format(has),
+        );
+        self.events.push(Action::warning(kinds::VOLUME_SHRANK, message.clone()));
+        let condition = Condition::new(kinds::VOLUME_SHRANK, true, kinds::VOLUME_SHRANK, message, self.now);
+        condition::set(&mut status.conditions, condition);
     }
 
     fn views(&self, status: SnapshotStatus) -> Vec<v1::View> {

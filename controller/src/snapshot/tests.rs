@@ -2,10 +2,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_api::deletion::DeletionPolicy;
 use holdfast_api::snapshot::SnapshotStatus;
 use holdfast_api::{BackupSession, Repository, Snapshot};
 use holdfast_proto::v1;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -13,6 +15,7 @@ use super::plan::plan;
 use super::{Observed, VIEWS};
 use crate::action::Action;
 use crate::dispatch::task::{NotStarted, Outcome, TaskView, Wanted, Work};
+use crate::object::Kind;
 use crate::target::{Access, Located, Reach};
 use crate::work::Job;
 
@@ -60,6 +63,7 @@ fn observed(status: Value) -> Observed {
         tasks: BTreeMap::new(),
         attempts: BTreeMap::new(),
         waited: Duration::ZERO,
+        predecessor: None,
     }
 }
 
@@ -309,4 +313,63 @@ proptest! {
             prop_assert!(whole.is_ok(), "{status}");
         }
     }
+}
+
+#[test]
+fn wipe_out_writes_down_what_is_to_be_forgotten_before_the_finalizer_goes() {
+    let stored = json!({"phase": "Succeeded", "components": {"dump": {"driver": "Holdfast", "phase": "Succeeded",
+        "resticStats": [{"summary": {"id": "e-1", "size": "9 B"}}]}}});
+    let mut observed = observed(stored);
+    let snapshot = |change: &dyn Fn(&mut Snapshot)| {
+        let mut snapshot = observed.snapshot.as_ref().clone();
+        snapshot.metadata.uid = Some("s-uid".into());
+        snapshot.metadata.finalizers = Some(vec!["kubestash.com/cleanup".into()]);
+        snapshot.metadata.deletion_timestamp = Some(Time(now()));
+        snapshot.spec.deletion_policy = Some(DeletionPolicy::WipeOut);
+        change(&mut snapshot);
+        Arc::new(snapshot)
+    };
+    let deleted = snapshot(&|_| {});
+    let by_another = snapshot(&|snapshot| {
+        let components = &mut snapshot.status.as_mut().unwrap().components;
+        components.values_mut().for_each(|component| component.driver = Some(holdfast_api::Driver::Restic));
+    });
+    let kept = snapshot(&|snapshot| snapshot.spec.deletion_policy = Some(DeletionPolicy::Delete));
+    observed.snapshot = deleted;
+    let name = observed.snapshot.metadata.name.clone().unwrap();
+    let actions = plan(&observed, now());
+    let [Action::Patch { key, patch, .. }, Action::Tasks(none), Action::Patch { patch: freed, .. }] = actions.as_slice() else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(key.kind, Kind::Repository);
+    assert_eq!(patch["metadata"]["annotations"], json!({format!("forget.holdfast.dev/{name}"): "s-uid e-1"}));
+    assert!(none.is_empty() && freed["metadata"]["finalizers"] == json!([]));
+    // Whoever has written it down already need not do so again.
+    let mut repository = observed.repository.as_deref().unwrap().clone();
+    repository.metadata.annotations = serde_json::from_value(patch["metadata"]["annotations"].clone()).unwrap();
+    observed.repository = Some(Arc::new(repository));
+    assert!(matches!(plan(&observed, now()).as_slice(), [Action::Tasks(_), Action::Patch { .. }]));
+    // Another tool's data, or a repository that is gone: it says so and goes.
+    for (snapshot, repository) in [(by_another, observed.repository.clone()), (observed.snapshot.clone(), None)] {
+        (observed.snapshot, observed.repository) = (snapshot, repository);
+        let actions = plan(&observed, now());
+        assert!(matches!(actions.as_slice(), [Action::Event(note), Action::Tasks(_), Action::Patch { .. }] if note.warning), "{actions:?}");
+    }
+    observed.snapshot = kept;
+    assert!(matches!(plan(&observed, now()).as_slice(), [Action::Tasks(_), Action::Patch { .. }]));
+}
+
+#[test]
+fn what_a_cancelled_backup_has_stored_is_forgotten() {
+    let mut observed = observed(json!({"totalComponents": 2, "components": {
+        "dump-pod-0": {"phase": "Running", "driver": "Holdfast"}, "dump-pod-1": {"phase": "Running", "driver": "Holdfast"}}}));
+    observed.session = None;
+    let result = v1::BackupResult { snapshot_id: "e-7".into(), ..v1::BackupResult::default() };
+    let finished =
+        TaskView::Finished { attempt: 1, retries: 0, elapsed_ms: 1, outcome: Arc::new(Outcome::Backup(result)) };
+    observed.tasks.insert("dump-pod-0".into(), finished);
+    let actions = plan(&observed, now());
+    let [Action::Patch { key, patch, .. }, Action::Tasks(_), Action::Delete { .. }] = actions.as_slice() else { panic!("{actions:?}") };
+    assert_eq!(key.kind, Kind::Repository);
+    assert!(patch.to_string().contains(" e-7"), "{patch}");
 }

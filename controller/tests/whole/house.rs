@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use holdfast_controller::repository::maintenance::Pace;
 use holdfast_controller::{Config, RunError, run};
 use holdfast_standalone::Standalone;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -21,6 +22,7 @@ pub(crate) struct House {
     pub(crate) address: SocketAddr,
     /// Where webhooks are served.
     pub(crate) webhooks: SocketAddr,
+    pace: Pace,
     shutdown: CancellationToken,
     controller: Option<JoinHandle<Result<(), RunError>>>,
 }
@@ -29,6 +31,7 @@ fn resource(kind: &str) -> ApiResource {
     let (group, version, plural) = match kind {
         "BackupStorage" => ("storage.kubestash.com", "v1alpha1", "backupstorages"),
         "Repository" => ("storage.kubestash.com", "v1alpha1", "repositories"),
+        "RetentionPolicy" => ("storage.kubestash.com", "v1alpha1", "retentionpolicies"),
         "Snapshot" => ("storage.kubestash.com", "v1alpha1", "snapshots"),
         "BackupConfiguration" => ("core.kubestash.com", "v1alpha1", "backupconfigurations"),
         "BackupSession" => ("core.kubestash.com", "v1alpha1", "backupsessions"),
@@ -50,6 +53,11 @@ fn resource(kind: &str) -> ApiResource {
 impl House {
     /// An API server with our kinds, agents' identities on the nodes `a` and `b`, and a controller.
     pub(crate) async fn start() -> Self {
+        Self::start_at(Pace::default()).await
+    }
+
+    /// The same, with upkeep at another pace.
+    pub(crate) async fn start_at(pace: Pace) -> Self {
         let standalone = Standalone::new();
         for definition in holdfast_api::crd::all() {
             standalone.install(&serde_json::from_value(definition).unwrap()).unwrap();
@@ -60,6 +68,7 @@ impl House {
             client,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             webhooks: SocketAddr::from(([127, 0, 0, 1], 0)),
+            pace,
             shutdown: CancellationToken::new(),
             controller: None,
         };
@@ -96,6 +105,7 @@ impl House {
         self.webhooks = webhooks.local_addr().unwrap();
         let mut config = Config::new(self.client.clone(), listener, "holdfast", "controller-0");
         config.webhook_listener = Some(webhooks);
+        config.pace = self.pace;
         self.controller = Some(tokio::spawn(run(config, self.shutdown.clone())));
         self.until("the certificate authority", || async { !self.ca().await.is_empty() }).await;
         self
@@ -139,6 +149,26 @@ impl House {
 
     pub(crate) async fn patch(&self, kind: &str, name: &str, patch: Value) {
         self.api(kind, "demo").patch(name, &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// A backup by hand, to its end.
+    pub(crate) async fn back_up(&self, configuration: &str, name: &str) {
+        self.create(json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession", "metadata": {"name": name, "namespace": "demo"},
+            "spec": {"invoker": {"apiGroup": "core.kubestash.com", "kind": "BackupConfiguration", "name": configuration}, "session": "daily"}}))
+            .await;
+        self.until_phase("BackupSession", name, "Succeeded").await;
+    }
+
+    /// Names of the objects of a kind, in order.
+    pub(crate) async fn names(&self, kind: &str) -> Vec<String> {
+        let listed = self.list(kind).await;
+        let mut names: Vec<_> = listed.iter().map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) async fn until_gone(&self, kind: &str, name: &str) {
+        self.until(&format!("{kind} {name} to be gone"), || async { self.get(kind, name).await.is_none() }).await;
     }
 
     pub(crate) async fn delete(&self, kind: &str, name: &str) {
@@ -207,6 +237,12 @@ impl House {
 pub(crate) fn storage() -> Value {
     json!({"apiVersion": "storage.kubestash.com/v1alpha1", "kind": "BackupStorage", "metadata": {"name": "store", "namespace": "demo"},
         "spec": {"storage": {"provider": "s3", "s3": {"bucket": "b", "endpoint": "https://s3", "prefix": "p", "secretName": "s3"}}}})
+}
+
+/// A policy that keeps the last ones.
+pub(crate) fn policy(last: u32) -> Value {
+    json!({"apiVersion": "storage.kubestash.com/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": "keep", "namespace": "demo"},
+        "spec": {"successfulSnapshots": {"last": last}, "failedSnapshots": {"last": 1}}})
 }
 
 pub(crate) fn pod(name: &str, node: &str) -> Value {

@@ -5,6 +5,7 @@ mod admission;
 mod agent;
 mod blueprint;
 mod house;
+mod removal;
 
 use std::time::{Duration, Instant};
 

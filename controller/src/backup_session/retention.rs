@@ -1,0 +1,282 @@
+//! Retention, after a session has ended: what its RetentionPolicy no longer keeps is written down to be removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use holdfast_api::backup_session::{BackupSessionStatus, RetentionPolicyApplyStatus, RetentionPolicyPhase};
+use holdfast_api::condition::kinds::{backup_session as kinds, snapshot as snapshot_kinds};
+use holdfast_api::condition::{self, Condition};
+use holdfast_api::reference::ObjectReference;
+use holdfast_api::retention::{self, Candidate, Held, Outcome};
+use holdfast_api::snapshot::SnapshotPhase;
+use holdfast_api::{BackupConfiguration, Repository, RetentionPolicy, Snapshot, size};
+use jiff::Timestamp;
+
+use super::Observed;
+use crate::action::Action;
+use crate::context::Context;
+use crate::object::{Key, Named};
+use crate::repository::ledger::{self, Entry};
+
+/// On a BackupConfiguration: a time. What was taken until then is not held any more, although a volume shrank after it.
+pub const RELEASE: &str = "holdfast.dev/release-held";
+/// Snapshots removed by one session, at most; the next one goes on. A mistyped policy then shows before everything is gone.
+const REMOVED_MAX: usize = 100;
+/// Names in an Event.
+const NAMED_MAX: usize = 5;
+
+/// What concerns the retention of one repository.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// The policy's name.
+    pub reference: ObjectReference,
+    /// The policy, or why it does not count.
+    pub policy: Result<Arc<RetentionPolicy>, Problem>,
+    /// Snapshots of this session in the repository that have ended and are not on their way out.
+    pub snapshots: Vec<Arc<Snapshot>>,
+    /// Those that a restore needs.
+    pub pinned: BTreeSet<String>,
+}
+
+/// Why a policy does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// What it needs is not there, or not to be read: nothing is removed until then, and the backup is none the worse.
+    Missing(String),
+    /// It is wrong.
+    Refused(String),
+}
+
+/// What a Snapshot holds, by component.
+pub fn bytes(snapshot: &Snapshot) -> BTreeMap<String, u64> {
+    let components = snapshot.status.iter().flat_map(|status| &status.components);
+    components
+        .filter_map(|(name, component)| {
+            let sizes = component.restic_stats.iter().filter_map(|stats| stats.summary.as_ref());
+            let total = size::sum(sizes.map(|summary| summary.size.as_deref()))?;
+            Some((name.clone(), size::parse(&total)?))
+        })
+        .collect()
+}
+
+/// Whether a Snapshot is of a session in a repository.
+pub fn is_of(snapshot: &Snapshot, namespace: &str, repository: &str, session: Option<&str>) -> bool {
+    snapshot.metadata.namespace.as_deref() == Some(namespace)
+        && snapshot.spec.repository.as_deref() == Some(repository)
+        && snapshot.spec.session.as_deref() == session
+}
+
+fn phase(snapshot: &Snapshot) -> Option<SnapshotPhase> {
+    snapshot.status.as_ref().and_then(|status| status.phase)
+}
+
+/// Looks at what a session that ends leaves behind in its repositories.
+pub(super) async fn observe(
+    context: &Context,
+    observed: &Observed,
+    key: &Key,
+) -> Result<BTreeMap<String, Retention>, kube::Error> {
+    let mut all = BTreeMap::new();
+    let Some(configuration) = &observed.configuration else { return Ok(all) };
+    let (effective, labels) = crate::backup_configuration::effective(context, configuration, &key.namespace).await?;
+    let Some(spec) = observed.spec() else { return Ok(all) };
+    let pinned = pinned(context, &key.namespace);
+    for reference in &spec.repositories {
+        let Some(name) = &reference.name else { continue };
+        let Some(policy) = effective.spec.backend_of(reference).and_then(|backend| backend.retention_policy.clone()) else {
+            continue;
+        };
+        let session = observed.session.spec.session.as_deref();
+        let repository = observed.repositories.get(name);
+        let snapshots = context.caches.snapshots.select(|snapshot| {
+            is_of(snapshot, &key.namespace, name, session)
+                && phase(snapshot).is_some_and(|phase| phase.is_terminal())
+                && snapshot.metadata.deletion_timestamp.is_none()
+                && !repository.is_some_and(|repository| ledger::has(repository, snapshot))
+        });
+        let retention = Retention {
+            policy: policy_of(context, &policy, &key.namespace, &labels),
+            reference: policy,
+            // What KubeStash has stored counts apart, and is not removed.
+            snapshots: snapshots.into_iter().filter(ledger::is_ours).collect(),
+            pinned: pinned.clone(),
+        };
+        all.insert(name.clone(), retention);
+    }
+    Ok(all)
+}
+
+fn policy_of(
+    context: &Context,
+    reference: &ObjectReference,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<Arc<RetentionPolicy>, Problem> {
+    let name = Named::new(reference.namespace_or(namespace), &reference.name);
+    let policy = context.caches.policies.get(&name.namespace, &name.name);
+    let policy = policy.ok_or_else(|| Problem::Missing(format!("RetentionPolicy {name} does not exist; nothing is removed")))?;
+    let user = holdfast_api::usage_policy::Namespace { name: namespace, labels };
+    let allowed = name.namespace == namespace
+        || policy.spec.usage_policy.as_ref().is_some_and(|usage| usage.allows(&name.namespace, user));
+    if allowed {
+        Ok(policy)
+    } else {
+        Err(Problem::Refused(format!("the usagePolicy of RetentionPolicy {name} does not allow namespace {namespace}")))
+    }
+}
+
+/// Snapshots that restores of a namespace are at, or will be.
+fn pinned(context: &Context, namespace: &str) -> BTreeSet<String> {
+    let open = context.caches.restores.select(|restore| {
+        restore.metadata.namespace.as_deref() == Some(namespace) && !crate::restore_session::plan::is_settled(restore)
+    });
+    open.iter()
+        .flat_map(|restore| {
+            let chosen = restore.metadata.annotations.as_ref().and_then(|all| all.get(crate::restore_session::CHOSEN)).cloned();
+            let named = restore.spec.data_source.as_ref().and_then(|source| source.snapshot.clone());
+            [chosen, named]
+        })
+        .flatten()
+        .collect()
+}
+
+/// Applies the policy of each repository; what is to go is written down on its Repository before the session says so.
+pub(super) fn plan(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let mut held = Vec::new();
+    status.retention_policy.clear();
+    for (name, retention) in &observed.retention {
+        let mut applied = RetentionPolicyApplyStatus {
+            ref_: Some(retention.reference.clone()),
+            repository: Some(name.clone()),
+            phase: Some(RetentionPolicyPhase::Applied),
+            error: None,
+        };
+        let result = match (&retention.policy, observed.repositories.get(name)) {
+            (Ok(policy), Some(repository)) => apply(observed, retention, policy, repository, now),
+            (Err(problem), _) => Err(problem.clone()),
+            (_, None) => Err(Problem::Missing(format!("Repository {name} does not exist"))),
+        };
+        match result {
+            Ok((removal, hold)) => {
+                actions.extend(removal);
+                held.extend(hold.map(|hold| (name.clone(), hold)));
+            }
+            Err(problem) => {
+                let (phase, message) = match problem {
+                    Problem::Missing(message) => (RetentionPolicyPhase::Pending, message),
+                    Problem::Refused(message) => (RetentionPolicyPhase::FailedToApply, message),
+                };
+                actions.push(Action::warning("RetentionNotApplied", message.clone()));
+                (applied.phase, applied.error) = (Some(phase), Some(message));
+            }
+        }
+        status.retention_policy.push(applied);
+    }
+    say_held(observed, status, &held, &mut actions, now);
+    actions
+}
+
+type Removal = (Vec<Action>, Option<Held>);
+
+fn apply(
+    observed: &Observed,
+    retention: &Retention,
+    policy: &RetentionPolicy,
+    repository: &Repository,
+    now: Timestamp,
+) -> Result<Removal, Problem> {
+    let candidates: Vec<Candidate> = retention.snapshots.iter().map(|snapshot| candidate(snapshot, retention)).collect();
+    let released = observed.configuration.as_deref().map(released).transpose().map_err(Problem::Missing)?.flatten();
+    let verdict = retention::apply(&policy.spec, &candidates, released, now).map_err(|error| {
+        Problem::Refused(format!("RetentionPolicy {}: maxRetentionPeriod: {error}", retention.reference.name))
+    })?;
+    let found = |name: &String| retention.snapshots.iter().find(|snapshot| snapshot.metadata.name.as_ref() == Some(name));
+    let mut entries: Vec<Entry> = verdict
+        .removed
+        .iter()
+        .take(REMOVED_MAX)
+        .filter_map(|name| found(name).and_then(|snapshot| Entry::of(snapshot, ledger::engine_ids(snapshot))))
+        .collect();
+    entries.truncate(ledger::room(repository, &entries));
+    let mut actions: Vec<Action> = ledger::record(repository, &entries).into_iter().collect();
+    let names: Vec<&str> = entries.iter().map(|entry| entry.snapshot.as_str()).collect();
+    if !names.is_empty() {
+        let message = format!("RetentionPolicy {} no longer keeps {}", retention.reference.name, shortened(&names));
+        actions.push(Action::normal("SnapshotsRemoved", message));
+    }
+    Ok((actions, verdict.held))
+}
+
+fn candidate(snapshot: &Snapshot, retention: &Retention) -> Candidate {
+    let name = snapshot.metadata.name.clone().unwrap_or_default();
+    let status = snapshot.status.as_ref();
+    let taken = status.and_then(|status| status.snapshot_time.as_ref()).or(snapshot.metadata.creation_timestamp.as_ref());
+    let has_gaps = status.is_some_and(|status| condition::is_true(&status.conditions, snapshot_kinds::FILES_UNREADABLE));
+    Candidate {
+        taken: taken.map_or(Timestamp::MIN, |time| time.0),
+        outcome: match phase(snapshot) {
+            Some(SnapshotPhase::Succeeded) if has_gaps => Outcome::WithGaps,
+            Some(SnapshotPhase::Succeeded) => Outcome::Whole,
+            _ => Outcome::Failed,
+        },
+        bytes: bytes(snapshot),
+        is_pinned: retention.pinned.contains(&name),
+        name,
+    }
+}
+
+/// Until when what was taken is released.
+fn released(configuration: &BackupConfiguration) -> Result<Option<Timestamp>, String> {
+    let text = configuration.metadata.annotations.as_ref().and_then(|annotations| annotations.get(RELEASE));
+    text.map(|text| text.parse().map_err(|_| format!("annotation {RELEASE}: {text:?} is not a time such as {:.0}", Timestamp::UNIX_EPOCH)))
+        .transpose()
+}
+
+fn say_held(
+    observed: &Observed,
+    status: &mut BackupSessionStatus,
+    held: &[(String, Held)],
+    actions: &mut Vec<Action>,
+    now: Timestamp,
+) {
+    if held.is_empty() {
+        condition::remove(&mut status.conditions, kinds::SNAPSHOTS_HELD);
+        return;
+    }
+    let configuration = observed.session.spec.invoker.as_ref().map(|invoker| invoker.name.clone()).unwrap_or_default();
+    let texts: Vec<String> = held.iter().map(|(repository, held)| text(observed, repository, held, &configuration)).collect();
+    let message = texts.join("; ");
+    actions.push(Action::warning(kinds::SNAPSHOTS_HELD, message.clone()));
+    let condition = Condition::new(kinds::SNAPSHOTS_HELD, true, snapshot_kinds::VOLUME_SHRANK, message, now);
+    condition::set(&mut status.conditions, condition);
+}
+
+fn text(observed: &Observed, repository: &str, held: &Held, configuration: &str) -> String {
+    let shrink = &held.shrink;
+    let namespace = observed.session.metadata.namespace.as_deref().unwrap_or_default();
+    let names: Vec<&str> = held.names.iter().map(String::as_str).collect();
+    let what = if names.is_empty() { "nothing yet".to_owned() } else { shortened(&names) };
+    let before = observed.retention.get(repository).and_then(|retention| {
+        let found = retention.snapshots.iter().find(|snapshot| snapshot.metadata.name.as_ref() == Some(&shrink.before))?;
+        Some(candidate(found, retention).taken)
+    });
+    format!(
+        "Repository {repository}: component {} held {} in Snapshot {} and {} in {}; retention holds {what}. If that is right: kubectl -n \
+         {namespace} annotate --overwrite backupconfiguration {configuration} {RELEASE}={}",
+        shrink.component,
+        size::format(shrink.bytes_before),
+        shrink.before,
+        size::format(shrink.bytes_after),
+        shrink.after,
+        before.unwrap_or(Timestamp::UNIX_EPOCH),
+    )
+}
+
+fn shortened(names: &[&str]) -> String {
+    let first = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(NAMED_MAX) {
+        Some(more) if more > 0 => format!("{first} and {more} more"),
+        _ => first,
+    }
+}
