@@ -10,6 +10,7 @@ mod manifests;
 mod operator;
 mod place;
 mod report;
+mod retention;
 mod sandbox;
 mod session;
 
@@ -148,6 +149,9 @@ async fn chapters(
 
     heading("A tiny claim, from BackupSession to Succeeded");
     let latency = latency::measure(cluster, manifests, &watcher).await?;
+
+    heading("Retention: the policy keeps one, and what goes is freed");
+    retention::show(place, cluster, manifests, &watcher).await?;
     report.print(&latency);
     if differences > 0 {
         bail!("{differences} differences between what was lost and what came back");

@@ -73,7 +73,7 @@ pub(super) async fn measure(
     })
 }
 
-fn configuration(name: &str) -> serde_json::Value {
+pub(super) fn configuration(name: &str) -> serde_json::Value {
     json!({
         "apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupConfiguration",
         "metadata": {"name": format!("{name}-backup"), "namespace": SHOP},

@@ -18,6 +18,7 @@ use super::{
 
 const SLOTS: u32 = 4;
 const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
+const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -37,7 +38,11 @@ impl Operator {
             .await
             .context("listen on the loopback")?;
         let address = listener.local_addr()?;
-        let config = ControllerConfig::new(cluster.client(), listener, OPERATOR_NAMESPACE, "demo");
+        let mut config =
+            ControllerConfig::new(cluster.client(), listener, OPERATOR_NAMESPACE, "demo");
+        // A day is too long for a demo.
+        config.pace.interval = PRUNE_INTERVAL;
+        config.pace.settle = PRUNE_INTERVAL;
         let ended = shutdown.clone();
         let mut tasks = vec![tokio::spawn(async move {
             holdfast_controller::run(config, ended)
