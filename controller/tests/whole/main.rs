@@ -149,7 +149,12 @@ async fn a_missing_secret_is_named_and_heals() {
     let house = House::start().await;
     let (_agent, _task) = Agent::start(&house, "a");
     house.create(house::storage()).await;
-    house.until_phase("BackupStorage", "store", "NotReady").await;
+    // It is NotReady, too, while nobody has looked yet.
+    house
+        .until("the Secret to be missed", || async {
+            house.get("BackupStorage", "store").await.unwrap().to_string().contains("BackendSecretNotAvailable")
+        })
+        .await;
     let storage = house.get("BackupStorage", "store").await.unwrap();
     assert_eq!(condition(&storage, "BackendSecretFound")["reason"], "BackendSecretNotAvailable");
     assert!(
