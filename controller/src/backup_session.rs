@@ -1,15 +1,17 @@
 //! BackupSession: one run. It makes a Snapshot for each repository and sums up how they end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use holdfast_api::backup_configuration::Session;
 use holdfast_api::{BackupConfiguration, BackupSession, Repository, Snapshot, names};
 
 use crate::context::{Context, Subject};
+use crate::hooks::{HookId, Standing};
 use crate::object::{Key, Kind, Named};
 
 pub mod claims;
+pub mod hooks;
 pub mod plan;
 pub mod retention;
 #[cfg(test)]
@@ -30,6 +32,8 @@ pub struct Observed {
     pub repositories: BTreeMap<String, Arc<Repository>>,
     /// Other sessions of the same invoker and session name that have ended.
     pub ended: Vec<Arc<BackupSession>>,
+    /// How its hooks stand.
+    pub hooks: HashMap<HookId, Standing>,
     /// Retention of its repositories, once all its Snapshots have ended.
     pub retention: BTreeMap<String, retention::Retention>,
 }
@@ -79,6 +83,7 @@ async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> R
             .into_iter()
             .filter(|other| other.spec.session == session.spec.session && claims::has_ended(other))
             .collect(),
+        hooks: context.hooks.standings(session.metadata.uid.as_deref().unwrap_or_default()),
         retention: BTreeMap::new(),
         session,
     };

@@ -184,7 +184,7 @@ impl Context {
                 Action::Event(note) => self.note(subject, subject.reference.clone(), note),
                 Action::About(object, note) => self.note(subject, *object, note),
                 Action::Hook(call) => self.run_hook(subject, *call).await?,
-                Action::HooksOver => self.hooks.forget(&subject.uid),
+                Action::HooksOver => self.hooks.forget(&subject.key),
                 Action::Later(delay) => self.queue.add_after(subject.key.clone(), delay),
             }
         }
@@ -299,6 +299,7 @@ impl Context {
 
     /// The object is gone: nothing of it stays.
     pub fn forget(&self, key: &Key) {
+        self.hooks.forget(key);
         self.dispatcher.want(&Owner { key: key.clone(), uid: String::new() }, Vec::new());
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);

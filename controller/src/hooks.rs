@@ -44,6 +44,9 @@ pub enum Standing {
     Ended(Result<(), String>),
 }
 
+/// Each with the object that it is of.
+type Runs = HashMap<HookId, (Key, Run)>;
+
 enum Run {
     Running(AbortHandle),
     Ended(Result<(), String>),
@@ -54,7 +57,7 @@ enum Run {
 pub struct Runner {
     client: kube::Client,
     queue: WorkQueue,
-    runs: Arc<Mutex<HashMap<HookId, Run>>>,
+    runs: Arc<Mutex<Runs>>,
 }
 
 impl Runner {
@@ -63,13 +66,13 @@ impl Runner {
         Self { client, queue, runs: Arc::default() }
     }
 
-    fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<HookId, Run>> {
+    fn runs(&self) -> std::sync::MutexGuard<'_, Runs> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How a hook stands; none that was not started here.
     pub fn standing(&self, id: &HookId) -> Option<Standing> {
-        self.runs().get(id).map(|run| match run {
+        self.runs().get(id).map(|(_, run)| match run {
             Run::Running(_) => Standing::Running,
             Run::Ended(result) => Standing::Ended(result.clone()),
         })
@@ -87,30 +90,30 @@ impl Runner {
         if runs.contains_key(&id) {
             return true;
         }
-        if runs.values().filter(|run| matches!(run, Run::Running(_))).count() >= RUNNING_MAX {
+        if runs.values().filter(|(_, run)| matches!(run, Run::Running(_))).count() >= RUNNING_MAX {
             return false;
         }
         let (client, queue, all) = (self.client.clone(), self.queue.clone(), Arc::clone(&self.runs));
         let running = tokio::spawn({
-            let id = id.clone();
+            let (id, key) = (id.clone(), key.clone());
             async move {
                 let result = match hook {
                     Ok(hook) => tries(&client, &hook).await,
                     Err(error) => Err(error),
                 };
-                all.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Run::Ended(result));
+                all.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (key.clone(), Run::Ended(result)));
                 queue.add(key);
             }
         });
         // It waits for the lock before it says how it ended.
-        runs.insert(id, Run::Running(running.abort_handle()));
+        runs.insert(id, (key, Run::Running(running.abort_handle())));
         true
     }
 
-    /// The session is gone or over: what still runs of it is stopped.
-    pub fn forget(&self, owner: &str) {
-        self.runs().retain(|id, run| {
-            let stays = id.owner != owner;
+    /// The object is gone, or its session is over: what still runs of it is stopped.
+    pub fn forget(&self, object: &Key) {
+        self.runs().retain(|_, (key, run)| {
+            let stays = key != object;
             if !stays && let Run::Running(running) = run {
                 running.abort();
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use holdfast_api::snapshot::SnapshotPhase;
 use holdfast_api::{BackupSession, Repository, Snapshot};
 
+use crate::backup_session::hooks::{self, Hold};
 use crate::backup_session::retention;
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
@@ -40,6 +41,8 @@ pub struct Observed {
     pub tasks: BTreeMap<String, TaskView>,
     /// Attempts that its annotation names.
     pub attempts: BTreeMap<String, Attempt>,
+    /// Whether hooks before the backup have not ended yet.
+    pub is_held: bool,
     /// How long it has waited for pods or claims.
     pub waited: Duration,
     /// The good one before it of the same session in the same repository, once all its components have ended.
@@ -75,6 +78,7 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         job: Err("not looked at".into()),
         reaches: BTreeMap::new(),
         target_found: false,
+        is_held: false,
         waited: Duration::ZERO,
         predecessor: None,
         snapshot,
@@ -100,6 +104,16 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         Some(spec) => work::backup(spec.addon.as_ref(), &addons),
         None => Err("the session is no longer in its BackupConfiguration".into()),
     };
+    if let (Some(session), Some(spec)) = (&observed.session, spec) {
+        match hooks::hold(session, spec) {
+            Hold::Go => {}
+            Hold::Wait => {
+                observed.is_held = true;
+                return Ok(observed);
+            }
+            Hold::Failed(why) => observed.job = Err(why),
+        }
+    }
     if let Ok(job) = &observed.job {
         let reference = configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref());
         let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference, configuration.as_deref()).await?;

@@ -71,10 +71,6 @@ pub fn restore(addon: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>)
 
 /// What of a session this version cannot do, if anything. A missing Addon is not that: it may come.
 pub fn unsupported_session(session: &Session, addons: &BTreeMap<String, Arc<Addon>>) -> Option<String> {
-    // Without the hook that quiesces the application a backup would not be the one that was asked for.
-    if session.hooks.as_ref().is_some_and(|hooks| !hooks.pre_backup.is_empty() || !hooks.post_backup.is_empty()) {
-        return Some("hooks are not supported yet".into());
-    }
     let addon = session.addon.as_ref()?;
     if let Some(task) = unsupported_task(TaskPurpose::Backup, addon) {
         return Some(task);

@@ -178,11 +178,8 @@ fn what_is_wrong_or_not_supported_is_invalid_with_the_reason() {
     wrong.problem = Some("spec.sessions: nothing".into());
     let mut unsupported = hourly(Value::Null);
     unsupported.target.shape = Shape::Unsupported("DaemonSet is not supported yet".into());
-    let mut hooked = hourly(Value::Null);
-    hooked.effective.spec.sessions[0].hooks =
-        serde_json::from_value(json!({"preBackup": [{"name": "quiesce"}]})).unwrap();
     for (observed, reason) in
-        [(wrong, "spec.sessions: nothing"), (unsupported, "DaemonSet"), (hooked, "hooks are not supported yet")]
+        [(wrong, "spec.sessions: nothing"), (unsupported, "DaemonSet")]
     {
         let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
         let status = status(&actions);

@@ -12,8 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use ulid::Ulid;
 
-use super::{Observed, claims, retention};
+use super::{Observed, claims, hooks, retention};
 use crate::action::{Action, Created};
+use crate::hooks::round::Turn;
 use crate::object::{Key, Kind};
 
 /// What is to be done about a session.
@@ -152,6 +153,14 @@ fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     let mut status = old.clone();
     look_at_snapshots(observed, &mut status);
+    if let Turn::Busy(start) = hooks::before(observed, &mut status, now) {
+        // The Snapshots wait: see `hooks::hold`.
+        status.phase = Some(phase::backup_session(&status));
+        let mut actions = missing_snapshots(observed, &status, now);
+        actions.extend(Action::status(observed.session.status.as_ref(), &status));
+        actions.extend(start);
+        return actions;
+    }
     ensure_executor(observed, &mut status, now);
     set_deadline(observed, &mut status, now);
     let mut actions = missing_snapshots(observed, &status, now);
@@ -245,6 +254,10 @@ fn set_deadline(observed: &Observed, status: &mut BackupSessionStatus, now: Time
 }
 
 fn end(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) -> Vec<Action> {
+    if let Turn::Busy(start) = hooks::after(observed, status, now) {
+        status.phase = Some(phase::backup_session(status));
+        return start.into_iter().collect();
+    }
     // What is to be removed is written down first: if that fails, the session has not ended yet.
     let (mut actions, told): (Vec<Action>, Vec<Action>) = retention::plan(observed, status, now)
         .into_iter()
@@ -262,12 +275,14 @@ fn end(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) ->
         Some(BackupSessionPhase::Succeeded) => {
             Action::normal("Succeeded", format!("the backup took {}", status.duration.as_deref().unwrap_or_default()))
         }
-        _ => Action::warning("Failed", failure(observed)),
+        _ => Action::warning("Failed", failure(observed, status)),
     });
+    actions.push(Action::HooksOver);
     actions
 }
 
-fn failure(observed: &Observed) -> String {
+/// What went wrong with hooks and components.
+pub(super) fn failure(observed: &Observed, status: &BackupSessionStatus) -> String {
     let errors = observed.snapshots.values().flat_map(|snapshot| {
         let name = snapshot.metadata.name.clone().unwrap_or_default();
         let components = snapshot.status.iter().flat_map(|status| &status.components);
@@ -275,7 +290,10 @@ fn failure(observed: &Observed) -> String {
             Some(format!("Snapshot {name}, component {component}: {}", state.error.as_ref()?))
         })
     });
-    let errors: Vec<String> = errors.take(5).collect();
+    let hooks = [kinds::PRE_BACKUP_HOOKS_EXECUTION_SUCCEEDED, kinds::POST_BACKUP_HOOKS_EXECUTION_SUCCEEDED];
+    let hooks = hooks.into_iter().filter(|type_| condition::is_false(&status.conditions, type_));
+    let hooks: Vec<String> = hooks.filter_map(|type_| condition::get(&status.conditions, type_)?.message.clone()).collect();
+    let errors: Vec<String> = hooks.into_iter().chain(errors).take(5).collect();
     if errors.is_empty() { "a Snapshot of this session failed".into() } else { errors.join("; ") }
 }
 
@@ -303,10 +321,11 @@ fn cancel(observed: &Observed, old: BackupSessionStatus, now: Timestamp) -> Vec<
     status.duration = Some(duration_of(observed, now));
     let mut actions: Vec<Action> = Action::status(observed.session.status.as_ref(), &status).into_iter().collect();
     actions.push(Action::warning("Cancelled", message));
+    actions.push(Action::HooksOver);
     actions
 }
 
-fn duration_of(observed: &Observed, now: Timestamp) -> String {
+pub(super) fn duration_of(observed: &Observed, now: Timestamp) -> String {
     let created = observed.session.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     duration::format(now.duration_since(created).max(SignedDuration::ZERO).unsigned_abs())
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use holdfast_api::backup_session::BackupSessionStatus;
@@ -12,6 +12,8 @@ use super::claims::Claims;
 use super::retention::{Problem, Retention};
 use super::plan::plan;
 use crate::action::{Action, Created};
+
+mod hooks;
 
 fn now() -> Timestamp {
     "2026-11-22T22:00:10Z".parse().unwrap()
@@ -49,6 +51,7 @@ fn observed(session: BackupSession) -> Observed {
         snapshots: BTreeMap::new(),
         repositories: BTreeMap::new(),
         ended: Vec::new(),
+        hooks: HashMap::new(),
         retention: BTreeMap::new(),
     }
 }

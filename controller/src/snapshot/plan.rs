@@ -74,6 +74,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         actions.extend([Action::Tasks(Vec::new()), delete(snapshot)]);
         return actions;
     }
+    if observed.is_held {
+        return Vec::new();
+    }
     let mut status = snapshot.status.clone().unwrap_or_default();
     let mut run = Run { observed, now, events: Vec::new(), unreadable: Vec::new(), wanted: Vec::new(), later: None };
     if status.total_components.is_none() && !run.find_components(&mut status) {

@@ -62,6 +62,7 @@ fn observed(status: Value) -> Observed {
         target_found: true,
         tasks: BTreeMap::new(),
         attempts: BTreeMap::new(),
+        is_held: false,
         waited: Duration::ZERO,
         predecessor: None,
     }

@@ -36,6 +36,7 @@ fn resource(kind: &str) -> ApiResource {
         "BackupConfiguration" => ("core.kubestash.com", "v1alpha1", "backupconfigurations"),
         "BackupSession" => ("core.kubestash.com", "v1alpha1", "backupsessions"),
         "RestoreSession" => ("core.kubestash.com", "v1alpha1", "restoresessions"),
+        "HookTemplate" => ("core.kubestash.com", "v1alpha1", "hooktemplates"),
         "BackupBlueprint" => ("core.kubestash.com", "v1alpha1", "backupblueprints"),
         "Deployment" => ("apps", "v1", "deployments"),
         "Addon" => ("addons.kubestash.com", "v1alpha1", "addons"),

@@ -4,6 +4,7 @@
 mod admission;
 mod agent;
 mod blueprint;
+mod hooks;
 mod house;
 mod removal;
 

@@ -1,0 +1,95 @@
+//! Hooks, from the configuration to the request that is made or refused.
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::agent::Agent;
+use crate::house::{self, House};
+use crate::{condition, session_of};
+
+fn template(name: &str, action: Value) -> Value {
+    json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "HookTemplate", "metadata": {"name": name, "namespace": "demo"},
+        "spec": {"action": action, "executor": {"type": "Pod", "pod": {"selector": "app=web"}}}})
+}
+
+/// Answers one request after the other, and remembers them.
+async fn listen(answer: &'static str) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, requests) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            let mut piece = [0; 4096];
+            while !request.ends_with(b"}") && !request.ends_with(b"\r\n\r\n") {
+                let count = stream.read(&mut piece).await.unwrap();
+                if count == 0 {
+                    break;
+                }
+                request.extend_from_slice(&piece[..count]);
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let _ = sender.send(String::from_utf8_lossy(&request).into_owned());
+        }
+    });
+    (port, requests)
+}
+
+/// The pod that hooks reach; its address is this machine's own, as a kubelet may say of a pod on the host's network.
+fn web() -> Value {
+    let mut pod = house::pod("web", "a");
+    pod["metadata"]["labels"] = json!({"app": "web"});
+    pod["status"]["podIP"] = json!("127.0.0.1");
+    pod
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_with_hooks_around_it() {
+    let house = House::start().await;
+    let (agent, _task) = Agent::start(&house, "a");
+    house.furnish().await;
+    house.create(web()).await;
+    let (port, mut requests) = listen("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    house.create(template("freeze", json!({"httpGet": {"path": "/freeze", "port": port}}))).await;
+    let body = r#"{"text": "{{ if eq .Status.Phase `Succeeded` }}{{ .Target.Name }} is safe{{ end }}"}"#;
+    house.create(template("tell", json!({"httpPost": {"path": "/tell", "port": port, "body": body}}))).await;
+    let mut configuration = house::configuration("one");
+    configuration["spec"]["sessions"][0]["hooks"] = json!({
+        "preBackup": [{"name": "freeze", "hookTemplate": {"name": "freeze"}}],
+        "postBackup": [{"name": "tell", "hookTemplate": {"name": "tell"}, "executionPolicy": "OnSuccess"}],
+    });
+    house.create(configuration).await;
+    let first = requests.recv().await.unwrap();
+    assert!(first.starts_with("GET /freeze "), "{first}");
+    let name = session_of(&house, "one").await;
+    house.until_phase("BackupSession", &name, "Succeeded").await;
+    let last = requests.recv().await.unwrap();
+    assert!(last.starts_with("POST /tell ") && last.ends_with(r#"{"text":"data is safe"}"#), "{last}");
+    let session = house.get("BackupSession", &name).await.unwrap();
+    assert_eq!(session["status"]["hooks"]["preHooks"], json!([{"name": "freeze", "phase": "Succeeded"}]));
+    assert_eq!(session["status"]["hooks"]["postHooks"], json!([{"name": "tell", "phase": "Succeeded"}]));
+    assert_eq!(condition(&session, "PostBackupHooksExecutionSucceeded")["reason"], "SuccessfullyExecutedPostBackupHooks");
+    assert_eq!(agent.attempts().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_that_fails_before_it_stops_the_backup() {
+    let house = House::start().await;
+    let (agent, _task) = Agent::start(&house, "a");
+    house.furnish().await;
+    house.create(web()).await;
+    let (port, _requests) = listen("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    house.create(template("freeze", json!({"httpGet": {"path": "/freeze", "port": port}}))).await;
+    let mut configuration = house::configuration("one");
+    configuration["spec"]["sessions"][0]["hooks"] = json!({"preBackup": [{"name": "freeze", "hookTemplate": {"name": "freeze"}}]});
+    house.create(configuration).await;
+    let name = session_of(&house, "one").await;
+    house.until_phase("BackupSession", &name, "Failed").await;
+    let session = house.get("BackupSession", &name).await.unwrap();
+    let failed = condition(&session, "PreBackupHooksExecutionSucceeded");
+    assert_eq!(failed["status"], "False");
+    assert!(failed["message"].as_str().unwrap().contains("answered 500"), "{failed}");
+    assert!(agent.attempts().is_empty(), "nothing was backed up");
+}
