@@ -56,6 +56,14 @@ impl std::fmt::Display for RunName {
 
 /// More entries than this go to a table: 15 MB of memory.
 const RESIDENT_ENTRIES_MAX: usize = 1 << 18;
+fn resident_entries_max() -> usize {
+    #[cfg(any(test, feature = "testing"))]
+    if let Some(entries) = crate::testing::resident_entries() {
+        return entries;
+    }
+    RESIDENT_ENTRIES_MAX
+}
+
 /// What sorting them may hold.
 const SORT_BYTES: usize = 8 << 20;
 
@@ -114,7 +122,7 @@ impl<'s> IndexBuilder<'s> {
     /// Under `state`: what it dooms is left out. Rotten copies stay readable: as a last resort they may be better than nothing.
     pub(crate) fn new(state: &'s State, spill: Spill) -> Self {
         let index = Index { bad_blobs: state.bad_blobs.clone(), ..Index::default() };
-        Self { state, spill, resident_max: RESIDENT_ENTRIES_MAX, index, slots: HashMap::new(), entries: Vec::new(), sorter: None }
+        Self { state, spill, resident_max: resident_entries_max(), index, slots: HashMap::new(), entries: Vec::new(), sorter: None }
     }
 
     pub(crate) fn push(&mut self, run: &Run) -> Result<(), SpillError> {

@@ -31,12 +31,14 @@ pub mod mutation;
 mod mutator;
 mod parsers;
 mod scripted;
+mod waiting;
 pub use conformance::conformance;
 pub use dying::{DyingStore, VARIABLE as DIE_VARIABLE, dying};
 pub use future::{Place, require};
 pub use mutator::{Mutator, rounds, seed};
 pub use parsers::{Parser, examples, parsers, plain};
 pub use scripted::{Fate, Operation, ScriptedStore};
+pub use waiting::WaitingStore;
 
 /// Fences a lease as a prune does that has seen no heartbeat for too long, rightly or wrongly.
 pub async fn fence(repository: &Repository, lease: &LeaseId, by: &str) -> Result<(), WriteError> {
@@ -86,6 +88,11 @@ pub async fn listed_packs(repository: &Repository) -> Result<BTreeMap<String, u6
 /// Bytes after which a checkpoint is due, instead of the usual many: for tests that are killed between two of them.
 pub(crate) fn checkpoint_bytes() -> Option<u64> {
     std::env::var("HOLDFAST_TEST_CHECKPOINT_BYTES").ok()?.parse().ok()
+}
+
+/// Entries of an index that stay in memory, instead of the usual many: for tests of what is spilled.
+pub(crate) fn resident_entries() -> Option<usize> {
+    std::env::var("HOLDFAST_TEST_RESIDENT_ENTRIES").ok()?.parse().ok()
 }
 
 /// Objects in memory: strongly listing, conditional unless told otherwise.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use holdfast_mover::backup::{BackupError, Limits};
 use holdfast_mover::stop::{Stop, StopToken};
+use holdfast_repository::store::Store;
+use holdfast_repository::testing::{Operation, WaitingStore};
 
 use crate::fixture::{Fixture, noise};
-use crate::store::Hanging;
 
 /// Handles of this process on something below the directory, working directories of its threads included.
 fn handles_below(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
@@ -18,11 +20,25 @@ fn handles_below(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     descriptors.chain(working).filter(|path| path.starts_with(directory)).collect()
 }
 
+/// It takes nothing while it hangs.
+fn hanging(inner: Arc<dyn Store>, hangs: &Arc<AtomicBool>) -> Arc<dyn Store> {
+    let hangs = Arc::clone(hangs);
+    Arc::new(WaitingStore::new(inner, move |operation, _| {
+        let hangs = Arc::clone(&hangs);
+        async move {
+            while operation == Operation::Create && hangs.load(Ordering::Acquire) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        .boxed()
+    }))
+}
+
 /// The store takes nothing any more, every worker waits for it, and the pod is deleted.
 #[test]
 fn a_release_closes_every_handle_while_the_store_hangs() {
     let hangs = Arc::new(AtomicBool::new(false));
-    let fixture = Fixture::with_store(|inner| Arc::new(Hanging { inner, hangs: Arc::clone(&hangs) }));
+    let fixture = Fixture::with_store(|inner| hanging(inner, &hangs));
     for number in 0..40 {
         fixture.write(&format!("d/large{number}"), &noise(number, 6 << 20));
         std::os::unix::fs::symlink("x", fixture.path(&format!("s{number}"))).unwrap();

@@ -1,18 +1,15 @@
 //! Restores that cannot go on: no room, no right, no data.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::FutureExt;
 use holdfast_mover::restore::{RestoreError, Severity};
 use holdfast_mover::stop::{Stop, StopToken};
-use holdfast_repository::store::{ObjectEntry, Store};
-use holdfast_repository::StoreError;
+use holdfast_repository::store::Store;
+use holdfast_repository::testing::{Operation, WaitingStore};
 
 use crate::fixture::{Fixture, is_root, noise};
 
@@ -142,52 +139,23 @@ fn a_missing_pack_is_named() {
     assert!(report.issues[0].what.contains("packs/data"), "{}", report.issues[0]);
 }
 
-#[derive(Debug)]
-struct Hanging {
-    inner: Arc<dyn Store>,
-    hangs: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl Store for Hanging {
-    async fn create(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        // Neither data nor the end of the lease goes through.
-        while name.starts_with("snapshots/") && self.hangs.load(Ordering::Acquire) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+/// Neither data nor the end of the lease goes through while it hangs.
+fn hanging(inner: Arc<dyn Store>, hangs: &Arc<AtomicBool>) -> Arc<dyn Store> {
+    let hangs = Arc::clone(hangs);
+    Arc::new(WaitingStore::new(inner, move |operation, name| {
+        let may_hang = match operation {
+            Operation::Create => name.starts_with("snapshots/"),
+            Operation::Get => name.starts_with("packs/data"),
+            _ => false,
+        };
+        let hangs = Arc::clone(&hangs);
+        async move {
+            while may_hang && hangs.load(Ordering::Acquire) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
-        self.inner.create(name, parts).await
-    }
-
-    async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
-        self.inner.get(name).await
-    }
-
-    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        while name.starts_with("packs/data") && self.hangs.load(Ordering::Acquire) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        self.inner.get_range(name, range).await
-    }
-
-    async fn head(&self, name: &str) -> Result<u64, StoreError> {
-        self.inner.head(name).await
-    }
-
-    fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
-        self.inner.list(prefix, start_after)
-    }
-
-    async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.inner.delete(name).await
-    }
-
-    fn conditional(&self) -> bool {
-        self.inner.conditional()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
+        .boxed()
+    }))
 }
 
 /// Handles on something below the directory, working directories of threads included.
@@ -201,7 +169,7 @@ fn handles_below(directory: &Path) -> usize {
 #[test]
 fn a_stop_closes_every_handle_while_the_store_hangs() {
     let hangs = Arc::new(AtomicBool::new(false));
-    let fixture = Fixture::with_store(|inner| Arc::new(Hanging { inner, hangs: Arc::clone(&hangs) }));
+    let fixture = Fixture::with_store(|inner| hanging(inner, &hangs));
     files(&fixture, 200);
     std::os::unix::fs::symlink("x", fixture.source("symlink")).unwrap();
     let snapshot = fixture.backup();

@@ -4,9 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::FutureExt;
 
 use super::*;
 use crate::blob::BlobKind;
@@ -16,53 +14,14 @@ use crate::lease::{Activity, Purpose};
 use crate::repository::Repository;
 use crate::secret::SecretBytes;
 use crate::snapshot::SnapshotDraft;
-use crate::store::{ObjectEntry, Store, StoreError};
-use crate::testing::{MemoryStore, StandingClock};
+use crate::store::Store;
+use crate::testing::{MemoryStore, StandingClock, WaitingStore};
 
 const ROUND_TRIP: Duration = Duration::from_millis(30);
 
 /// Each answer takes a round trip.
-#[derive(Debug)]
-struct FarAway(Arc<MemoryStore>);
-
-#[async_trait]
-impl Store for FarAway {
-    async fn create(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        tokio::time::sleep(ROUND_TRIP).await;
-        self.0.create(name, parts).await
-    }
-
-    async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
-        tokio::time::sleep(ROUND_TRIP).await;
-        self.0.get(name).await
-    }
-
-    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        tokio::time::sleep(ROUND_TRIP).await;
-        self.0.get_range(name, range).await
-    }
-
-    async fn head(&self, name: &str) -> Result<u64, StoreError> {
-        tokio::time::sleep(ROUND_TRIP).await;
-        self.0.head(name).await
-    }
-
-    fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
-        let entries = self.0.list(prefix, start_after);
-        stream::once(tokio::time::sleep(ROUND_TRIP)).flat_map(|()| stream::empty()).chain(entries).boxed()
-    }
-
-    async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.0.delete(name).await
-    }
-
-    fn conditional(&self) -> bool {
-        true
-    }
-
-    fn location(&self) -> String {
-        "far away".to_owned()
-    }
+fn far_away(store: Arc<MemoryStore>) -> Arc<dyn Store> {
+    Arc::new(WaitingStore::new(store, |_, _| tokio::time::sleep(ROUND_TRIP).boxed()))
 }
 
 fn raw(number: u32) -> Vec<u8> {
@@ -96,7 +55,7 @@ async fn round_trips_do_not_grow_with_what_is_checked() {
     for number in 0..48 {
         backup(&near, number..number + 3).await;
     }
-    let far = Repository::open(Arc::new(FarAway(store)), &password(), environment()).await.expect("open");
+    let far = Repository::open(far_away(store), &password(), environment()).await.expect("open");
     let depths = [
         ("index", CheckOptions::default(), 24),
         ("trailers", CheckOptions { trailers: true, ..CheckOptions::default() }, 36),

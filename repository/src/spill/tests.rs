@@ -72,6 +72,84 @@ fn many_runs_are_merged_in_passes_and_equal_keys_keep_their_order() {
     assert_eq!(spill.bytes(), 0, "all of it is given back");
 }
 
+/// A disk of `bytes`; none where this process may not mount.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(options: &std::ffi::CStr) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("folder");
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return None;
+        }
+        rustix::mount::mount("tmpfs", folder.path(), "tmpfs", rustix::mount::MountFlags::empty(), Some(options)).expect("mount");
+        Some(Self(folder))
+    }
+
+    fn spill(&self) -> Spill {
+        let handle = OwnedFd::from(File::open(self.0.path()).expect("open"));
+        Spill::new(Environment::system(), handle, 1 << 30)
+    }
+
+    fn free_bytes(&self) -> u64 {
+        let stat = rustix::fs::statvfs(self.0.path()).expect("statvfs");
+        stat.f_bavail * stat.f_frsize
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+fn is_full(error: &SpillError) -> bool {
+    matches!(error, SpillError::Io { source } if source.kind() == io::ErrorKind::StorageFull)
+}
+
+/// The budget would allow it, the disk does not: an error that says so, and the room is given back.
+#[test]
+fn a_full_disk_is_an_error_and_all_is_given_back() {
+    let Some(disk) = SmallDisk::mount(c"size=1m") else { return };
+    let (spill, free) = (disk.spill(), disk.free_bytes());
+    let mut sorter = spill.sorter(64 << 10);
+    let refused = (0..1_000_000_u32).find_map(|number| sorter.push(&number.wrapping_mul(2_654_435_761).to_be_bytes(), &[7; 60]).err()).expect("it cannot hold that");
+    assert!(is_full(&refused), "{refused}");
+    assert!(refused.to_string().contains("cache directory") && refused.to_string().contains("No space"), "{refused}");
+    // What is sorted already is not lost with it, but nobody may go on with a part.
+    assert!(spill.bytes() > 0);
+    drop(sorter);
+    assert_eq!((spill.bytes(), disk.free_bytes()), (0, free));
+
+    // Full in the middle of the merge, after everything was pushed.
+    let mut sorter = spill.sorter(4 << 10);
+    for number in 0..6000_u32 {
+        if let Err(error) = sorter.push(&number.wrapping_mul(2_654_435_761).to_be_bytes(), &[7; 60]) {
+            assert!(is_full(&error), "{error}");
+            break;
+        }
+    }
+    drop(sorter);
+    assert_eq!((spill.bytes(), disk.free_bytes()), (0, free));
+    // With room again it works as ever.
+    let mut file = spill.file().expect("file");
+    let place = file.append(b"again").expect("append");
+    let mut plain = Vec::new();
+    file.read(&place, &mut plain).expect("read");
+    assert_eq!(plain, b"again");
+}
+
+/// No inode for one more file.
+#[test]
+fn a_disk_without_inodes_is_an_error() {
+    let Some(disk) = SmallDisk::mount(c"size=1m,nr_inodes=2") else { return };
+    let spill = disk.spill();
+    let first = spill.file();
+    let second = spill.file();
+    let error = first.err().or(second.err()).expect("there is room for one at most");
+    assert!(is_full(&error), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
