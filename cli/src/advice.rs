@@ -151,7 +151,7 @@ impl Advice for RestoreError {
     fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Repository(error) => error.advice(),
-            Self::Catalog { error, .. } => error.advice(),
+            Self::BadCatalog { .. } => Some("use another snapshot"),
             _ => None,
         }
     }

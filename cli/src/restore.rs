@@ -201,8 +201,8 @@ fn print_report(global: &Global, report: &RestoreReport, seconds: f64) {
             json!({
                 "files": files, "directories": directories, "others": others, "links": links, "bytes": bytes, "bytes_read": report.bytes_read,
                 "bytes_written": report.bytes_written, "files_unchanged": unchanged, "owners_left": not_owned,
-                "failed": report.failed, "warnings": report.warnings, "bad_blobs": report.bad_blobs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "issues": report.issues.iter().map(issue_line).collect::<Vec<_>>(), "seconds": seconds,
+                "failed": report.failed, "lost_parts": report.lost_parts, "warnings": report.warnings, "bad_blobs": report.bad_blobs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "issues": report.issues.iter().map(issue_line).collect::<Vec<_>>(), "to_do": to_do(report), "seconds": seconds,
             })
         );
         return;
@@ -218,6 +218,31 @@ fn print_report(global: &Global, report: &RestoreReport, seconds: f64) {
         println!("{} warnings, named above", report.warnings);
     }
     if report.failed > 0 {
-        println!("FAILED: {} entries or attributes are not as they were; they are named above", report.failed);
+        println!("FAILED: {}", what_failed(report));
     }
+    if let Some(advice) = to_do(report) {
+        println!("to do: {advice}");
+    }
+}
+
+fn what_failed(report: &RestoreReport) -> String {
+    let others = report.failed - report.lost_parts;
+    let others = format!("{others} entries or attributes are not as they were; they are named above");
+    let lost = format!("lost with all that was in it: {} of the list of entries, named above", text::count(report.lost_parts, "part"));
+    match report.lost_parts {
+        0 => others,
+        parts if parts == report.failed => lost,
+        _ => format!("{lost}; beside that {others}"),
+    }
+}
+
+/// What helps where it is the repository that is damaged.
+fn to_do(report: &RestoreReport) -> Option<String> {
+    if report.bad_blobs.is_empty() && report.lost_parts == 0 {
+        return None;
+    }
+    Some(match report.unreadable_runs.first() {
+        Some(run) => format!("run holdfast repair, then this restore again: {} cannot be read, and what it lists may still be there", text::one_line(run)),
+        None => "holdfast check names what is damaged and says what helps".to_owned(),
+    })
 }

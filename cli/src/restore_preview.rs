@@ -30,10 +30,11 @@ pub(crate) async fn run(global: &Global, opened: &Repository, wanted: Wanted) ->
     let record = reader.snapshot(&wanted.snapshot).await?;
     let in_json = global.json;
     let mut tell = |_: &[u8], path: &holdfast_mover::catalog::RelPath, action: &Action| {
-        let (word, aspects): (_, &[&str]) = match action {
-            Action::Create => ("create", &[]),
-            Action::Replace => ("replace", &[]),
-            Action::Change(aspects) => ("change", aspects),
+        let (word, aspects): (_, Vec<&str>) = match action {
+            Action::Create => ("create", Vec::new()),
+            Action::Replace => ("replace", Vec::new()),
+            Action::Change(aspects) => ("change", aspects.clone()),
+            Action::Lost(what) => ("lost", vec![what]),
             Action::Leave => return,
         };
         let name = if path.is_root() { ".".to_owned() } else { path.to_string() };
@@ -51,14 +52,17 @@ pub(crate) async fn run(global: &Global, opened: &Repository, wanted: Wanted) ->
     }
     let counts = result?;
     if in_json {
-        println!("{}", json!({ "create": counts.create, "replace": counts.replace, "change": counts.change, "leave": counts.leave, "bytes": counts.bytes }));
+        println!("{}", json!({ "create": counts.create, "replace": counts.replace, "change": counts.change, "leave": counts.leave, "lost": counts.lost, "bytes": counts.bytes }));
     } else {
         println!(
             "nothing was written; a restore would create {}, replace {} and change {} entries ({}), and leave {} that look right (it reads them to be sure)",
             counts.create, counts.replace, counts.change, text::bytes(counts.bytes), counts.leave
         );
+        if counts.lost > 0 {
+            println!("{} of the snapshot cannot come back; to do: holdfast check names what is damaged and says what helps", text::count(counts.lost, "part"));
+        }
     }
-    Ok(Outcome::Done)
+    Ok(if counts.lost == 0 { Outcome::Done } else { Outcome::Failed })
 }
 
 /// None if it is not there.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use holdfast_repository::{BlobId, ReadError, Reader, SnapshotRecord};
 
-use crate::catalog::{CatalogError, CatalogReader, Entry, Extent, Gap, RelPath, Step};
+use crate::catalog::{CatalogError, CatalogReader, Entry, Extent, Gap, Step};
 use crate::listing::join;
 
 /// Gaps that are named one by one.
@@ -65,7 +65,7 @@ pub async fn of_snapshot(reader: &Reader, record: &SnapshotRecord, is_lost: &(dy
 impl Losses {
     fn gap(&mut self, source: &[u8], gap: Gap) {
         if self.unnamed.len() < GAPS_MAX {
-            let from = join(source, &gap.from.unwrap_or_else(RelPath::root));
+            let from = join(source, &gap.path());
             self.unnamed.push(Unnamed { from, until: gap.until.map(|path| join(source, &path)) });
         }
     }

@@ -38,7 +38,6 @@ pub use issue::{ISSUES_NAMED_MAX, Issue, Observer, Severity};
 pub use preview::{Action, Preview, PreviewRequest, preview};
 pub use rules::{IdMap, IdMapError, Owners, Rules};
 
-use crate::catalog::CatalogError;
 use crate::pattern::PatternSet;
 use crate::progress::Progress;
 use crate::stop::{Stop, StopToken};
@@ -116,6 +115,10 @@ pub struct RestoreReport {
     pub issues: Vec<Issue>,
     /// Blobs that are missing or rotten.
     pub bad_blobs: Vec<BlobId>,
+    /// Parts of the catalog that cannot be read: each is one of the failures, however many entries it had.
+    pub lost_parts: u64,
+    /// Index runs that cannot be read: what is missing may be listed there, and is found again by a repair.
+    pub unreadable_runs: Vec<String>,
 }
 
 /// What was restored into one target.
@@ -192,14 +195,6 @@ pub enum RestoreError {
         path: String,
         /// What is wrong with it.
         reason: &'static str,
-    },
-    /// The list of entries itself cannot be read (further); entries before that are restored.
-    #[error("the catalog of {source_path} cannot be read: {error}")]
-    Catalog {
-        /// The source.
-        source_path: String,
-        /// Why.
-        error: CatalogError,
     },
     /// The repository cannot be read.
     #[error(transparent)]

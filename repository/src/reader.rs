@@ -152,6 +152,16 @@ impl Reader {
         Ok(true)
     }
 
+    /// Index runs that cannot be read: what they list counts as missing.
+    pub fn unreadable_runs(&self) -> Vec<String> {
+        self.inner.blobs.view().unreadable_runs.iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// Whether there is any of them.
+    pub fn has_unreadable_runs(&self) -> bool {
+        !self.inner.blobs.view().unreadable_runs.is_empty()
+    }
+
     /// Why it is not the newest state that is read by, if it is not.
     pub(crate) fn state_damage(&self) -> Option<&ReadError> {
         self.inner.state_damage.as_ref()

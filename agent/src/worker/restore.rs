@@ -127,7 +127,7 @@ fn failed(error: &RestoreError, lapsed: bool) -> TaskFailure {
         RestoreError::TargetFull { .. } => failure::failure(Reason::TargetFull, message, true),
         RestoreError::TargetReadOnly { .. } | RestoreError::Target { .. } => failure::failure(Reason::TargetUnwritable, message, true),
         RestoreError::NoSuchSource { .. } => failure::failure(Reason::SnapshotNotFound, message, false),
-        RestoreError::BadCatalog { .. } | RestoreError::Catalog { .. } => failure::failure(Reason::RepositoryDamaged, message, false),
+        RestoreError::BadCatalog { .. } => failure::failure(Reason::RepositoryDamaged, message, false),
         RestoreError::Repository(error) if error.is_not_found() => failure::failure(Reason::SnapshotNotFound, message, false),
         RestoreError::Repository(error) => failure::read(error),
     }

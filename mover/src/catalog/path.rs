@@ -101,6 +101,12 @@ impl RelPath {
         Some(Self(self.0[..end].to_vec()))
     }
 
+    /// The deepest directory (or entry) that both are within.
+    pub fn common(&self, other: &Self) -> Self {
+        let names: Vec<&[u8]> = self.components().zip(other.components()).take_while(|(a, b)| a == b).map(|(name, _)| name).collect();
+        Self(names.join(&b'/'))
+    }
+
     /// True if it is `ancestor` or below it.
     pub fn is_within(&self, ancestor: &Self) -> bool {
         ancestor.is_root()
@@ -199,6 +205,9 @@ mod tests {
         assert_eq!(path("a/b").parent(), Some(path("a")));
         assert_eq!(path("a").parent(), Some(RelPath::root()));
         assert_eq!(RelPath::root().parent(), None);
+        assert_eq!(path("a/b/c").common(&path("a/b")), path("a/b"));
+        assert_eq!(path("a/bc").common(&path("a/b")), path("a"));
+        assert_eq!(path("a").common(&path("b")), RelPath::root());
         assert!(path("a/b").is_within(&path("a")) && !path("ab").is_within(&path("a")) && path("a").is_within(&RelPath::root()));
     }
 

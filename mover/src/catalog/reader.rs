@@ -68,15 +68,36 @@ pub enum Step {
     Gap(Gap),
 }
 
-/// The entries from one path on, until before another.
+/// Entries that are lost, names and all.
 #[derive(Debug)]
 pub struct Gap {
-    /// The first that is missing; none: the first of all.
+    /// The last entry before it; none: nothing is before it.
+    pub after: Option<RelPath>,
+    /// The first that is missing, where that is known.
     pub from: Option<RelPath>,
     /// The first that is there again; none: there is none.
     pub until: Option<RelPath>,
     /// Why.
     pub error: CatalogError,
+}
+
+impl Gap {
+    /// The path by which it is named.
+    pub fn path(&self) -> RelPath {
+        self.from.as_ref().or(self.after.as_ref()).cloned().unwrap_or_default()
+    }
+
+    /// True of what would have to be in it.
+    pub fn covers(&self, path: &RelPath) -> bool {
+        self.after.as_ref().is_none_or(|after| path > after) && self.until.as_ref().is_none_or(|until| path < until)
+    }
+
+    /// What is lost, from `path` on.
+    pub fn describe(&self) -> String {
+        let from = if self.from.is_none() && self.after.is_some() { "everything behind it" } else { "everything from here" };
+        let until = self.until.as_ref().map_or_else(|| "on".to_owned(), |until| format!("until before {until}"));
+        format!("{from} {until} is lost, names and all: {}", self.error)
+    }
 }
 
 fn malformed(blob: BlobId) -> impl Fn(Malformed) -> CatalogError {
@@ -89,6 +110,8 @@ pub struct CatalogReader {
     root: BlobId,
     state: State,
     last: Option<RelPath>,
+    /// The last entry, or the beginning of a gap behind it: what is opened must begin behind this.
+    reached: Option<RelPath>,
     skip_below: Option<RelPath>,
 }
 
@@ -96,21 +119,59 @@ pub struct CatalogReader {
 struct State {
     started: bool,
     nodes: Vec<OpenNode>,
-    segment: Option<(BlobId, SegmentDecoder)>,
+    segment: Option<OpenSegment>,
+}
+
+struct OpenSegment {
+    blob: BlobId,
+    decoder: SegmentDecoder,
+    begin: Begin,
+}
+
+impl OpenSegment {
+    fn next(&mut self) -> Result<Option<Entry>, CatalogError> {
+        let entry = self.decoder.next().map_err(malformed(self.blob))?;
+        if let Some(entry) = &entry {
+            self.begin.check(self.blob, &entry.path)?;
+        }
+        Ok(entry)
+    }
+}
+
+/// Where a blob begins by what its parent says, until its own first path was compared with that. Together with paths that rise
+/// it keeps a walk past damage from opening the children that forged nodes share again and again.
+#[derive(Default)]
+struct Begin(Option<RelPath>);
+
+impl Begin {
+    fn check(&mut self, blob: BlobId, found: &RelPath) -> Result<(), CatalogError> {
+        match &self.0 {
+            Some(said) if said != found => Err(malformed(blob)(Malformed("it does not begin where it should"))),
+            _ => {
+                self.0 = None;
+                Ok(())
+            }
+        }
+    }
 }
 
 struct OpenNode {
     blob: BlobId,
     decoder: NodeDecoder,
+    begin: Begin,
     peeked: Option<Child>,
 }
 
 impl OpenNode {
     fn next(&mut self) -> Result<Option<Child>, CatalogError> {
-        match self.peeked.take() {
-            Some(child) => Ok(Some(child)),
-            None => self.decoder.next().map_err(malformed(self.blob)),
+        if let Some(child) = self.peeked.take() {
+            return Ok(Some(child));
         }
+        let child = self.decoder.next().map_err(malformed(self.blob))?;
+        if let Some(child) = &child {
+            self.begin.check(self.blob, &child.first)?;
+        }
+        Ok(child)
     }
 
     /// The last child that begins at or before `path`; the one after it stays to be read.
@@ -130,7 +191,7 @@ impl OpenNode {
 impl CatalogReader {
     /// Stands before the first entry. Reads nothing yet.
     pub fn new(source: Arc<dyn BlobSource>, root: BlobId) -> Self {
-        Self { source, root, state: State::default(), last: None, skip_below: None }
+        Self { source, root, state: State::default(), last: None, reached: None, skip_below: None }
     }
 
     /// The next entry; none at the end. After an error the reader is of no further use.
@@ -151,9 +212,9 @@ impl CatalogReader {
             }
         }
         loop {
-            if let Some((blob, segment)) = &mut self.state.segment {
-                let blob = *blob;
-                let entry = match segment.next().map_err(malformed(blob)) {
+            if let Some(segment) = &mut self.state.segment {
+                let blob = segment.blob;
+                let entry = match segment.next() {
                     Ok(Some(entry)) => self.accept(blob, &entry).map(|wanted| wanted.then_some(entry)),
                     Ok(None) => {
                         self.state.segment = None;
@@ -165,9 +226,8 @@ impl CatalogReader {
                     Ok(Some(entry)) => return Ok(Some(Step::Entry(entry))),
                     Ok(None) => continue,
                     Err(error) => {
-                        self.state.segment = None;
-                        let from = self.last.clone();
-                        return self.gap(from, error);
+                        let begin = self.state.segment.take().and_then(|segment| segment.begin.0);
+                        return self.gap(begin, error);
                     }
                 }
             }
@@ -176,16 +236,20 @@ impl CatalogReader {
             };
             let level = node.decoder.level - 1;
             match node.next() {
+                Ok(Some(child)) if self.reached.as_ref().is_some_and(|reached| *reached >= child.first) => {
+                    let error = malformed(node.blob)(Malformed("its children are out of order"));
+                    self.state.nodes.pop();
+                    return self.gap(None, error);
+                }
                 Ok(Some(child)) => {
-                    if let Err(error) = self.open(child.blob, Some(level)).await {
+                    if let Err(error) = self.open(child.blob, Some((level, &child.first))).await {
                         return self.gap(Some(child.first), error);
                     }
                 }
                 Ok(None) => drop(self.state.nodes.pop()),
                 Err(error) => {
-                    self.state.nodes.pop();
-                    let from = self.last.clone();
-                    return self.gap(from, error);
+                    let begin = self.state.nodes.pop().and_then(|node| node.begin.0);
+                    return self.gap(begin, error);
                 }
             }
         }
@@ -194,6 +258,9 @@ impl CatalogReader {
     fn gap(&mut self, from: Option<RelPath>, error: CatalogError) -> Result<Option<Step>, CatalogError> {
         if !error.is_damage() {
             return Err(error);
+        }
+        if from > self.reached {
+            self.reached.clone_from(&from);
         }
         let mut until = None;
         for node in self.state.nodes.iter_mut().rev() {
@@ -204,7 +271,7 @@ impl CatalogReader {
                 break;
             }
         }
-        Ok(Some(Step::Gap(Gap { from, until, error })))
+        Ok(Some(Step::Gap(Gap { after: self.last.clone(), from, until, error })))
     }
 
     /// Checks the order, which everything that joins two catalogs, or finds links, relies on. False: before what was sought.
@@ -213,13 +280,14 @@ impl CatalogReader {
             return Err(malformed(blob)(Malformed("its entries are out of order")));
         }
         self.last = Some(entry.path.clone());
+        self.reached.clone_from(&self.last);
         Ok(self.skip_below.as_ref().is_none_or(|below| entry.path >= *below))
     }
 
     /// Goes to the first entry at or after `path`, forwards or backwards.
     pub async fn seek(&mut self, path: &RelPath) -> Result<(), CatalogError> {
         self.state = State { started: true, ..State::default() };
-        self.last = None;
+        (self.last, self.reached) = (None, None);
         self.skip_below = Some(path.clone());
         self.open(self.root, None).await?;
         while self.state.segment.is_none() {
@@ -228,30 +296,33 @@ impl CatalogReader {
             };
             let level = node.decoder.level - 1;
             match node.child_for(path)? {
-                Some(child) => self.open(child.blob, Some(level)).await?,
+                Some(child) => self.open(child.blob, Some((level, &child.first))).await?,
                 None => drop(self.state.nodes.pop()),
             }
         }
         Ok(())
     }
 
-    async fn open(&mut self, blob: BlobId, level: Option<u8>) -> Result<(), CatalogError> {
+    /// `expected`: its level, and the path with which it begins; none for the root.
+    async fn open(&mut self, blob: BlobId, expected: Option<(u8, &RelPath)>) -> Result<(), CatalogError> {
         let raw = self.source.read_blob(BlobKind::Catalog, &blob).await?;
         let fail = malformed(blob);
         let frame = Frame::parse(raw).map_err(&fail)?;
         // Levels fall by one on the way down, so that a forged tree is not endlessly deep.
-        if level.is_some_and(|level| level != frame.level) {
+        if expected.is_some_and(|(level, _)| level != frame.level) {
             return Err(fail(Malformed("it is not of the level at which it is used")));
         }
         // Nodes may share children: without this, a few of them that hold nothing would be walked without end.
-        if level.is_some() && frame.count == 0 {
+        if expected.is_some() && frame.count == 0 {
             return Err(fail(Malformed("it is below another one and has nothing in it")));
         }
+        let begin = Begin(expected.map(|(_, first)| first.clone()));
         if frame.level == 0 {
-            self.state.segment = Some((blob, SegmentDecoder::from_frame(frame).map_err(fail)?));
+            let decoder = SegmentDecoder::from_frame(frame).map_err(fail)?;
+            self.state.segment = Some(OpenSegment { blob, decoder, begin });
         } else {
             let decoder = NodeDecoder::from_frame(frame).map_err(fail)?;
-            self.state.nodes.push(OpenNode { blob, decoder, peeked: None });
+            self.state.nodes.push(OpenNode { blob, decoder, begin, peeked: None });
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::column::{Frame, Malformed};
 use super::extent_list::{ListDecoder, encode_extents, encode_lists};
 use super::node::{self, Child, NodeDecoder};
 use super::segment::{SegmentDecoder, SegmentEncoder};
-use super::{BlobSource, CatalogReader, Entry, EntryFlags, EntryKind, Extent, ExtentListRef, ExtentStream, RelPath, Timestamp};
+use super::{BlobSource, CatalogReader, Entry, EntryFlags, EntryKind, Extent, ExtentListRef, ExtentStream, RelPath, Step, Timestamp};
 
 /// All that read catalogs.
 pub fn parsers() -> Vec<Parser> {
@@ -85,8 +85,20 @@ const EXTENTS_MAX: usize = 1000;
 fn whole_catalog(bytes: &[u8]) -> Option<()> {
     let blobs = Arc::new(Blobs::parse(bytes));
     let mut catalog = CatalogReader::new(Arc::clone(&blobs) as Arc<dyn BlobSource>, BlobId([0; 32]));
-    // Nothing here ever waits.
-    while let Some(entry) = catalog.next().now_or_never()?.ok()? {
+    let mut is_whole = Some(());
+    let mut at: Option<RelPath> = None;
+    // Nothing here ever waits; and damage here is no store's silence.
+    while let Some(step) = catalog.step().now_or_never()?.ok()? {
+        let entry = match step {
+            Step::Entry(entry) => entry,
+            Step::Gap(gap) => {
+                assert!(gap.after == at, "a gap is behind the last entry");
+                is_whole = None;
+                continue;
+            }
+        };
+        assert!(at < Some(entry.path.clone()), "entries rise");
+        at = Some(entry.path.clone());
         let mut extents = ExtentStream::new(Arc::clone(&blobs) as Arc<dyn BlobSource>, &entry);
         for _ in 0..EXTENTS_MAX {
             if extents.next().now_or_never()?.ok()?.is_none() {
@@ -94,7 +106,7 @@ fn whole_catalog(bytes: &[u8]) -> Option<()> {
             }
         }
     }
-    Some(())
+    is_whole
 }
 
 /// A segment of these entries, whatever they are.

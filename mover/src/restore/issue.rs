@@ -50,6 +50,7 @@ pub(super) struct Issues {
     observer: Option<Observer>,
     failed: AtomicU64,
     warnings: AtomicU64,
+    lost_parts: AtomicU64,
     lists: Mutex<Lists>,
 }
 
@@ -64,13 +65,14 @@ struct Lists {
 pub(super) struct Collected {
     pub(super) failed: u64,
     pub(super) warnings: u64,
+    pub(super) lost_parts: u64,
     /// Failures first.
     pub(super) named: Vec<Issue>,
 }
 
 impl Issues {
     pub(super) fn new(observer: Option<Observer>) -> Self {
-        Self { observer, failed: AtomicU64::new(0), warnings: AtomicU64::new(0), lists: Mutex::default() }
+        Self { observer, failed: AtomicU64::new(0), warnings: AtomicU64::new(0), lost_parts: AtomicU64::new(0), lists: Mutex::default() }
     }
 
     pub(super) fn add(&self, issue: Issue) {
@@ -93,6 +95,12 @@ impl Issues {
         }
     }
 
+    /// A part of the snapshot of which not even the names are left.
+    pub(super) fn add_lost_part(&self, issue: Issue) {
+        self.lost_parts.fetch_add(1, Ordering::Relaxed);
+        self.add(issue);
+    }
+
     /// True if something about this path failed before.
     pub(super) fn has_failed(&self, source: &[u8], path: &RelPath) -> bool {
         if self.failed.load(Ordering::Relaxed) == 0 {
@@ -107,6 +115,7 @@ impl Issues {
         let mut named = std::mem::take(&mut lists.failures);
         named.append(&mut lists.warnings);
         named.truncate(ISSUES_NAMED_MAX);
-        Collected { failed: self.failed.load(Ordering::Relaxed), warnings: self.warnings.load(Ordering::Relaxed), named }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Collected { failed: count(&self.failed), warnings: count(&self.warnings), lost_parts: count(&self.lost_parts), named }
     }
 }

@@ -12,10 +12,14 @@ use super::issue::{Issue, Issues, Severity};
 use super::selection::Selection;
 use super::window::{Link, Make, Thing, Window};
 use super::RestoreError;
-use crate::catalog::{CatalogReader, Entry, EntryKind, ExtentStream, RelPath};
+use crate::catalog::{CatalogError, CatalogReader, Entry, EntryKind, ExtentStream, Gap, RelPath, Step};
 
 /// Groups of hard links whose first name is not restored; beyond this many, each name becomes a file of its own, and says so.
 const REPLACED_FIRSTS_MAX: usize = 100_000;
+/// Lost parts that are remembered one by one; what lies between two beyond that counts as lost too where a link asks.
+const GAPS_MAX: usize = 1_000;
+/// Directories, one in the other, that are made although nothing is known of them but their names.
+const LOST_ABOVE_MAX: usize = 128;
 
 pub(super) struct Planner {
     reader: Reader,
@@ -31,12 +35,16 @@ pub(super) struct Planner {
     giant: Option<Giant>,
     /// First names that were left out, and the name that stands in for each.
     replaced_firsts: HashMap<RelPath, RelPath>,
+    gaps: Vec<Gap>,
+    /// Nothing came since the last gap: what is above the next entry may be in it.
+    behind_gap: bool,
     at_end: bool,
 }
 
 struct Above {
     directory: Arc<Directory>,
-    entry: Entry,
+    /// None if it is lost: then the directory comes back, and nothing else of it.
+    entry: Option<Entry>,
     /// It is made: because it was selected, or something below it was.
     planned: bool,
 }
@@ -61,6 +69,8 @@ impl Planner {
             skipped: None,
             giant: None,
             replaced_firsts: HashMap::new(),
+            gaps: Vec::new(),
+            behind_gap: false,
             at_end: false,
         }
     }
@@ -76,8 +86,9 @@ impl Planner {
                 self.go_on(giant, &mut window, weight_bytes_max).await?;
                 continue;
             }
-            match self.catalog.next().await.map_err(|error| self.broken(error))? {
-                Some(entry) => self.take(entry, &mut window).await?,
+            match self.catalog.step().await.map_err(|error| broken(&self.target.source, error))? {
+                Some(Step::Entry(entry)) => self.take(entry, &mut window).await?,
+                Some(Step::Gap(gap)) => self.take_gap(gap),
                 None => {
                     self.leave_until(None, &mut window);
                     self.at_end = true;
@@ -88,17 +99,65 @@ impl Planner {
         Ok(Some(window))
     }
 
+    /// What is lost is named, and everything else comes back.
+    fn take_gap(&mut self, gap: Gap) {
+        self.behind_gap = true;
+        let within = match (&gap.until, gap.from.as_ref().or(gap.after.as_ref())) {
+            (Some(until), Some(from)) => from.common(until),
+            _ => RelPath::root(),
+        };
+        if self.selection.enters(&within) {
+            let source = self.target.source.clone();
+            self.issues.add_lost_part(Issue { severity: Severity::Failed, source, path: gap.path(), what: gap.describe() });
+        }
+        let is_full = self.gaps.len() >= GAPS_MAX;
+        match self.gaps.last_mut().filter(|_| is_full) {
+            Some(last) => last.until = gap.until,
+            None => self.gaps.push(gap),
+        }
+    }
+
+    /// The directories above `path` whose own entries are lost. False: it is not restored.
+    fn enter_lost(&mut self, path: &RelPath) -> bool {
+        let mut missing = Vec::new();
+        let mut at = path.parent();
+        while let Some(directory) = at.filter(|directory| self.above.last().is_none_or(|above| above.directory.path != *directory)) {
+            if missing.len() == LOST_ABOVE_MAX {
+                self.report(path, "too many of the directories that it stands in are lost");
+                return false;
+            }
+            at = directory.parent();
+            missing.push(directory);
+        }
+        for path in missing.into_iter().rev() {
+            if !self.selection.choose(&path).descend {
+                self.skipped = Some(path);
+                return false;
+            }
+            self.enter(path, None);
+        }
+        true
+    }
+
     async fn take(&mut self, mut entry: Entry, window: &mut Window) -> Result<(), RestoreError> {
+        let behind_gap = std::mem::take(&mut self.behind_gap);
         if self.skipped.as_ref().is_some_and(|skipped| entry.path.is_within(skipped)) {
             return Ok(());
         }
         self.skipped = None;
         self.leave_until(Some(&entry.path), window);
+        if behind_gap && !self.enter_lost(&entry.path) {
+            return Ok(());
+        }
         self.check_place(&entry)?;
         let choice = self.selection.choose(&entry.path);
         if entry.kind.is_directory() {
             if choice.descend {
-                self.enter(entry, choice.selected, window);
+                window.weigh(&entry);
+                self.enter(entry.path.clone(), Some(entry));
+                if choice.selected {
+                    self.plan_above(window);
+                }
             } else {
                 self.skipped = Some(entry.path);
             }
@@ -133,22 +192,23 @@ impl Planner {
         }
     }
 
-    fn enter(&mut self, entry: Entry, selected: bool, window: &mut Window) {
+    fn enter(&mut self, path: RelPath, entry: Option<Entry>) {
         let directory = match self.above.last() {
-            Some(above) => above.directory.child(entry.path.clone()),
+            Some(above) => above.directory.child(path),
             None => Directory::root(Arc::clone(&self.target)),
         };
-        window.weigh(&entry);
         self.above.push(Above { directory, entry, planned: false });
-        if selected {
-            self.plan_above(window);
-        }
     }
 
     /// Plans to make the directories above, where that is not planned yet. The last of them.
     fn plan_above(&mut self, window: &mut Window) -> Arc<Directory> {
         for above in self.above.iter_mut().filter(|above| !above.planned) {
             above.planned = true;
+            if above.entry.is_none() && !above.directory.path.is_root() {
+                let (source, path) = (self.target.source.clone(), above.directory.path.clone());
+                let what = "it is made for what is in it; its owner, mode, time and attributes are lost".to_owned();
+                self.issues.add(Issue { severity: Severity::Failed, source, path, what });
+            }
             // The root is there already.
             if let Some(parent) = above.directory.parent() {
                 let thing = Thing::Directory(Arc::clone(&above.directory));
@@ -168,13 +228,18 @@ impl Planner {
                 self.above.push(above);
                 return;
             }
-            if above.planned {
-                window.finishes.push((above.directory, above.entry));
+            if let Some(entry) = above.entry.filter(|_| above.planned) {
+                window.finishes.push((above.directory, entry));
             }
         }
     }
 
     async fn take_link(&mut self, entry: Entry, first: RelPath, parent: Arc<Directory>, window: &mut Window) -> Result<(), RestoreError> {
+        if self.gaps.iter().any(|gap| gap.covers(&first)) {
+            // Something else may stand there in the target.
+            self.report(&entry.path, &format!("its first name, {first}, is lost"));
+            return Ok(());
+        }
         if self.selection.reaches(&first) {
             window.links.push(Link { parent, entry, first });
             return Ok(());
@@ -183,7 +248,13 @@ impl Planner {
             window.links.push(Link { parent, entry, first: stand_in.clone() });
             return Ok(());
         }
-        let content = self.entry_at(&first).await?;
+        let content = match self.entry_at(&first).await {
+            Err(error) if error.is_damage() => {
+                self.report(&entry.path, &format!("its first name, {first}, is lost: {error}"));
+                return Ok(());
+            }
+            content => content.map_err(|error| broken(&self.target.source, error))?,
+        };
         let Some(content) = content.filter(|content| content.link_to.is_none() && content.kind == entry.kind) else {
             return Err(self.hostile(&entry, "it links to nothing"));
         };
@@ -196,14 +267,10 @@ impl Planner {
         self.take_content(whole, parent, window).await
     }
 
-    async fn entry_at(&self, path: &RelPath) -> Result<Option<Entry>, RestoreError> {
+    async fn entry_at(&self, path: &RelPath) -> Result<Option<Entry>, CatalogError> {
         let mut catalog = CatalogReader::new(Arc::new(self.reader.clone()), self.catalog_root);
-        let found = async {
-            catalog.seek(path).await?;
-            catalog.next().await
-        };
-        let found = found.await.map_err(|error| self.broken(error))?;
-        Ok(found.filter(|entry| entry.path == *path))
+        catalog.seek(path).await?;
+        Ok(catalog.next().await?.filter(|entry| entry.path == *path))
     }
 
     async fn take_content(&mut self, mut entry: Entry, parent: Arc<Directory>, window: &mut Window) -> Result<(), RestoreError> {
@@ -235,7 +302,14 @@ impl Planner {
 
     async fn go_on(&mut self, mut giant: Giant, window: &mut Window, weight_bytes_max: usize) -> Result<(), RestoreError> {
         while window.weight_bytes() < weight_bytes_max {
-            let Some(extent) = giant.extents.next().await.map_err(|error| self.broken(error))? else {
+            let extent = match giant.extents.next().await {
+                Err(error) if error.is_damage() => {
+                    window.lost_files.push((giant.file, error.to_string()));
+                    return Ok(());
+                }
+                extent => extent.map_err(|error| broken(&self.target.source, error))?,
+            };
+            let Some(extent) = extent else {
                 if giant.offset != giant.file.entry.size {
                     return Err(self.hostile(&giant.file.entry, "its content is not as long as it is said to be"));
                 }
@@ -271,11 +345,18 @@ impl Planner {
         RestoreError::BadCatalog { source_path: self.source(), path: entry.path.to_string(), reason }
     }
 
-    fn broken(&self, error: crate::catalog::CatalogError) -> RestoreError {
-        RestoreError::Catalog { source_path: self.source(), error }
-    }
-
     fn source(&self) -> String {
         String::from_utf8_lossy(&self.target.source).into_owned()
+    }
+}
+
+/// Damage is gone round; what remains is a store that does not answer.
+pub(super) fn broken(source: &[u8], error: CatalogError) -> RestoreError {
+    match error {
+        CatalogError::Read(error) => RestoreError::Repository(error),
+        CatalogError::Malformed { blob, what } => {
+            let source_path = String::from_utf8_lossy(source).into_owned();
+            RestoreError::BadCatalog { source_path, path: format!("blob {blob}"), reason: what }
+        }
     }
 }

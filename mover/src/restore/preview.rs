@@ -10,11 +10,12 @@ use rustix::io::Errno;
 
 use super::directory::open_from_root;
 use super::rules::Rules;
+use super::planner::broken;
 use super::run::find_source;
 use super::selection::Selection;
 use super::worker::file_type;
 use super::RestoreError;
-use crate::catalog::{CatalogReader, Entry, EntryKind, RelPath};
+use crate::catalog::{CatalogReader, Entry, EntryKind, RelPath, Step};
 use crate::pattern::PatternSet;
 
 /// What is to be looked at.
@@ -40,6 +41,8 @@ pub enum Action {
     Change(Vec<&'static str>),
     /// It is there, and looks the same.
     Leave,
+    /// It cannot come back, and what follows it neither: what is lost, and why.
+    Lost(String),
 }
 
 /// How many entries of each.
@@ -53,6 +56,8 @@ pub struct Preview {
     pub change: u64,
     /// Looking the same.
     pub leave: u64,
+    /// Parts of the catalog that cannot be read.
+    pub lost: u64,
     /// Sizes of those files that would be created, replaced, or have another size or time.
     pub bytes: u64,
 }
@@ -68,7 +73,6 @@ pub async fn preview(
     for (source, root) in request.targets {
         let found = find_source(record, &source)?;
         let source_path = || String::from_utf8_lossy(&source).into_owned();
-        let broken = |error| RestoreError::Catalog { source_path: source_path(), error };
         let Some(catalog) = found.catalog else {
             return Err(RestoreError::BadCatalog { source_path: source_path(), path: ".".into(), reason: "nothing of it was backed up" });
         };
@@ -78,7 +82,15 @@ pub async fn preview(
         // Directories above the entry that nothing was said of yet: they are made if something in them is.
         let mut above: Vec<Entry> = Vec::new();
         let mut skipped: Option<RelPath> = None;
-        while let Some(entry) = catalog.next().await.map_err(broken)? {
+        while let Some(step) = catalog.step().await.map_err(|error| broken(&source, error))? {
+            let entry = match step {
+                Step::Entry(entry) => entry,
+                Step::Gap(gap) => {
+                    counts.lost += 1;
+                    tell(&source, &gap.path(), &Action::Lost(gap.describe()));
+                    continue;
+                }
+            };
             if skipped.as_ref().is_some_and(|skipped| entry.path.is_within(skipped)) {
                 continue;
             }
@@ -113,6 +125,7 @@ impl Preview {
             Action::Replace => (&mut self.replace, true),
             Action::Change(aspects) => (&mut self.change, aspects.iter().any(|aspect| matches!(*aspect, "size" | "time"))),
             Action::Leave => (&mut self.leave, false),
+            Action::Lost(_) => (&mut self.lost, false),
         };
         *counter += 1;
         if is_written && entry.link_to.is_none() {

@@ -247,10 +247,15 @@ impl Work<'_> {
         self.hand(Job::Make(std::mem::take(&mut window.makes))).await?;
         let mut tickets = Vec::new();
         tickets.extend(in_groups(std::mem::take(&mut window.plain_files)).map(|files| self.pool.hand(Job::PlainFiles(files), None)));
+        for (file, reason) in std::mem::take(&mut window.lost_files) {
+            tickets.push(self.pool.hand(Job::Lost(file, reason), None));
+        }
         tickets.extend(in_groups(std::mem::take(&mut window.voids)).map(|voids| self.pool.hand(Job::Voids(voids), None)));
         let (located, missing) = locate(std::mem::take(&mut window.blobs), &self.shared.reader);
         for (id, pieces) in missing {
-            self.rescue(Unread { id, reason: "it is not in the repository".into(), pieces }).await?;
+            let is_hidden = self.shared.reader.has_unreadable_runs();
+            let reason = if is_hidden { "no index run that can be read lists it" } else { "it is not in the repository" };
+            self.rescue(Unread { id, reason: reason.into(), pieces }).await?;
         }
         let mut runs = join_runs(self.wanted(located).await?).into_iter();
         let mut under_way = FuturesUnordered::new();
@@ -365,6 +370,8 @@ fn report(shared: &Shared, issues: &Issues, targets: &[Arc<TargetRoot>], progres
         failed: collected.failed,
         warnings: collected.warnings,
         issues: collected.named,
+        lost_parts: collected.lost_parts,
+        unreadable_runs: shared.reader.unreadable_runs(),
         bad_blobs: shared.bad_blobs.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect(),
     }
 }

@@ -46,18 +46,23 @@ impl Selection {
         Choice { selected: verdict.matched, descend: verdict.matched || verdict.below_may_match }
     }
 
+    /// Whether the walk would look into `directory`.
+    pub(super) fn enters(&self, directory: &RelPath) -> bool {
+        let mut at = Some(directory.clone());
+        while let Some(directory) = at.filter(|_| !self.is_everything()) {
+            if !self.choose(&directory).descend {
+                return false;
+            }
+            at = directory.parent();
+        }
+        true
+    }
+
     /// Whether the walk would come to `path` and select it.
     pub(super) fn reaches(&self, path: &RelPath) -> bool {
         if self.is_everything() {
             return true;
         }
-        let mut above = path.parent();
-        while let Some(directory) = above {
-            if !self.choose(&directory).descend {
-                return false;
-            }
-            above = directory.parent();
-        }
-        self.choose(path).selected
+        path.parent().is_none_or(|parent| self.enters(&parent)) && self.choose(path).selected
     }
 }

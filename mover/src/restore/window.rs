@@ -17,6 +17,8 @@ pub(super) struct Window {
     pub(super) makes: Vec<Make>,
     /// Files without stored content.
     pub(super) plain_files: Vec<Arc<FileTask>>,
+    /// Files whose list of extents cannot be read (to its end), and why.
+    pub(super) lost_files: Vec<(Arc<FileTask>, String)>,
     /// Holes, and ranges that somebody wrote zeros to.
     pub(super) voids: Vec<Void>,
     /// What goes where, by blob.

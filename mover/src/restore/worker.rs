@@ -71,6 +71,8 @@ pub(super) enum Job {
     Raw(Bytes, Vec<Piece>),
     /// A blob that cannot be had.
     Missing(BlobId, String, Vec<Piece>),
+    /// A file whose list of extents cannot be had.
+    Lost(Arc<FileTask>, String),
     Links(Vec<Link>),
     Finish(Vec<(Arc<Directory>, Entry)>),
     Sync(Arc<TargetRoot>),
@@ -128,6 +130,10 @@ impl Worker {
             Job::Blobs(..) | Job::Look(_) => Ok(()),
             Job::Raw(raw, pieces) => self.write_pieces(&raw, &pieces),
             Job::Missing(id, reason, pieces) => self.give_up(&id, &reason, &pieces),
+            Job::Lost(file, reason) => {
+                self.fail(&file, format!("where its content is stored cannot be read: {reason}"));
+                self.end_one(&file)
+            }
             Job::Links(links) => links.into_iter().try_for_each(|link| self.link(&link)),
             Job::Finish(directories) => directories.into_iter().try_for_each(|(directory, entry)| self.finish_directory(&directory, &entry)),
             Job::Sync(target) => self.sync(&target),

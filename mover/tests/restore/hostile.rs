@@ -3,61 +3,24 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use holdfast_mover::catalog::{BlobSink, CatalogWriter, Entry, EntryKind, Extent, RelPath, testing};
+use holdfast_mover::catalog::{Entry, EntryKind, Extent, RelPath};
 use holdfast_mover::restore::{RestoreError, Severity};
 use holdfast_mover::stop::StopToken;
-use holdfast_repository::{
-    Activity, BlobId, BlobKind, Purpose, Scratch, SnapshotDraft, SnapshotId, SourceRecord, WriteError, Writer,
-};
 
 use crate::fixture::{Fixture, is_root};
+use crate::forged::{commit, entry, root};
 
-fn entry(path: &[u8], kind: EntryKind) -> Entry {
-    testing::entry(RelPath::parse(path).unwrap(), kind)
-}
-
-fn root() -> Entry {
-    entry(b"", EntryKind::Directory)
-}
-
-struct Sink {
-    writer: Writer,
-    refs: Vec<(BlobId, u64)>,
-    scratch: Scratch,
-}
-
-impl BlobSink for Sink {
-    fn store(&mut self, kind: BlobKind, raw: &[u8]) -> Result<BlobId, WriteError> {
-        let id = self.writer.blob_id(kind, raw);
-        self.writer.add(kind, id, raw, None, &mut self.scratch)?;
-        self.refs.push((id, raw.len() as u64));
-        Ok(id)
-    }
-}
-
-/// Commits a snapshot of exactly these entries. `data` is stored as one blob and given to them.
-fn commit(fixture: &Fixture, data: &[u8], entries: impl FnOnce(BlobId) -> Vec<Entry>) -> SnapshotId {
-    let writer = fixture.runtime.block_on(fixture.repository.begin(Purpose::new(Activity::Backup, "enemy"))).unwrap();
-    let mut sink = Sink { writer: writer.clone(), refs: Vec::new(), scratch: Scratch::new() };
-    let blob = sink.store(BlobKind::Data, data).unwrap();
-    let mut catalog = CatalogWriter::new(sink, fixture.repository.chunker().gear_seed);
-    for entry in entries(blob) {
-        catalog.append(&entry).unwrap();
-    }
-    let (summary, mut sink) = catalog.finish().unwrap();
-    sink.refs.sort();
-    sink.refs.dedup();
-    let source = SourceRecord { path: b"/data".to_vec(), catalog: Some(summary.root), ..SourceRecord::default() };
-    let draft = SnapshotDraft { sources: vec![source], ..SnapshotDraft::default() };
-    fixture.runtime.block_on(writer.commit(draft, || sink.refs.iter().copied())).unwrap()
-}
-
+/// What a reader does not even parse is lost like what is rotten; the rest is refused.
 fn refused(fixture: &Fixture, entries: Vec<Entry>) -> String {
     let snapshot = commit(fixture, b"data", |_| entries);
-    let error = fixture.try_run(fixture.request(snapshot), &StopToken::new()).unwrap_err();
-    // The parser refuses some of it before the restore could.
-    assert!(matches!(error, RestoreError::BadCatalog { .. } | RestoreError::Catalog { .. }), "{error}");
-    error.to_string()
+    match fixture.try_run(fixture.request(snapshot), &StopToken::new()) {
+        Ok(report) => {
+            assert!(report.lost_parts == 1 && report.failed == 1, "{report:?}");
+            report.issues[0].to_string()
+        }
+        Err(error @ RestoreError::BadCatalog { .. }) => error.to_string(),
+        Err(error) => panic!("{error}"),
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@
 
 mod again;
 mod fixture;
+mod forged;
 mod hostile;
 mod limits;
+mod lost;
 mod over_existing;
 mod requests;
 mod round_trip;
