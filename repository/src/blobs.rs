@@ -59,10 +59,15 @@ pub(crate) struct Blobs {
 
 impl Blobs {
     pub(crate) fn new(core: Arc<Core>, view: View) -> Self {
+        Self::knowing(core, view, Bad::default())
+    }
+
+    /// With what is known to be bad already.
+    pub(crate) fn knowing(core: Arc<Core>, view: View, bad: Bad) -> Self {
         Self {
             core,
             view: Mutex::new(Arc::new(view)),
-            bad: Mutex::default(),
+            bad: Mutex::new(bad),
             scratches: Mutex::default(),
             fine: Mutex::default(),
             ahead: Mutex::default(),
@@ -222,6 +227,7 @@ fn absent(view: &View, id: &BlobId) -> ReadError {
     }
     match view.unreadable_runs.first() {
         None => ReadError::NotFound { what: format!("blob {id}") },
-        Some((run, error)) => ReadError::damaged(run.to_string(), format!("blob {id} may be listed in it, and it cannot be read: {error}")),
+        Some((run, ReadError::Damaged { reason, .. })) => ReadError::damaged(run.to_string(), format!("{reason}; blob {id} may be listed in it")),
+        Some((run, error)) => ReadError::damaged(run.to_string(), format!("{error}; blob {id} may be listed in it")),
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::executor::block_on;
 
 use crate::blob::{BLOB_RAW_BYTES_MAX, BlobKind};
-use crate::blobs::Blobs;
+use crate::blobs::{Bad, Blobs};
 use crate::compress::Scratch;
 use crate::core::Core;
 use crate::error::{ReadError, WriteError};
@@ -25,6 +25,7 @@ use crate::view::{Looker, View};
 
 mod commit;
 mod fine_places;
+mod presence;
 mod refs;
 mod runs;
 pub(crate) mod uploads;
@@ -103,9 +104,18 @@ impl Writer {
             crate::state::ensure_first(&core).await?;
         }
         let (lease, state) = Lease::take_having_seen(&core, &purpose, newest).await?;
-        let view = View::load_bounded(&core, state, Looker::Writer).await?;
+        let (view, listed) = futures::join!(View::load_bounded(&core, state, Looker::Writer), presence::list(&core, presence::LISTED_MAX));
+        let view = view?;
+        let looked = match listed {
+            Ok(listed) => presence::lost(&core, &view, listed, presence::LISTED_MAX).await,
+            Err(error) => Err(error),
+        };
+        let lost = looked.unwrap_or_else(|error| {
+            tracing::warn!(%error, "whether all packs are there could not be looked at");
+            Bad::default()
+        });
         let inner = Arc::new(Inner {
-            blobs: Blobs::new(Arc::clone(&core), view),
+            blobs: Blobs::knowing(Arc::clone(&core), view, lost),
             uploads: Uploads::new(Arc::clone(&core), options),
             core,
             purpose,

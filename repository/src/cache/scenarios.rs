@@ -107,7 +107,7 @@ const NOTHING_CHANGED: &[&str] = &[
     "Get state",
     "Create leases",
     "List state",
-    "List snapshots", "List index",
+    "List snapshots", "List index", "List packs/data", "List packs/meta",
     "Create snapshots",
     "List state",
     "Create state",
