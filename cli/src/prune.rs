@@ -109,6 +109,10 @@ pub(crate) fn print(report: &PruneReport, dry_run: bool) {
         let (damaged, are) = (text::count(report.packs_damaged, "pack"), if report.packs_damaged == 1 { "is" } else { "are" });
         eprintln!("warning: {damaged} that snapshots need {are} missing, cut or rotten; run holdfast check: it says what is lost, and what to do");
     }
+    if let Some(refusal) = &report.refusal {
+        let said = text::one_line(refusal);
+        println!("{} were not let go ({said}): they stay due, and each prune asks for them again", text::count(report.deletions_refused, "object"));
+    }
     if report.packs_taken_back > 0 {
         println!("kept {} that a backup has used since", packs(report.packs_taken_back));
     }
@@ -130,5 +134,6 @@ pub(crate) fn as_json(report: &PruneReport, dry_run: bool) -> serde_json::Value 
         "packs_deleted": report.packs_deleted, "bytes_deleted": report.bytes_deleted, "records_deleted": report.objects_deleted,
         "packs_taken_back": report.packs_taken_back, "packs_damaged": report.packs_damaged, "packs_unused": report.packs_unused, "bytes_unused": report.bytes_unused,
         "packs_waiting": report.packs_waiting, "waiting_for": leases, "fenced": fenced, "runs_merged": report.runs_merged,
+        "deletions_refused": report.deletions_refused, "refusal": report.refusal,
     })
 }

@@ -3,6 +3,8 @@
 //! hold its keys, `HOLDFAST_TEST_S3_BUCKET` a bucket.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "object_storage/protected.rs"]
+mod protected;
 #[path = "object_storage/proxy.rs"]
 mod proxy;
 
@@ -20,14 +22,21 @@ const NEEDS: &str = "HOLDFAST_TEST_S3_SERVER is set by tests/object-storage/run"
 struct Place {
     directory: TempDir,
     url: String,
+    /// Other keys than the server's own.
+    keys: Option<(String, String)>,
 }
 
 impl Place {
     fn new(name: &str) -> Self {
+        Self::in_bucket("HOLDFAST_TEST_S3_BUCKET", name)
+    }
+
+    /// In the bucket that a variable names.
+    fn in_bucket(variable: &str, name: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let fresh = directory.path().file_name().unwrap().to_string_lossy().replace('.', "");
-        let bucket = std::env::var("HOLDFAST_TEST_S3_BUCKET").expect(NEEDS);
-        let place = Self { url: format!("s3://{bucket}/{name}-{fresh}"), directory };
+        let bucket = std::env::var(variable).expect(NEEDS);
+        let place = Self { url: format!("s3://{bucket}/{name}-{fresh}"), directory, keys: None };
         std::fs::create_dir(place.path("data")).unwrap();
         let mut word = 7_u64;
         for file in 0..40_usize {
@@ -53,6 +62,9 @@ impl Place {
         command.env("HOLDFAST_REPO", &self.url).env("HOLDFAST_PASSWORD", "correct horse");
         for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"] {
             command.env(name, std::env::var(name).expect(NEEDS));
+        }
+        if let Some((id, secret)) = &self.keys {
+            command.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
         }
         command.env("AWS_ENDPOINT_URL", format!("http://{}", proxy.address));
         command.output().unwrap()

@@ -3,7 +3,7 @@
 //! The order is the safety; `docs/format.md` §12 has it. It fails closed: what cannot be read in full stops it before anything is
 //! published. Dying at any point harms nothing, and the next prune goes on from what the newest state says. Two at once are safe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -137,6 +137,10 @@ pub struct PruneReport {
     pub packs_rewritten: u64,
     /// Bytes copied; with `dry_run`, to copy.
     pub bytes_rewritten: u64,
+    /// Objects that the store did not let go: a lock, or keys without that right. They stay due.
+    pub deletions_refused: u64,
+    /// What it said to the first of them.
+    pub refusal: Option<String>,
     /// Index runs that were put together with others.
     pub runs_merged: u64,
     /// Condemned packs that a later snapshot uses.
@@ -219,6 +223,8 @@ struct Prune<'p> {
     progress: &'p PruneProgress,
     report: PruneReport,
     inventory: Inventory,
+    /// Packs that the store did not let go: asked for once in one prune.
+    refused: BTreeSet<PackName>,
 }
 
 pub(crate) async fn run(core: &Arc<Core>, options: &PruneOptions, progress: &PruneProgress) -> Result<PruneReport, PruneError> {
@@ -254,7 +260,7 @@ impl<'p> Prune<'p> {
             state::ensure_first(core).await?;
         }
         let inventory = Inventory::list(core).await?;
-        let mut prune = Self { core, options, progress, report: PruneReport::default(), inventory };
+        let mut prune = Self { core, options, progress, report: PruneReport::default(), inventory, refused: BTreeSet::new() };
         prune.report.packs = prune.inventory.packs().count() as u64;
         prune.report.pack_bytes = prune.inventory.packs().map(|(_, bytes)| bytes).sum();
         if !options.dry_run {

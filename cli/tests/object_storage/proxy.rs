@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Delay,
     /// An answer of the server's that is always the same.
     Refuse(&'static str, &'static str),
+    /// What AWS says of an object without a checksum where the bucket has an object lock.
+    WantsChecksum,
 }
 
 /// Which requests meet which fault.
@@ -107,8 +109,12 @@ fn serve(client: TcpStream, server: SocketAddr, seen: &AtomicU64, met: &Mutex<BT
             *met.lock().unwrap().entry(fault).or_default() += 1;
         }
         let answer = match fault {
-            Some(Fault::SlowDown) => error("503 Slow Down", "SlowDown", "Retry-After: 0\r\n"),
-            Some(Fault::Refuse(status, code)) => error(status, code, ""),
+            Some(Fault::SlowDown) => error("503 Slow Down", "SlowDown", "injected", "Retry-After: 0\r\n"),
+            Some(Fault::Refuse(status, code)) => error(status, code, "injected", ""),
+            Some(Fault::WantsChecksum) => {
+                let said = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters";
+                error("400 Bad Request", "InvalidRequest", said, "")
+            }
             Some(Fault::ResetBefore) => return client.shutdown(Shutdown::Both),
             Some(Fault::TornRequest) => {
                 let mut upstream = TcpStream::connect(server)?;
@@ -206,7 +212,7 @@ fn forward(server: SocketAddr, request: &Request) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn error(status: &str, code: &str, headers: &str) -> Vec<u8> {
-    let body = format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code>\n<Message>injected</Message></Error>");
+fn error(status: &str, code: &str, message: &str, headers: &str) -> Vec<u8> {
+    let body = format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code>\n<Message>{message}</Message></Error>");
     format!("HTTP/1.1 {status}\r\n{headers}Content-Type: application/xml\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }

@@ -4,10 +4,10 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::ClientOptions;
+use object_store::{ClientOptions, ObjectStore};
 use url::Url;
 
 use super::local::LocalDirectory;
@@ -160,10 +160,11 @@ pub fn s3(config: &S3Config) -> Result<Arc<dyn Store>, AddressError> {
             builder = builder.with_token(String::from_utf8_lossy(token.expose()));
         }
     }
-    let bucket = builder.build().map_err(settings)?;
+    let bucket = builder.clone().build().map_err(settings)?;
     let inside = Path::parse(&config.prefix)
         .map_err(|error| AddressError::Malformed { address: location.clone(), reason: error.to_string() })?;
-    Ok(Arc::new(ObjectStoreAdapter::new(Arc::new(bucket), below(&inside), location)))
+    let checksummed = move || builder.clone().with_checksum_algorithm(Checksum::SHA256).build().map(|bucket| Arc::new(bucket) as Arc<dyn ObjectStore>);
+    Ok(Arc::new(ObjectStoreAdapter::new(Arc::new(bucket), below(&inside), location).with_checksummed(Box::new(checksummed))))
 }
 
 fn below(inside: &Path) -> Path {

@@ -22,6 +22,10 @@ const DENIED: [&str; 8] = [
     "SignatureDoesNotMatch",
 ];
 const FULL: [&str; 4] = ["QuotaExceeded", "ServiceQuotaExceeded", "XMinioStorageFull", "InsufficientStorage"];
+/// In the words of a refusal for a lock (retention, legal hold), which has no code of its own everywhere.
+const LOCKED: [&str; 3] = ["object lock", "WORM protected", "ObjectLocked"];
+/// In the words of a bucket with a lock that takes no object without a checksum.
+const WANTS_CHECKSUM: &str = "x-amz-checksum";
 const WORDS_MAX: usize = 300;
 
 /// A store's words, without its XML, its line ends and our own URLs.
@@ -52,12 +56,18 @@ pub(super) fn typed(name: &str, error: Error) -> StoreError {
         }
         (Some(code), _) if FULL.contains(&code) => StoreError::Full { object, source },
         (Some(code), _) if DENIED.contains(&code) => StoreError::Denied { object, source },
+        _ if LOCKED.iter().any(|words| said.contains(words)) => StoreError::Denied { object, source },
         (Some("NotImplemented"), _) | (_, Error::NotImplemented { .. } | Error::NotSupported { .. }) => StoreError::Unsupported { object, source },
         (_, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => StoreError::Denied { object, source },
         _ if said.contains("status code: 507") => StoreError::Full { object, source },
         _ if said.contains("status code: 501") => StoreError::Unsupported { object, source },
         _ => by_system_error(object, &error, source),
     }
+}
+
+/// Whether the store takes the object only with a checksum in its request.
+pub(super) fn wants_checksum(error: &Error) -> bool {
+    matches!(error, Error::Generic { .. }) && error.to_string().contains(WANTS_CHECKSUM)
 }
 
 /// The local file system's reasons stand somewhere down the chain of sources.
@@ -123,6 +133,10 @@ mod tests {
             let line = generic(&body(code)).to_string();
             assert!(line.ends_with(&format!("{code}: some words")) || line.ends_with(&format!("{code}: some words)")), "{line}");
         }
+        assert!(matches!(generic("status code: 400: <Error><Code>InvalidRequest</Code><Message>Object is WORM protected</Message></Error>"), StoreError::Denied { .. }));
+        let wants = |said: &str| wants_checksum(&Error::Generic { store: "S3", source: said.into() });
+        assert!(wants(&body("InvalidRequest").replace("some\nwords", "Content-MD5 OR x-amz-checksum- HTTP header is required")));
+        assert!(!wants(&body("InvalidRequest")));
         assert!(matches!(generic("status code: 507 Insufficient Storage: "), StoreError::Full { .. }));
         let long = generic(&"line\n".repeat(1000)).to_string();
         assert!(!long.contains('\n') && long.len() < 500, "{long}");

@@ -1,7 +1,7 @@
 //! `object_store`'s stores as ours: names below one prefix, errors by what the caller can do, create-if-absent.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,25 +11,55 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
-use super::failure::typed;
+use super::failure::{typed, wants_checksum};
 use super::{OBJECT_BYTES_MAX, ObjectEntry, Store, StoreError};
 
 const LIST_TRIES_MAX: u32 = 4;
 const LIST_WAIT: Duration = Duration::from_millis(200);
 
+/// The same store, sending a checksum with each object.
+type Checksummed = Box<dyn Fn() -> Result<Arc<dyn ObjectStore>, object_store::Error> + Send + Sync>;
+
 /// Adapts any `object_store` backend. Retries are that crate's, bounded; there are none here.
-#[derive(Debug)]
 pub struct ObjectStoreAdapter {
     inner: Arc<dyn ObjectStore>,
+    checksummed: Option<Checksummed>,
+    /// Made when the store asks for it: a bucket with a lock does, others do not know the header.
+    inner_checksummed: OnceLock<Arc<dyn ObjectStore>>,
     prefix: Path,
     location: String,
     conditional: AtomicBool,
 }
 
+impl std::fmt::Debug for ObjectStoreAdapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ObjectStoreAdapter({})", self.location)
+    }
+}
+
 impl ObjectStoreAdapter {
     /// Objects go below `prefix` of `inner`; `location` is for messages.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, location: String) -> Self {
-        Self { inner, prefix, location, conditional: AtomicBool::new(true) }
+        Self { inner, checksummed: None, inner_checksummed: OnceLock::new(), prefix, location, conditional: AtomicBool::new(true) }
+    }
+
+    /// With a way to the same store that sends checksums, for buckets that take nothing without.
+    pub(super) fn with_checksummed(mut self, checksummed: Checksummed) -> Self {
+        self.checksummed = Some(checksummed);
+        self
+    }
+
+    async fn put(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<(), object_store::Error> {
+        if let Some(inner) = self.inner_checksummed.get() {
+            return inner.put_opts(path, payload, options).await.map(drop);
+        }
+        match (self.inner.put_opts(path, payload.clone(), options.clone()).await, &self.checksummed) {
+            (Err(error), Some(make)) if wants_checksum(&error) => {
+                let inner = make()?;
+                self.inner_checksummed.get_or_init(|| inner).put_opts(path, payload, options).await.map(drop)
+            }
+            (put, _) => put.map(drop),
+        }
     }
 
     fn path(&self, name: &str) -> Path {
@@ -70,8 +100,8 @@ impl Store for ObjectStoreAdapter {
             }
         };
         let options = PutOptions { mode, ..PutOptions::default() };
-        match self.inner.put_opts(&path, PutPayload::from_iter(parts), options).await {
-            Ok(_) => Ok(()),
+        match self.put(&path, PutPayload::from_iter(parts), options).await {
+            Ok(()) => Ok(()),
             // An object that is to be created is never missing: what holds it is.
             Err(error @ object_store::Error::NotFound { .. }) => Err(StoreError::Denied { object: name.to_owned(), source: Arc::new(error) }),
             Err(error) => Err(typed(name, error)),

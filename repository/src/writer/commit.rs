@@ -17,6 +17,7 @@ use crate::mutation::left_out;
 use crate::sealed::ObjectKind;
 use crate::snapshot::{self, SnapshotDraft, SnapshotObject, SnapshotRecord};
 use crate::state::{self, State};
+use crate::store::StoreError;
 use crate::view::{self, Looker, View};
 
 /// How often one backup may be fenced: each costs a fence time, so this is hours of bad network.
@@ -75,7 +76,11 @@ impl Inner {
         let name = snapshot::object_name(&lease);
         let object = self.core.seal(ObjectKind::Snapshot, &name, &content)?;
         // Whatever else stands there, a tombstone or rubbish, it is not our commit.
-        let stands = core::create(self.core.store.as_ref(), &self.core.environment, &name, &object).await?;
+        let stands = match core::create(self.core.store.as_ref(), &self.core.environment, &name, &object).await {
+            // Taken, and nothing there: the tombstone was deleted, in a bucket that keeps versions and does not give names away twice.
+            Err(StoreError::AlreadyExists { .. }) => return Ok(None),
+            created => created?,
+        };
         if stands != Created::Written && !left_out!(Tombstone) {
             return Ok(None);
         }
@@ -170,7 +175,7 @@ impl Inner {
         while let Some((pack, head)) = heads.next().await {
             let there = match head {
                 Ok(bytes) => bytes == pack.object_bytes,
-                Err(crate::store::StoreError::NotFound { .. }) => false,
+                Err(StoreError::NotFound { .. }) => false,
                 Err(error) => return Err(error.into()),
             };
             lives.insert(pack.name, there && state.usable(&pack.name) || left_out!(Survivors));
