@@ -16,6 +16,8 @@ mod roster;
 mod sandbox;
 mod supervisor;
 mod syscall;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod volume;
 pub mod worker;
 

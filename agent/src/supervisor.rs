@@ -39,8 +39,10 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Temporary keys are asked for anew well within the shortest life that a provider gives them (15 minutes).
 const CREDENTIALS_INTERVAL: Duration = Duration::from_secs(300);
-/// Messages on their way to a supervisor or from its worker.
+/// Messages on their way to a supervisor.
 pub(crate) const QUEUE_MAX: usize = 64;
+/// Messages from its worker: each may be a megabyte, and ten times that once it is parsed.
+const HEARD_MAX: usize = 4;
 
 /// From the hub.
 #[derive(Debug)]
@@ -287,7 +289,7 @@ impl Supervisor {
 
 /// A frame must be read to its end, so one task does nothing else.
 fn read_all(mut reader: OwnedReadHalf) -> mpsc::Receiver<FromWorker> {
-    let (sender, messages) = mpsc::channel(QUEUE_MAX);
+    let (sender, messages) = mpsc::channel(HEARD_MAX);
     tokio::spawn(async move {
         loop {
             match process::receive(&mut reader).await {
@@ -307,4 +309,16 @@ fn read_all(mut reader: OwnedReadHalf) -> mpsc::Receiver<FromWorker> {
         }
     });
     messages
+}
+
+/// What a supervisor makes of a worker's numbers, for the tests on hostile bytes.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn observe(now: Instant) -> impl FnMut(&FromWorker) {
+    let mut stall = Stall::new(1000, now);
+    move |message| {
+        if let Some(from_worker::Kind::Progress(progress)) = &message.kind {
+            stall.observe(progress, now);
+            let _ = stall.stuck(now);
+        }
+    }
 }

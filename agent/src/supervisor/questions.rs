@@ -33,8 +33,11 @@ impl Questions {
     }
 
     /// Where the worker found its volumes, before it read a byte of them. Later claims do not count.
-    pub(super) fn opened(&mut self, mounts: Vec<Mount>) {
+    pub(super) fn opened(&mut self, mut mounts: Vec<Mount>) {
         if self.mounts.is_empty() {
+            // More than there are volumes are not where they were, whichever they are.
+            mounts.truncate(self.volumes.len() + 1);
+            mounts.shrink_to_fit();
             self.mounts = mounts;
         }
     }

@@ -83,6 +83,12 @@ impl Plan {
     }
 }
 
+/// Whether a worker would take it.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn is_whole(assign: &Assign) -> bool {
+    Plan::of(assign.clone()).is_ok()
+}
+
 /// The volumes that a task holds.
 pub(crate) fn volumes(spec: &assign::Spec) -> Box<dyn Iterator<Item = &VolumeAccess> + '_> {
     match spec {
