@@ -2,21 +2,18 @@
 // Helpers of tests may end them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
-use assert_cmd::cargo::CommandCargoExt;
 use serde_json::Value;
-use tempfile::TempDir;
 
-struct Place {
-    directory: TempDir,
-}
+#[path = "place/work.rs"]
+mod place;
+use place::{Place, noise};
 
 impl Place {
     /// A repository, and 24 MiB that do not compress in many small and some large files.
     fn filled() -> Self {
-        let place = Self { directory: TempDir::new().unwrap() };
+        let place = Self::new().with_cache();
         for number in 0..200 {
             place.write(&format!("data/small/{number:03}"), number, 20_000);
         }
@@ -30,42 +27,7 @@ impl Place {
     fn write(&self, name: &str, seed: u64, bytes: usize) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // xorshift64*: noise enough for zstd.
-        let mut state = seed * 2 + 1;
-        let words = (0..bytes / 8).flat_map(|_| {
-            state ^= state >> 12;
-            state ^= state << 25;
-            state ^= state >> 27;
-            state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes()
-        });
-        std::fs::write(path, words.collect::<Vec<u8>>()).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        #[allow(deprecated)]
-        let mut command = Command::cargo_bin("holdfast").unwrap();
-        command
-            .args(arguments)
-            .env_clear()
-            .env("HOLDFAST_REPO", format!("file://{}", self.path("repository").display()))
-            .env("HOLDFAST_CACHE_DIR", self.path("cache"))
-            .env("HOLDFAST_PASSWORD", "correct horse")
-            .current_dir(self.directory.path());
-        command.output().unwrap()
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(arguments)).unwrap()
+        std::fs::write(path, noise(seed, bytes)).unwrap();
     }
 
     fn stored_bytes(&self) -> u64 {
@@ -137,8 +99,6 @@ fn without_now_the_second_prune_deletes_and_forget_can_do_both() {
 fn a_mistake_is_one_line() {
     let place = Place::filled();
     for arguments in [&["prune", "--repack-budget", "much"][..], &["prune", "--soon"], &["forget", "--keep-last", "1", "--now"]] {
-        let output = place.run(arguments);
-        let line = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(1) && line.lines().count() == 1 && line.starts_with("error: "), "{line}");
+        place.fails(arguments);
     }
 }

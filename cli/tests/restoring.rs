@@ -3,68 +3,21 @@
 
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use assert_cmd::cargo::CommandCargoExt;
 use serde_json::Value;
-use tempfile::TempDir;
 
-struct Place(TempDir);
+#[path = "place/work.rs"]
+mod place;
+use place::{Place, noise};
 
 impl Place {
     fn filled() -> Self {
-        let place = Self(TempDir::new().unwrap());
-        std::fs::create_dir(place.path("data")).unwrap();
+        let place = Self::new();
         place.ok(&["repo", "init"]);
         place
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        #[allow(deprecated)]
-        let mut command = Command::cargo_bin("holdfast").unwrap();
-        let url = format!("file://{}", self.path("repository").display());
-        command.args(arguments).env_clear().env("HOLDFAST_REPO", url).env("HOLDFAST_PASSWORD", "correct horse").current_dir(self.0.path());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn bytes(&self, arguments: &[&str]) -> Vec<u8> {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        String::from_utf8(self.bytes(arguments)).unwrap()
-    }
-
-    fn fails(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let line = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{line}");
-        assert!(line.starts_with("error: ") && line.lines().count() == 1, "{line}");
-        line
-    }
-}
-
-fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..bytes.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(bytes).collect()
 }
 
 /// Whatever was done by then, the next run makes it whole, and leaves no name that is not the snapshot's.

@@ -4,63 +4,32 @@
 
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use assert_cmd::cargo::CommandCargoExt;
 use tempfile::TempDir;
 
-struct Place(TempDir);
+#[path = "place/work.rs"]
+mod place;
+use place::{Place, noise};
 
 impl Place {
-    fn new() -> Self {
-        let place = Self(TempDir::new().unwrap());
+    fn ready() -> Self {
+        let place = Self::new();
         place.ok(&["repo", "init"]);
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        #[allow(deprecated)]
-        let mut command = Command::cargo_bin("holdfast").unwrap();
-        let repository = format!("file://{}", self.path("repository").display());
-        command.args(arguments).env("HOLDFAST_REPO", repository).env("HOLDFAST_PASSWORD", "password").current_dir(self.0.path());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
     fn restored(&self, name: &str) -> Vec<u8> {
-        let target = TempDir::new_in(self.0.path()).unwrap();
+        let target = TempDir::new_in(self.path("")).unwrap();
         self.ok(&["restore", "latest", target.path().to_str().unwrap()]);
         std::fs::read(target.path().join(name)).unwrap()
     }
 }
 
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 56) as u8
-    };
-    (0..length).map(next).collect()
-}
-
 #[test]
 fn standard_input_becomes_a_file() {
-    let place = Place::new();
-    let data = [noise(3_000_001, 1), vec![0; 1 << 20], noise(5, 2)].concat();
+    let place = Place::ready();
+    let data = [noise(1, 3_000_001), vec![0; 1 << 20], noise(2, 5)].concat();
     let mut command = place.command(&["backup", "--stdin", "--stdin-name", "dump.sql"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     // In small pieces, as a producer gives them.
@@ -73,7 +42,7 @@ fn standard_input_becomes_a_file() {
 
 #[test]
 fn a_command_that_fails_leaves_no_snapshot() {
-    let place = Place::new();
+    let place = Place::ready();
     let output = place.run(&["backup", "--stdin-command", "echo half; exit 3"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("exit status: 3"), "{said}");
@@ -84,7 +53,7 @@ fn a_command_that_fails_leaves_no_snapshot() {
 
 #[test]
 fn a_mistake_is_named() {
-    let place = Place::new();
+    let place = Place::ready();
     for (arguments, wanted) in [
         (&["backup", "--stdin", "--stdin-name", "a/b"][..], "one name"),
         (&["backup", "--stdin", "."], "cannot be used with"),
@@ -114,10 +83,10 @@ impl Drop for Loop {
 
 #[test]
 fn a_block_device_comes_back_and_costs_what_changed() {
-    let place = Place::new();
+    let place = Place::ready();
     let image = std::fs::File::create(place.path("image")).unwrap();
     image.set_len(80 << 20).unwrap();
-    image.write_all_at(&noise(9 << 20, 3), 1 << 20).unwrap();
+    image.write_all_at(&noise(3, 9 << 20), 1 << 20).unwrap();
     let Some(device) = Loop::of(&place.path("image")) else {
         eprintln!("SKIPPED: a loop device needs root");
         return;
@@ -127,7 +96,7 @@ fn a_block_device_comes_back_and_costs_what_changed() {
     assert!(place.restored(&name) == std::fs::read(place.path("image")).unwrap());
 
     let node = std::fs::OpenOptions::new().write(true).open(&device.0).unwrap();
-    node.write_all_at(&noise(4096, 4), (5 << 20) + 8192).unwrap();
+    node.write_all_at(&noise(4, 4096), (5 << 20) + 8192).unwrap();
     node.sync_all().unwrap();
     let report: serde_json::Value = serde_json::from_str(&place.ok(&["--json", "backup", &device.0])).unwrap();
     assert!(report["bytes_added"].as_u64().unwrap() < 64 << 10, "{report}");

@@ -3,24 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use assert_cmd::cargo::CommandCargoExt;
 use serde_json::Value;
-use tempfile::TempDir;
 
-struct Place {
-    directory: TempDir,
-}
+#[path = "place/work.rs"]
+mod place;
+use place::Place;
 
 impl Place {
-    fn new() -> Self {
-        let place = Self { directory: TempDir::new().unwrap() };
-        std::fs::create_dir(place.path("data")).unwrap();
-        place
-    }
-
     /// With a repository, and some data.
     fn filled() -> Self {
         let place = Self::new();
@@ -28,49 +20,11 @@ impl Place {
         assert_eq!(place.ok(&["repo", "init"]).lines().count(), 1);
         place
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        #[allow(deprecated)]
-        let mut command = Command::cargo_bin("holdfast").unwrap();
-        command
-            .args(arguments)
-            .env_clear()
-            .env("HOLDFAST_REPO", format!("file://{}", self.text("repository")))
-            .env("HOLDFAST_PASSWORD", "correct horse\n")
-            .current_dir(self.directory.path());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(arguments)).unwrap()
-    }
 }
 
 /// The one line of a verb that failed with exit code 1.
 fn failure(output: &Output) -> String {
-    let line = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{line}");
-    assert_eq!(line.lines().count(), 1, "{line}");
-    assert!(line.starts_with("error: "), "{line}");
-    line
+    place::failure(&[], output)
 }
 
 #[test]
@@ -214,7 +168,7 @@ fn open_to_all(path: &Path) {
 #[test]
 fn unreadable_files_are_named_and_the_exit_code_is_three() {
     let place = Place::new();
-    open_to_all(place.directory.path());
+    open_to_all(&place.path(""));
     std::fs::write(place.path("data/readable"), "x").unwrap();
     std::fs::write(place.path("data/secret"), "x").unwrap();
     std::fs::set_permissions(place.path("data/secret"), std::fs::Permissions::from_mode(0o000)).unwrap();

@@ -189,7 +189,7 @@ fn an_unknown_feature_stops_what_it_must() {
 
 #[test]
 fn a_wrong_flag_is_one_line_with_the_right_form() {
-    let place = Place::new();
+    let place = Place::ready();
     for verb in verbs(&place) {
         let line = failure(&[&verb], &place.run(&[&verb, "--frobnicate"]));
         assert!(line.contains("--frobnicate") && line.contains(&format!("usage: holdfast {verb}")), "{line}");
@@ -217,7 +217,7 @@ fn a_wrong_flag_is_one_line_with_the_right_form() {
 #[test]
 fn a_snapshot_that_is_not_there_is_one_line() {
     let place = Place::filled();
-    let empty = Place::new();
+    let empty = Place::ready();
     empty.ok(&["repo", "init"]);
     for (call, _) in on_repositories(&place).into_iter().filter(|(call, _)| call.contains(&"latest")) {
         for name in ["deadbeef", "0000000000000001-00000000000000000000000000000000", "../../etc/passwd", ""] {
@@ -235,7 +235,7 @@ fn a_snapshot_that_is_not_there_is_one_line() {
 
 #[test]
 fn a_backend_that_cannot_be_reached_is_one_line_for_every_verb() {
-    let place = Place::new();
+    let place = Place::ready();
     // Reaching is tried again with patience: all at once.
     let began = Instant::now();
     let calls = on_repositories(&place);

@@ -5,27 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::loop_disk::{LoopDisk, MemoryDisk};
-use crate::place::{Place, failure, said};
+use crate::place::{Place, failure, noise, said};
 
 const MIB: u64 = 1 << 20;
-
-fn noise(seed: u64, bytes: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..bytes.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(bytes as usize).collect()
-}
 
 /// Files of incompressible bytes, each on disk before the next.
 fn fill(directory: &Path, count: u64, bytes: u64) -> Vec<PathBuf> {
     let path = |number: u64| directory.join(format!("file-{number:02}"));
     for number in 0..count {
         let file = std::fs::File::create(path(number)).unwrap();
-        file.write_all_at(&noise(number + 1, bytes), 0).unwrap();
+        file.write_all_at(&noise(number + 1, bytes as usize), 0).unwrap();
         file.sync_all().unwrap();
     }
     (0..count).map(path).collect()
@@ -33,7 +22,7 @@ fn fill(directory: &Path, count: u64, bytes: u64) -> Vec<PathBuf> {
 
 /// A place with `count` MiB of data in the repository, the cache off: each test says what stands on which disk.
 fn with_snapshot(count: u64) -> Place {
-    let place = Place::new();
+    let place = Place::ready();
     fill(&place.path("data"), count, MIB);
     place.ok(&["repo", "init"]);
     place.ok(&["--no-cache", "backup", "data"]);
@@ -54,7 +43,7 @@ fn same(left: &Path, right: &Path) -> bool {
 
 #[test]
 fn a_source_that_cannot_be_read_is_named_and_the_rest_is_backed_up() {
-    let place = Place::new();
+    let place = Place::ready();
     let Some(disk) = LoopDisk::ext4(&place.path(""), "source", 64 * MIB) else { return };
     let files = fill(&disk.mounted_at, 10, 4 * MIB);
     let originals = place.path("originals");
@@ -90,7 +79,7 @@ fn a_source_that_cannot_be_read_is_named_and_the_rest_is_backed_up() {
 
 #[test]
 fn a_full_repository_is_one_line_and_the_next_run_succeeds() {
-    let place = Place::new();
+    let place = Place::ready();
     let Some(disk) = LoopDisk::ext4(&place.path(""), "backend", 96 * MIB) else { return };
     let repository = disk.mounted_at.join("repository");
     let filler = disk.mounted_at.join("filler");
@@ -218,6 +207,23 @@ fn a_full_target_names_what_is_missing_and_is_finished_when_there_is_room() {
     place.ok(&["compare", "data", &path_text(&target)]);
 }
 
+/// An index that would be spilled there stays in memory; what must be sorted says that there is no room.
+#[test]
+fn a_full_cache_that_an_index_outgrows_costs_memory_and_nothing_else() {
+    let place = with_snapshot(8);
+    let Some(_memory) = MemoryDisk::mount(&place.path("cachedisk"), c"size=64k") else { return };
+    let cache = path_text(&place.path("cachedisk/cache"));
+    let run = |verb: &[&str]| place.command(verb).env("HOLDFAST_CACHE_DIR", &cache).env("HOLDFAST_TEST_RESIDENT_ENTRIES", "0").output().unwrap();
+    assert!(run(&["snapshots"]).status.success());
+    std::fs::write(place.path("cachedisk/filler"), vec![1; 1 << 20]).unwrap_err();
+    for verb in [&["backup", "data"][..], &["backup", "data"], &["check", "--read-data"], &["restore", "latest", "restored"], &["ls", "latest"], &["forget", "--keep-last", "1"], &["prune", "--now"], &["stats"]] {
+        let output = run(verb);
+        assert!(output.status.success(), "{verb:?} with a full cache: {}", said(&output));
+    }
+    place.ok(&["compare", "data", "restored"]);
+    std::fs::remove_file(place.path("cachedisk/filler")).unwrap();
+}
+
 #[test]
 fn a_full_or_broken_cache_costs_time_and_nothing_else() {
     let place = with_snapshot(8);
@@ -233,7 +239,7 @@ fn a_full_or_broken_cache_costs_time_and_nothing_else() {
     place.ok(&["compare", "data", "from-full"]);
     std::fs::remove_file(&filler).unwrap();
     for number in 0..4 {
-        std::fs::write(place.path("data/changes"), noise(number, MIB)).unwrap();
+        std::fs::write(place.path("data/changes"), noise(number, MIB as usize)).unwrap();
         assert!(run(&["backup", "data"]).status.success());
     }
     // Every byte of what is cached reads as EIO from now on, and nothing can be written.

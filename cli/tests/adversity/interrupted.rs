@@ -9,7 +9,7 @@ use crate::place::{Place, said};
 /// Stopped at any moment, by either signal: no lease is left that a prune would have to wait for, and the verb works the next time.
 #[test]
 fn an_interrupted_verb_leaves_nothing_to_clean() {
-    let place = Place::new();
+    let place = Place::ready();
     place.ok(&["repo", "init"]);
     // Enough for every verb to have something to do for a moment.
     let noise: Vec<u8> = (0..(16 << 20) / 8_u64).flat_map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17).to_le_bytes()).collect();

@@ -7,3 +7,5 @@ mod disk_faults;
 mod interrupted;
 mod loop_disk;
 mod place;
+#[path = "../place/work.rs"]
+mod work;

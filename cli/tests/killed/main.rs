@@ -4,3 +4,5 @@
 mod backup;
 mod place;
 mod verbs;
+#[path = "../place/work.rs"]
+mod work;

@@ -8,6 +8,8 @@ use std::process::{Command, Output};
 use assert_cmd::cargo::CommandCargoExt;
 use tempfile::TempDir;
 
+pub(crate) use crate::work::noise;
+
 pub(crate) const STEPS_MAX: u64 = 40;
 pub(crate) const KILLED: Option<i32> = Some(9);
 
@@ -83,17 +85,4 @@ fn walk(folder: &Path, found: &mut BTreeSet<PathBuf>) {
 
 pub(crate) fn succeeded(arguments: &[&str], output: &Output) {
     assert!(output.status.success(), "{arguments:?}: {:?} {}", output.status, String::from_utf8_lossy(&output.stderr));
-}
-
-pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut word = seed | 1;
-    let mut data = Vec::with_capacity(bytes);
-    while data.len() < bytes {
-        word ^= word << 13;
-        word ^= word >> 7;
-        word ^= word << 17;
-        data.extend_from_slice(&word.to_le_bytes());
-    }
-    data.truncate(bytes);
-    data
 }
