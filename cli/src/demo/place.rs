@@ -19,6 +19,8 @@ use super::{
 
 /// With fewer files the toolchain came without its documentation, and the sources of our dependencies are added.
 const FILES_WANTED: usize = 20_000;
+/// What the demo itself writes into the volumes beside the data.
+const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 /// Memory that the demo leaves to everything else.
 const MEMORY_LEFT_BYTES: u64 = 1 << 30;
 
@@ -86,7 +88,7 @@ impl Place {
             bytes += bytes_below(source)?;
         }
         // Once as it is, once as it comes back, and as much again for rounding to pages.
-        let wanted = bytes.saturating_mul(3);
+        let wanted = bytes.saturating_mul(3).saturating_add(ROOM_BYTES);
         if wanted.saturating_add(MEMORY_LEFT_BYTES) > memory_available_bytes() {
             println!(
                 "The volumes are on the disk: there is not memory enough for {} MiB of them",

@@ -33,14 +33,13 @@ pub(super) async fn show(
         .iter()
         .find(|volume| volume.claim.starts_with(CLAIM))
         .context("no volume of the website")?;
-    let bulk = cluster.mounted(volume).join("sixteen MiB that are gone soon");
-    at(fs::write(&bulk, noise()), &bulk)?;
+    let bulk = cluster.mounted(volume).join("sixteen MiB that change");
+    at(fs::write(&bulk, noise(1)), &bulk)?;
     let backed_up = manifests.trigger(&[CONFIGURATION]).await?;
     watcher.backups_quietly(&backed_up).await?;
-    at(fs::remove_file(&bulk), &bulk)?;
+    at(fs::write(&bulk, noise(2)), &bulk)?;
     let repository = repository_of(&client).await?;
     let directory = place.repository().join(&repository.directory);
-    let before = stored(&directory)?;
 
     let policies = objects(&client, "storage.kubestash.com", "RetentionPolicy");
     let keep_one = json!({"spec": {"successfulSnapshots": {"last": 1}}});
@@ -56,6 +55,7 @@ pub(super) async fn show(
     let started = Instant::now();
     let backed_up = manifests.trigger(&[CONFIGURATION]).await?;
     watcher.backups_quietly(&backed_up).await?;
+    let before = stored(&directory)?;
     until("one Snapshot to be left and the rest to be forgotten", async || {
         let left = snapshots(&client, &repository.name).await?;
         Ok(left == 1 && !notes(&client, &repository.name).await?)
@@ -181,8 +181,8 @@ fn stored(directory: &Path) -> Result<u64> {
 }
 
 /// Bytes that neither compress nor repeat.
-fn noise() -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;
