@@ -87,8 +87,8 @@ impl CheckReport {
 
 /// Damage becomes findings; only a store that does not answer is an error.
 pub(crate) async fn run(reader: &Reader, options: CheckOptions, progress: &CheckProgress) -> Result<CheckReport, ReadError> {
-    let mut known = State::clone(&reader.view().state);
     let looked = look(reader, options, progress).await?;
+    let mut known = State::clone(&reader.view().state);
     let bad = &looked.findings.bad;
     // Without a lease the store takes no writes, or none of this version.
     if options.publish_bad && !bad.is_empty() && reader.lease().is_some() {
@@ -135,6 +135,15 @@ pub(crate) async fn look(reader: &Reader, options: CheckOptions, progress: &Chec
         futures::try_join!(packs::lengths(reader.core()), snapshots::all(reader, &view), records::look(reader.core(), &view, deep))?;
     records.into_iter().for_each(|record| record.report(&view, &mut findings));
     packs::check(reader, &view, present, options, progress, &mut findings).await?;
+    // What a prune took away since the view was made is not missing: what needs it is stored elsewhere by now, or was forgotten.
+    let (view, snapshots) = if !findings.bad.packs.is_empty() {
+        let view = reader.refresh().await?;
+        findings.without_packs(|pack| view.index.pack(pack).is_none());
+        let snapshots = snapshots::all(reader, &view).await?;
+        (view, snapshots)
+    } else {
+        (view, snapshots)
+    };
     report.snapshots = (snapshots.readable.len() + snapshots.unreadable.len()) as u64;
     snapshots::check(reader, &view, &snapshots, &mut findings).await?;
     if let Some(error) = view.index.failure() {

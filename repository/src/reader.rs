@@ -146,8 +146,7 @@ impl Reader {
         if *reloaded {
             return Ok(false);
         }
-        let (state, _) = state::newest_readable(&self.inner.core).await?;
-        self.inner.blobs.replace_view(load(&self.inner.core, state).await?);
+        self.refresh().await?;
         *reloaded = true;
         Ok(true)
     }
@@ -160,6 +159,13 @@ impl Reader {
     /// Whether there is any of them.
     pub fn has_unreadable_runs(&self) -> bool {
         !self.inner.blobs.view().unreadable_runs.is_empty()
+    }
+
+    /// Reads by the newest state from here on.
+    pub(crate) async fn refresh(&self) -> Result<Arc<View>, ReadError> {
+        let (state, _) = state::newest_readable(&self.inner.core).await?;
+        self.inner.blobs.replace_view(load(&self.inner.core, state).await?);
+        Ok(self.view())
     }
 
     /// Why it is not the newest state that is read by, if it is not.

@@ -61,6 +61,13 @@ impl Findings {
         self.bad.packs.insert(pack);
     }
 
+    /// Takes back what was found of packs that are gone from the index.
+    pub(crate) fn without_packs(&mut self, is_gone: impl Fn(&PackName) -> bool) {
+        for pack in self.bad.packs.extract_if(.., |pack| is_gone(pack)) {
+            self.troubles.remove(&pack.to_string());
+        }
+    }
+
     /// One copy of a blob; as above.
     pub(crate) fn rotten_blob(&mut self, id: BlobId, pack: PackName, error: &ReadError) {
         self.add(&pack.to_string(), reason(error), false);

@@ -1,6 +1,6 @@
 //! A check of everything, while others write, forget and prune.
 
-use holdfast_repository::{CheckOptions, CheckProgress, Finding, Repository};
+use holdfast_repository::{CheckOptions, CheckProgress, Repository};
 
 use crate::process::Process;
 
@@ -13,11 +13,7 @@ pub(crate) async fn check(process: &Process, repository: &Repository) -> Result<
         // Its lease is its own affair: any that it took and somebody else ended.
         book.taken_by.iter().any(|(lease, by)| *by == process.name && book.ended_by.get(lease).is_some_and(|ended| ended != by))
     };
-    // What was condemned when it began may be doomed and gone before it looks: its blobs are stored elsewhere by then, or what needed
-    // them was forgotten. (Were it needed, the oracle would have said so.)
-    let packs = process.world.names("packs/");
-    let is_pruned = |finding: &Finding| finding.object.starts_with("packs/") && !packs.contains(&finding.object);
-    if let Some(finding) = report.findings.iter().find(|finding| !is_pruned(finding))
+    if let Some(finding) = report.findings.first()
         && !was_fenced
         && !process.is_deceived()
         && !process.world.is_damaged()
