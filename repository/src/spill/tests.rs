@@ -115,7 +115,7 @@ fn a_full_disk_is_an_error_and_all_is_given_back() {
     let mut sorter = spill.sorter(64 << 10);
     let refused = (0..1_000_000_u32).find_map(|number| sorter.push(&number.wrapping_mul(2_654_435_761).to_be_bytes(), &[7; 60]).err()).expect("it cannot hold that");
     assert!(is_full(&refused), "{refused}");
-    assert!(refused.to_string().contains("cache directory") && refused.to_string().contains("No space"), "{refused}");
+    assert!(refused.to_string().contains("put on disk") && refused.to_string().contains("No space"), "{refused}");
     // What is sorted already is not lost with it, but nobody may go on with a part.
     assert!(spill.bytes() > 0);
     drop(sorter);

