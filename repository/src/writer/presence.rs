@@ -63,14 +63,15 @@ pub(super) async fn lost(core: &Core, view: &View, listed: Option<Lengths>, list
     };
     // One that was stored after the listing began is asked for.
     packs.retain(|pack| lengths.get(&pack.name) != Some(&pack.object_bytes));
+    let asked: Vec<(PackName, u64)> = packs.into_iter().map(|pack| (pack.name, pack.object_bytes)).collect();
     let mut bad = Bad::default();
-    let mut heads = stream::iter(packs.into_iter().map(|pack| async move { (pack, core.store.head(&pack.name.to_string()).await) })).buffered(AT_ONCE);
-    while let Some((pack, head)) = heads.next().await {
+    let mut heads = stream::iter(asked).map(|(pack, bytes)| async move { (pack, bytes, core.store.head(&pack.to_string()).await) }).buffered(AT_ONCE);
+    while let Some((pack, expected_bytes, head)) = heads.next().await {
         match head {
-            Ok(bytes) if bytes == pack.object_bytes => {}
+            Ok(bytes) if bytes == expected_bytes => {}
             Ok(_) | Err(StoreError::NotFound { .. }) => {
-                tracing::warn!(pack = %pack.name, "is missing or cut; what was in it counts as absent");
-                bad.packs.insert(pack.name);
+                tracing::warn!(%pack, "is missing or cut; what was in it counts as absent");
+                bad.packs.insert(pack);
             }
             Err(error) => return Err(error),
         }
@@ -86,7 +87,7 @@ fn sample(packs: usize, listed_max: usize, chance: [u8; FOLDERS]) -> BTreeSet<u8
 
 async fn list_folders(core: &Core, folders: &BTreeSet<u8>) -> Result<Lengths, StoreError> {
     let of = |class: PackClass, folder: u8| list_folder(core, class, format!("{}/{folder:02x}", class.folder()), usize::MAX);
-    let lists = folders.iter().flat_map(|folder| [of(PackClass::Data, *folder), of(PackClass::Meta, *folder)]);
+    let lists: Vec<_> = folders.iter().copied().flat_map(|folder| [of(PackClass::Data, folder), of(PackClass::Meta, folder)]).collect();
     let lists: Vec<Option<Lengths>> = stream::iter(lists).buffer_unordered(AT_ONCE).try_collect().await?;
     Ok(lists.into_iter().flatten().flatten().collect())
 }
