@@ -56,7 +56,9 @@ fn what_nobody_had_cached_is_not_cached_afterwards_and_what_somebody_had_stays()
     let report = fixture.backup();
     assert_eq!(report.sources[0].statistics.files_read, 6);
     for file in &warm {
-        assert_eq!(cached_pages(file), Some(length(file).div_ceil(4096)), "of a file that others use");
+        // The kernel may take a page of its own accord at any time; we would take whole windows.
+        let (cached, whole) = (cached_pages(file).unwrap(), length(file).div_ceil(4096));
+        assert!(cached >= whole - whole / 100, "{cached} of {whole} pages of a file that others use");
     }
     for file in &cold {
         assert_eq!(cached_pages(file), Some(0), "of {} bytes that only the backup read", length(file));

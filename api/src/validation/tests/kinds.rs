@@ -1,7 +1,7 @@
 //! The kinds that KubeStash's webhooks check little or not at all.
 
 use super::*;
-use crate::{BackupBatch, BackupBlueprint, BackupVerificationSession, BackupVerifier, HookTemplate};
+use crate::{BackupBlueprint, BackupVerificationSession, BackupVerifier, HookTemplate};
 
 const NOTHING: Surroundings<'static> = Surroundings {
     namespace: DEMO,
