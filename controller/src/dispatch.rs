@@ -148,8 +148,8 @@ impl Dispatcher {
     }
 
     /// Whether a backup to this Repository, or a restore from it, is with an agent.
-    pub fn is_used(&self, repository: &Named) -> bool {
-        self.with_table(|table, _| table.is_used(repository)).unwrap_or(false)
+    pub fn is_used(&self, repository: &Named, directory: &str) -> bool {
+        self.with_table(|table, _| table.is_used(repository, directory)).unwrap_or(false)
     }
 
     /// Objects of a kind that have tasks here.

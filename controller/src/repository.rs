@@ -43,7 +43,7 @@ pub struct Observed {
     pub prune: Option<TaskView>,
     /// Removing all of it.
     pub wipe: Option<TaskView>,
-    /// A backup to it, or a restore from it, is with an agent.
+    /// A backup to it, a restore from it, or a view of it is with an agent.
     pub is_used: bool,
     /// Another Repository whose data is in the same place; looked for only when it matters.
     pub shared_with: Option<Named>,
@@ -94,6 +94,7 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         _ => None,
     };
     let mut tasks = context.dispatcher.views(&subject.uid);
+    let is_used = context.dispatcher.is_used(&Named::new(&key.namespace, &key.name), &views::directory(&repository));
     Ok(Observed {
         repository,
         storage,
@@ -105,7 +106,7 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         forget: tasks.remove(FORGET),
         prune: tasks.remove(PRUNE),
         wipe: tasks.remove(WIPE),
-        is_used: context.dispatcher.is_used(&Named::new(&key.namespace, &key.name)),
+        is_used,
         shared_with,
         pace: context.pace,
     })

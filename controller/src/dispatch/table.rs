@@ -370,10 +370,13 @@ impl Table {
         }
     }
 
-    /// Whether a backup to this Repository, or a restore from it, is with an agent.
-    pub fn is_used(&self, repository: &Named) -> bool {
+    /// Whether a backup to this Repository, a restore from it, or a view below its directory is with an agent.
+    pub fn is_used(&self, repository: &Named, directory: &str) -> bool {
         let waits = |state: &State| matches!(state, State::Queued { .. } | State::Finished { .. });
-        self.tasks.values().any(|task| task.request.work.uses() == Some(repository) && !waits(&task.state))
+        self.tasks.values().any(|task| {
+            let work = &task.request.work;
+            (work.uses() == Some(repository) || work.writes_below(directory)) && !waits(&task.state)
+        })
     }
 
     /// Objects that have tasks here, by kind: after a relist their absence from the cache must be noticed.

@@ -161,6 +161,12 @@ pub enum Work {
 }
 
 impl Work {
+    /// Whether it writes views below this directory of a storage.
+    pub fn writes_below(&self, directory: &str) -> bool {
+        let is_below = |path: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+        matches!(self, Self::Views { put, .. } if put.iter().any(|view| is_below(&view.path)))
+    }
+
     /// The Repository whose snapshots it makes or reads.
     pub fn uses(&self) -> Option<&Named> {
         match self {
