@@ -130,8 +130,7 @@ pub fn configuration(
         return Err(Refusal::NotASubject(application.kind));
     }
     let own = blueprint.metadata.namespace.as_deref().unwrap_or_default();
-    let namespace = template.namespace.as_deref().filter(|text| !text.is_empty());
-    let namespace = namespace.unwrap_or(own);
+    let (namespace, name) = place(blueprint, application);
     let mut backends = template.backends.clone();
     for backend in &mut backends {
         // What the blueprint names is in the blueprint's namespace, wherever the configuration is.
@@ -141,7 +140,7 @@ pub fn configuration(
         }
     }
     let mut configuration = BackupConfiguration::new(
-        &name(application, namespace),
+        &name,
         BackupConfigurationSpec {
             target: Some(TypedObjectReference {
                 api_group: Some(application.group.to_owned()).filter(|group| !group.is_empty()),
@@ -155,7 +154,7 @@ pub fn configuration(
         },
     );
     let blueprint_name = blueprint.metadata.name.as_deref().unwrap_or_default();
-    configuration.metadata.namespace = Some(namespace.to_owned());
+    configuration.metadata.namespace = Some(namespace);
     configuration.metadata.labels = Some(labels::of_invoker("BackupBlueprint", own, blueprint_name));
     let mut annotations = BTreeMap::from([(APPLICATION.to_owned(), application.title())]);
     if template.deletion_policy.is_some() {
@@ -165,16 +164,22 @@ pub fn configuration(
     Ok(configuration)
 }
 
-/// `<kind>-<name>`, and the application's namespace before it where the configuration is in another.
-fn name(application: &Application, namespace: &str) -> String {
+/// Namespace and name of the configuration for an application: `<kind>-<name>`, and the application's namespace before it where the
+/// configuration is in another.
+pub fn place(blueprint: &BackupBlueprint, application: &Application) -> (String, String) {
+    let template = blueprint.spec.backup_configuration_template.as_ref();
+    let namespace = template
+        .and_then(|template| template.namespace.clone())
+        .filter(|namespace| !namespace.is_empty())
+        .or_else(|| blueprint.metadata.namespace.clone())
+        .unwrap_or_default();
     let kind = application.kind.to_lowercase();
-    if application.namespace == namespace {
-        return names::bounded(&format!("{kind}-{}", application.name));
-    }
-    names::bounded(&format!(
-        "{}-{kind}-{}",
-        application.namespace, application.name
-    ))
+    let name = if application.namespace == namespace {
+        format!("{kind}-{}", application.name)
+    } else {
+        format!("{}-{kind}-{}", application.namespace, application.name)
+    };
+    (namespace, names::bounded(&name))
 }
 
 fn sessions(

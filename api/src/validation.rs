@@ -155,6 +155,18 @@ impl Findings {
         );
     }
 
+    /// Something that may not change any more, and has.
+    fn immutable(
+        &mut self,
+        path: &str,
+        was: impl Into<String>,
+        found: impl Into<String>,
+        why: impl Into<String>,
+    ) {
+        let (was, found, why) = (was.into(), found.into(), why.into());
+        self.add(path, Problem::Immutable { found, was, why });
+    }
+
     fn result(self) -> Result<(), FieldErrors> {
         if self.0.is_empty() {
             Ok(())
@@ -267,6 +279,21 @@ impl Findings {
             }
         }
     }
+}
+
+/// Checks a change of what was started: what it does stays as it was. `text` says of which one it is.
+fn started_stays<S: PartialEq>(
+    old: &S,
+    new: &S,
+    text: impl Fn(&S) -> Option<String>,
+) -> Result<(), FieldErrors> {
+    let mut findings = Findings::default();
+    if old != new {
+        let why = "a session that was started stays as it is; start another one";
+        let text = |spec| text(spec).unwrap_or_default();
+        findings.immutable("spec", text(old), text(new), why);
+    }
+    findings.result()
 }
 
 /// An optional text, where an empty one is as good as none.

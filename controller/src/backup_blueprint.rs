@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use holdfast_api::blueprint::Application;
+use holdfast_api::blueprint::{Application, place};
 use holdfast_api::labels;
 use holdfast_api::usage_policy::FromNamespaces;
 use holdfast_api::{BackupBlueprint, BackupConfiguration};
@@ -74,14 +74,9 @@ async fn observe(
             }
         }
     }
-    let wanted = blueprint.iter().flat_map(|blueprint| {
-        applications.iter().filter_map(|application| holdfast_api::blueprint::configuration(blueprint, application).ok())
-    });
-    let named = wanted
-        .filter_map(|wanted| {
-            let place = (wanted.metadata.namespace?, wanted.metadata.name?);
-            caches.configurations.get(&place.0, &place.1).map(|found| (place, found))
-        })
+    let places = blueprint.iter().flat_map(|blueprint| applications.iter().map(|application| place(blueprint, application)));
+    let named = places
+        .filter_map(|place| caches.configurations.get(&place.0, &place.1).map(|found| (place, found)))
         .collect();
     Ok(Observed { key: key.clone(), applications, labels: namespaces, existing, configurations, named, blueprint })
 }

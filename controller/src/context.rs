@@ -88,7 +88,7 @@ impl Subject {
     pub fn of<K: Resource<DynamicType = ()>>(kind: Kind, object: &K) -> Self {
         let meta = object.meta();
         Self {
-            key: Key::new(kind, meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default()),
+            key: Key::of(kind, meta),
             uid: meta.uid.clone().unwrap_or_default(),
             resource_version: meta.resource_version.clone().unwrap_or_default(),
             reference: object.object_ref(&()),

@@ -46,6 +46,15 @@ impl Events {
     }
 }
 
+/// The first of some names, and how many more there are.
+pub fn first_of(names: &[&str], most: usize) -> String {
+    let first = names.iter().take(most).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(most) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 fn cut(mut note: String) -> String {
     if note.len() > NOTE_BYTES_MAX {
         let end = (0..=NOTE_BYTES_MAX - 3).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);

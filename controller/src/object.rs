@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 /// The kinds that are reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -67,6 +69,11 @@ impl Key {
     /// A key.
     pub fn new(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { kind, namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of an object of this kind.
+    pub fn of(kind: Kind, metadata: &ObjectMeta) -> Self {
+        Self::new(kind, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
     }
 }
 

@@ -171,9 +171,5 @@ fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Resul
 /// A restore's key.
 pub fn key_of(restore: &RestoreSession) -> Key {
     let metadata = &restore.metadata;
-    Key::new(
-        Kind::RestoreSession,
-        metadata.namespace.clone().unwrap_or_default(),
-        metadata.name.clone().unwrap_or_default(),
-    )
+    Key::of(Kind::RestoreSession, metadata)
 }

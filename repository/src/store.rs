@@ -11,7 +11,6 @@ use futures::stream::BoxStream;
 mod address;
 mod direct;
 mod failure;
-mod local;
 mod object;
 mod patience;
 mod probe;

@@ -14,14 +14,14 @@ pub fn validate(
     surroundings: Surroundings<'_>,
 ) -> Result<(), FieldErrors> {
     let spec = &batch.spec;
-    let mut check = Check {
-        backends: &spec.backends,
-        surroundings,
-        findings: Findings::default(),
-    };
+    let mut check = Check::new(&spec.backends, surroundings);
     let targets = targets(&mut check.findings, spec);
     check.backends();
-    sessions(&mut check, spec, &targets);
+    check.sessions(
+        &spec.sessions,
+        |session| session.name.as_deref(),
+        |check, path, one| session(check, path, one, &targets),
+    );
     let all = repositories(spec, &targets, surroundings.namespace.name);
     check.repositories(&all);
     check.findings.result()
@@ -55,22 +55,6 @@ fn targets<'a>(findings: &mut Findings, spec: &'a BackupBatchSpec) -> Targets<'a
         .iter()
         .filter_map(|target| Some((set(target.name.as_deref())?, target.app_ref.as_ref())))
         .collect()
-}
-
-fn sessions<'a>(check: &mut Check<'a>, spec: &'a BackupBatchSpec, targets: &Targets<'a>) {
-    if spec.sessions.is_empty() {
-        check
-            .findings
-            .required("spec.sessions", "at least one session takes backups");
-    }
-    let mut seen = BTreeSet::new();
-    for (index, one) in spec.sessions.iter().enumerate() {
-        let path = format!("spec.sessions[{index}]");
-        check
-            .findings
-            .unique_name(format!("{path}.name"), one.name.as_deref(), &mut seen);
-        session(check, &path, one, targets);
-    }
 }
 
 fn session<'a>(

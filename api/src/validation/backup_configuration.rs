@@ -1,10 +1,8 @@
 //! What makes a BackupConfiguration invalid.
 
-use std::collections::BTreeSet;
-
 pub use super::invoker::Surroundings;
 use super::invoker::{Check, Named, SessionFrame, backend_among};
-use super::{FieldErrors, Findings};
+use super::FieldErrors;
 use crate::backup_configuration::{
     BackendReference, BackupConfiguration, BackupConfigurationSpec, RepositoryReference, Session,
 };
@@ -16,13 +14,13 @@ pub fn validate(
     surroundings: Surroundings<'_>,
 ) -> Result<(), FieldErrors> {
     let spec = &configuration.spec;
-    let mut check = Check {
-        backends: &spec.backends,
-        surroundings,
-        findings: Findings::default(),
-    };
+    let mut check = Check::new(&spec.backends, surroundings);
     check.backends();
-    sessions(&mut check, &spec.sessions, "spec");
+    check.sessions(
+        &spec.sessions,
+        |session| session.name.as_deref(),
+        session,
+    );
     repositories(&mut check, spec, surroundings.namespace.name);
     check.findings.result()
 }
@@ -40,23 +38,6 @@ impl BackupConfigurationSpec {
             .map_or_else(TypedObjectReference::not_applicable, |target| {
                 target.absolute(namespace)
             })
-    }
-}
-
-pub(super) fn sessions<'a>(check: &mut Check<'a>, sessions: &'a [Session], at: &str) {
-    if sessions.is_empty() {
-        check.findings.required(
-            format!("{at}.sessions"),
-            "at least one session takes backups",
-        );
-    }
-    let mut seen = BTreeSet::new();
-    for (index, one) in sessions.iter().enumerate() {
-        let path = format!("{at}.sessions[{index}]");
-        check
-            .findings
-            .unique_name(format!("{path}.name"), one.name.as_deref(), &mut seen);
-        session(check, &path, one);
     }
 }
 

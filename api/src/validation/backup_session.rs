@@ -1,6 +1,6 @@
 //! What makes a BackupSession invalid.
 
-use super::{FieldErrors, Findings, Problem, set};
+use super::{FieldErrors, Findings, Problem, set, started_stays};
 use crate::backup_session::BackupSession;
 
 /// Checks a session against the rules.
@@ -31,18 +31,5 @@ pub fn validate(session: &BackupSession) -> Result<(), FieldErrors> {
 
 /// Checks a change: what a session does stays as it was.
 pub fn validate_update(old: &BackupSession, new: &BackupSession) -> Result<(), FieldErrors> {
-    let mut findings = Findings::default();
-    if old.spec != new.spec {
-        let text = |session: &BackupSession| session.spec.session.clone().unwrap_or_default();
-        let why = "a session that was started stays as it is; start another one".to_owned();
-        findings.add(
-            "spec",
-            Problem::Immutable {
-                found: text(new),
-                was: text(old),
-                why,
-            },
-        );
-    }
-    findings.result()
+    started_stays(&old.spec, &new.spec, |spec| spec.session.clone())
 }

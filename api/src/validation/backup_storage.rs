@@ -52,14 +52,7 @@ pub fn validate_update(old: &BackupStorage, new: &BackupStorage) -> Result<(), F
                 .map_or_else(String::new, |place| place.to_string())
         };
         let why = format!("the storage holds {holds} repositories");
-        findings.add(
-            "spec.storage",
-            Problem::Immutable {
-                found: place(new),
-                was: place(old),
-                why,
-            },
-        );
+        findings.immutable("spec.storage", place(old), place(new), why);
     }
     findings.result()
 }

@@ -68,6 +68,34 @@ pub(super) struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
+    pub(super) fn new(backends: &'a [BackendReference], surroundings: Surroundings<'a>) -> Self {
+        Self {
+            backends,
+            surroundings,
+            findings: Findings::default(),
+        }
+    }
+
+    /// There are sessions, each has a name of its own, and `each` is right with it.
+    pub(super) fn sessions<S>(
+        &mut self,
+        sessions: &'a [S],
+        name: impl Fn(&'a S) -> Option<&'a str>,
+        mut each: impl FnMut(&mut Self, &str, &'a S),
+    ) {
+        if sessions.is_empty() {
+            self.findings
+                .required("spec.sessions", "at least one session takes backups");
+        }
+        let mut seen = BTreeSet::new();
+        for (index, session) in sessions.iter().enumerate() {
+            let path = format!("spec.sessions[{index}]");
+            self.findings
+                .unique_name(format!("{path}.name"), name(session), &mut seen);
+            each(self, &path, session);
+        }
+    }
+
     pub(super) fn backends(&mut self) {
         if self.backends.is_empty() {
             self.findings.required(
@@ -289,12 +317,8 @@ impl<'a> Check<'a> {
             let known = own.spec.path.as_deref().unwrap_or_default();
             if normalized(known) != *directory {
                 let why = format!("Repository {} is there", title(own));
-                let problem = Problem::Immutable {
-                    found: (*directory).to_owned(),
-                    was: known.to_owned(),
-                    why,
-                };
-                self.findings.add(format!("{path}.directory"), problem);
+                self.findings
+                    .immutable(&format!("{path}.directory"), known, *directory, why);
             }
         }
         let stranger = self.surroundings.repositories.iter().find(|other| {

@@ -1,6 +1,6 @@
 //! What makes a Repository invalid.
 
-use super::{FieldErrors, Findings, Problem};
+use super::{FieldErrors, Findings};
 use crate::repository::Repository;
 
 /// Checks a change: a repository stays where it is.
@@ -8,14 +8,11 @@ pub fn validate_update(old: &Repository, new: &Repository) -> Result<(), FieldEr
     let mut findings = Findings::default();
     if old.spec.path != new.spec.path {
         let text = |repository: &Repository| repository.spec.path.clone().unwrap_or_default();
-        let why = "the data would stay behind".to_owned();
-        findings.add(
+        findings.immutable(
             "spec.path",
-            Problem::Immutable {
-                found: text(new),
-                was: text(old),
-                why,
-            },
+            text(old),
+            text(new),
+            "the data would stay behind",
         );
     }
     findings.result()

@@ -77,16 +77,19 @@ fn check(
 
 /// Checks a configuration with one field changed (or removed, by null).
 fn check_with(pointer: &str, value: Value) -> Vec<String> {
-    let mut spec = configuration();
+    paths(check(with(configuration(), pointer, value), &[], &[]))
+}
+
+/// Sets (or removes, by null) one field, or adds to a list.
+fn with(mut spec: Value, pointer: &str, value: Value) -> Value {
     let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
-    let parent = spec.pointer_mut(parent).expect("the parent exists");
-    match (parent, value) {
+    match (spec.pointer_mut(parent).expect("the parent exists"), value) {
         (Value::Object(fields), Value::Null) => _ = fields.remove(key).expect("a field to remove"),
         (Value::Object(fields), value) => _ = fields.insert(key.to_owned(), value),
         (Value::Array(items), value) => items.push(value),
         (other, _) => panic!("{other} has no fields"),
     }
-    paths(check(spec, &[], &[]))
+    spec
 }
 
 #[test]

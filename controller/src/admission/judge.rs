@@ -214,11 +214,8 @@ impl Judge {
             let templates: Api<HookTemplate> = Api::namespaced(self.client.clone(), &name.namespace);
             around.templates.extend(templates.get_opt(&name.name).await?);
         }
-        // The cache may be a moment behind what was applied in the same breath: a default that it lacks is looked for.
-        let namespace = around.namespace();
-        if defaults::default_storage(namespace, &around.storages()).is_none()
-            || defaults::default_retention_policy(namespace, &around.policies()).is_none()
-        {
+        // The cache may be a moment behind what was applied in the same breath.
+        if is_decided_by_all(request) {
             let all = ListParams::default();
             let storages = Api::<BackupStorage>::all(self.client.clone()).list(&all).await?;
             let policies = Api::<RetentionPolicy>::all(self.client.clone()).list(&all).await?;
@@ -268,6 +265,20 @@ impl Around {
             hook_templates: &hook_templates,
             repositories: &repositories,
         })
+    }
+}
+
+/// Whether other storages and policies decide about the object: it may be one too many, or needs one that is the default.
+fn is_decided_by_all(request: &Request) -> bool {
+    match request.kind.kind.as_str() {
+        "BackupStorage" | "RetentionPolicy" => true,
+        "BackupConfiguration" | "BackupBatch" => {
+            let backends = request.object.pointer("/spec/backends").and_then(Value::as_array);
+            backends.is_none_or(|backends| {
+                backends.is_empty() || backends.iter().any(|backend| backend.get("retentionPolicy").is_none_or(Value::is_null))
+            })
+        }
+        _ => false,
     }
 }
 

@@ -1,9 +1,15 @@
 //! The certificate authority in the webhook configurations. The configurations themselves are the installation's, so that
 //! removing it removes them: nothing that calls us outlives us.
 
+use std::fmt::Debug;
+
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::ClusterResourceScope;
+use kube::Resource;
 use kube::api::{Api, PostParams};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Name of both configurations.
 pub const NAME: &str = "holdfast";
@@ -12,33 +18,30 @@ pub const NAME: &str = "holdfast";
 /// the reconcilers apply the same rules.
 pub async fn publish(client: &kube::Client, bundle_pem: &str) -> Result<(), kube::Error> {
     let bundle = Some(ByteString(bundle_pem.as_bytes().to_vec()));
-    let validating: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    if let Some(mut found) = validating.get_opt(NAME).await? {
-        let before = found.clone();
-        for webhook in found.webhooks.iter_mut().flatten() {
-            webhook.client_config.ca_bundle.clone_from(&bundle);
-        }
-        if found != before {
-            ignore_conflict(validating.replace(NAME, &PostParams::default(), &found).await)?;
-        }
-    }
-    let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    if let Some(mut found) = mutating.get_opt(NAME).await? {
-        let before = found.clone();
-        for webhook in found.webhooks.iter_mut().flatten() {
-            webhook.client_config.ca_bundle.clone_from(&bundle);
-        }
-        if found != before {
-            ignore_conflict(mutating.replace(NAME, &PostParams::default(), &found).await)?;
-        }
-    }
-    Ok(())
+    write::<ValidatingWebhookConfiguration>(client, |found| {
+        found.webhooks.iter_mut().flatten().for_each(|webhook| webhook.client_config.ca_bundle.clone_from(&bundle));
+    })
+    .await?;
+    write::<MutatingWebhookConfiguration>(client, |found| {
+        found.webhooks.iter_mut().flatten().for_each(|webhook| webhook.client_config.ca_bundle.clone_from(&bundle));
+    })
+    .await
 }
 
-/// Another replica writes the same.
-fn ignore_conflict<K>(written: Result<K, kube::Error>) -> Result<(), kube::Error> {
-    match written {
+async fn write<K>(client: &kube::Client, change: impl FnOnce(&mut K)) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + PartialEq + Serialize + DeserializeOwned,
+{
+    let configurations: Api<K> = Api::all(client.clone());
+    let Some(before) = configurations.get_opt(NAME).await? else { return Ok(()) };
+    let mut after = before.clone();
+    change(&mut after);
+    if after == before {
+        return Ok(());
+    }
+    match configurations.replace(NAME, &PostParams::default(), &after).await {
         Ok(_) => Ok(()),
+        // Another replica writes the same.
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(()),
         Err(error) => Err(error),
     }

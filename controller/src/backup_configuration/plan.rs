@@ -86,11 +86,7 @@ fn resume(observed: &Observed) -> Option<Action> {
 
 fn key_of(observed: &Observed) -> Key {
     let metadata = &observed.configuration.metadata;
-    Key::new(
-        Kind::BackupConfiguration,
-        metadata.namespace.clone().unwrap_or_default(),
-        metadata.name.clone().unwrap_or_default(),
-    )
+    Key::of(Kind::BackupConfiguration, metadata)
 }
 
 fn validate(observed: &Observed, status: &mut BackupConfigurationStatus, now: Timestamp) {

@@ -76,7 +76,7 @@ fn round<'a>(
     now: Timestamp,
 ) -> Round<'a> {
     let metadata = &observed.session.metadata;
-    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let own = metadata.namespace.as_deref().unwrap_or_default();
     let target = observed.configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref());
     let invoker = observed.session.spec.invoker.clone().unwrap_or_default();
     let (phase, error) = match work_succeeded {
@@ -88,21 +88,17 @@ fn round<'a>(
         hooks,
         owner: metadata.uid.as_deref().unwrap_or_default(),
         work_succeeded,
-        target_namespace: target
-            .and_then(|target| target.namespace.as_deref())
-            .filter(|namespace| !namespace.is_empty())
-            .or(metadata.namespace.as_deref())
-            .unwrap_or_default(),
+        target_namespace: target.map_or(own, |target| target.namespace_or(own)),
         summary: Summary {
             name: metadata.name.clone().unwrap_or_default(),
-            namespace: namespace.clone(),
+            namespace: own.to_owned(),
             invoker: TypedObjectReference {
                 api_group: invoker.api_group,
                 kind: Some(invoker.kind),
                 name: invoker.name,
-                namespace: Some(namespace.clone()),
+                namespace: Some(own.to_owned()),
             },
-            target: target.cloned().unwrap_or_default().absolute(&namespace),
+            target: target.cloned().unwrap_or_default().absolute(own),
             phase: phase.to_owned(),
             duration: plan::duration_of(observed, now),
             error,

@@ -353,11 +353,7 @@ fn clean_history(observed: &Observed) -> Vec<Action> {
 }
 
 fn key_of(session: &BackupSession) -> Key {
-    Key::new(
-        Kind::BackupSession,
-        session.metadata.namespace.clone().unwrap_or_default(),
-        session.metadata.name.clone().unwrap_or_default(),
-    )
+    Key::of(Kind::BackupSession, &session.metadata)
 }
 
 fn retry_is_due(session: &BackupSession) -> bool {

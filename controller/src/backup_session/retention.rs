@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::Observed;
 use crate::action::Action;
 use crate::context::Context;
+use crate::events::first_of;
 use crate::object::{Key, Named};
 use crate::repository::ledger::{self, Entry};
 
@@ -202,7 +203,7 @@ fn apply(
     let mut actions: Vec<Action> = ledger::record(repository, &entries).into_iter().collect();
     let names: Vec<&str> = entries.iter().map(|entry| entry.snapshot.as_str()).collect();
     if !names.is_empty() {
-        let message = format!("RetentionPolicy {} no longer keeps {}", retention.reference.name, shortened(&names));
+        let message = format!("RetentionPolicy {} no longer keeps {}", retention.reference.name, first_of(&names, NAMED_MAX));
         actions.push(Action::normal("SnapshotsRemoved", message));
     }
     Ok((actions, verdict.held))
@@ -256,7 +257,7 @@ fn text(observed: &Observed, repository: &str, held: &Held, configuration: &str)
     let shrink = &held.shrink;
     let namespace = observed.session.metadata.namespace.as_deref().unwrap_or_default();
     let names: Vec<&str> = held.names.iter().map(String::as_str).collect();
-    let what = if names.is_empty() { "nothing yet".to_owned() } else { shortened(&names) };
+    let what = if names.is_empty() { "nothing yet".to_owned() } else { first_of(&names, NAMED_MAX) };
     let before = observed.retention.get(repository).and_then(|retention| {
         let found = retention.snapshots.iter().find(|snapshot| snapshot.metadata.name.as_ref() == Some(&shrink.before))?;
         Some(candidate(found, retention).taken)
@@ -271,12 +272,4 @@ fn text(observed: &Observed, repository: &str, held: &Held, configuration: &str)
         shrink.after,
         before.unwrap_or(Timestamp::UNIX_EPOCH),
     )
-}
-
-fn shortened(names: &[&str]) -> String {
-    let first = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(NAMED_MAX) {
-        Some(more) if more > 0 => format!("{first} and {more} more"),
-        _ => first,
-    }
 }

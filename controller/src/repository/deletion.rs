@@ -67,11 +67,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let living = observed.snapshots.iter().filter(|snapshot| snapshot.metadata.deletion_timestamp.is_none());
     let mut actions: Vec<Action> = living
         .map(|snapshot| Action::Delete {
-            key: Key::new(
-                Kind::Snapshot,
-                snapshot.metadata.namespace.clone().unwrap_or_default(),
-                snapshot.metadata.name.clone().unwrap_or_default(),
-            ),
+            key: Key::of(Kind::Snapshot, &snapshot.metadata),
             uid: snapshot.metadata.uid.clone().unwrap_or_default(),
         })
         .collect();

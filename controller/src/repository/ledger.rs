@@ -98,11 +98,7 @@ pub fn struck(entries: &[Entry]) -> Map<String, Value> {
 /// A Repository's name.
 pub fn key_of(repository: &Repository) -> Key {
     let metadata = &repository.metadata;
-    Key::new(
-        Kind::Repository,
-        metadata.namespace.clone().unwrap_or_default(),
-        metadata.name.clone().unwrap_or_default(),
-    )
+    Key::of(Kind::Repository, metadata)
 }
 
 /// The engine's snapshots that a Snapshot names. Those of other drivers are not ours to forget.

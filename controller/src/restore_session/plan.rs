@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_api::condition::kinds::{restore_session as kinds, shared};
 use holdfast_api::condition::{self, Condition, ConditionStatus};
-use holdfast_api::hook::{HookInfo, HookStatus};
+use holdfast_api::hook::HookInfo;
 use holdfast_api::phase;
 use holdfast_api::reference::{ResourceFoundStatus, TypedObjectReference};
 use holdfast_api::restore_session::{
@@ -198,6 +198,9 @@ impl Run<'_> {
             kinds::SUCCESSFULLY_EXECUTED_PRE_RESTORE_HOOKS,
             kinds::FAILED_TO_EXECUTE_PRE_RESTORE_HOOKS,
         );
+        if hooks.is_empty() {
+            return true;
+        }
         let round = self.round(hooks, None, words, status);
         let kept = status.hooks.get_or_insert_default();
         match round.go_on(&mut kept.pre_hooks, &mut status.conditions, self.now) {
@@ -207,9 +210,6 @@ impl Run<'_> {
                 return false;
             }
             Turn::Done => {}
-        }
-        if hooks.is_empty() && status.hooks == Some(HookStatus::default()) {
-            status.hooks = None;
         }
         let failed = condition::is_false(&status.conditions, kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED);
         if failed {
@@ -250,8 +250,8 @@ impl Run<'_> {
         status: &RestoreSessionStatus,
     ) -> Round<'h> {
         let metadata = &self.observed.restore.metadata;
-        let namespace = metadata.namespace.clone().unwrap_or_default();
-        let target = self.observed.restore.spec.target.clone().unwrap_or_default().absolute(&namespace);
+        let own = metadata.namespace.as_deref().unwrap_or_default();
+        let target = self.observed.restore.spec.target.as_ref();
         let phase = match work_succeeded {
             None => "Running",
             Some(true) => "Succeeded",
@@ -259,14 +259,14 @@ impl Run<'_> {
         };
         let summary = Summary {
             name: metadata.name.clone().unwrap_or_default(),
-            namespace: namespace.clone(),
+            namespace: own.to_owned(),
             invoker: TypedObjectReference {
                 api_group: Some("core.kubestash.com".into()),
                 kind: Some(RestoreSession::KIND.into()),
                 name: metadata.name.clone().unwrap_or_default(),
-                namespace: Some(namespace),
+                namespace: Some(own.to_owned()),
             },
-            target,
+            target: target.cloned().unwrap_or_default().absolute(own),
             phase: phase.to_owned(),
             duration: self.taken(),
             error: errors(status).join("; "),
@@ -275,16 +275,7 @@ impl Run<'_> {
             hooks,
             owner: metadata.uid.as_deref().unwrap_or_default(),
             work_succeeded,
-            target_namespace: self
-                .observed
-                .restore
-                .spec
-                .target
-                .as_ref()
-                .and_then(|target| target.namespace.as_deref())
-                .filter(|namespace| !namespace.is_empty())
-                .or(metadata.namespace.as_deref())
-                .unwrap_or_default(),
+            target_namespace: target.map_or(own, |target| target.namespace_or(own)),
             summary,
             standings: &self.observed.hooks,
             words,
@@ -499,11 +490,7 @@ impl Run<'_> {
             self.observed.configurations.iter().filter(|configuration| configuration.spec.paused != Some(true));
         to_pause
             .map(|configuration| Action::Patch {
-                key: Key::new(
-                    Kind::BackupConfiguration,
-                    configuration.metadata.namespace.clone().unwrap_or_default(),
-                    configuration.metadata.name.clone().unwrap_or_default(),
-                ),
+                key: Key::of(Kind::BackupConfiguration, &configuration.metadata),
                 resource_version: configuration.metadata.resource_version.clone(),
                 patch: json!({"metadata": {"annotations": {PAUSED_BY: mark}}, "spec": {"paused": true}}),
             })

@@ -76,5 +76,5 @@ fn ids(observed: &Observed) -> BTreeSet<String> {
 
 fn key(observed: &Observed) -> Key {
     let metadata = &observed.snapshot.metadata;
-    Key::new(Kind::Snapshot, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+    Key::of(Kind::Snapshot, metadata)
 }

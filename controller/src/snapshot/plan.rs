@@ -104,11 +104,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
 fn delete(snapshot: &Snapshot) -> Action {
     let metadata = &snapshot.metadata;
     Action::Delete {
-        key: Key::new(
-            Kind::Snapshot,
-            metadata.namespace.clone().unwrap_or_default(),
-            metadata.name.clone().unwrap_or_default(),
-        ),
+        key: Key::of(Kind::Snapshot, metadata),
         uid: metadata.uid.clone().unwrap_or_default(),
     }
 }

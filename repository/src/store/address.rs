@@ -10,7 +10,6 @@ use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore};
 use url::Url;
 
-use super::local::LocalDirectory;
 use super::{ObjectStoreAdapter, PatientConnector, Store, patience};
 use crate::secret::SecretBytes;
 
@@ -124,7 +123,7 @@ pub fn local(path: &FilePath) -> Result<Arc<dyn Store>, AddressError> {
     let root = LocalFileSystem::new().with_fsync(true);
     let inside = Path::from_absolute_path(&absolute).map_err(|source| settings(source.into()))?;
     let adapter = ObjectStoreAdapter::new(Arc::new(root), below(&inside), absolute.display().to_string());
-    Ok(Arc::new(LocalDirectory::new(adapter, FOLDER.iter().fold(absolute, |folder, part| folder.join(part)))))
+    Ok(Arc::new(adapter.with_folder(FOLDER.iter().fold(absolute, |folder, part| folder.join(part)))))
 }
 
 /// A repository in a bucket.

@@ -1,6 +1,7 @@
 //! `object_store`'s stores as ours: names below one prefix, errors by what the caller can do, create-if-absent.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use super::direct::{self, Written};
 use super::failure::{typed, wants_checksum};
 use super::{OBJECT_BYTES_MAX, ObjectEntry, Store, StoreError};
 
@@ -29,6 +31,8 @@ pub struct ObjectStoreAdapter {
     prefix: Path,
     location: String,
     conditional: AtomicBool,
+    /// Of a local directory: where its objects' names begin. Large ones are written there past the page cache, where that can be done.
+    folder: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for ObjectStoreAdapter {
@@ -40,7 +44,14 @@ impl std::fmt::Debug for ObjectStoreAdapter {
 impl ObjectStoreAdapter {
     /// Objects go below `prefix` of `inner`; `location` is for messages.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, location: String) -> Self {
-        Self { inner, checksummed: None, inner_checksummed: OnceLock::new(), prefix, location, conditional: AtomicBool::new(true) }
+        let (checksummed, inner_checksummed, conditional) = (None, OnceLock::new(), AtomicBool::new(true));
+        Self { inner, checksummed, inner_checksummed, prefix, location, conditional, folder: None }
+    }
+
+    /// Of a local directory, whose objects' names begin in `folder`.
+    pub(super) fn with_folder(mut self, folder: PathBuf) -> Self {
+        self.folder = Some(folder);
+        self
     }
 
     /// With a way to the same store that sends checksums, for buckets that take nothing without.
@@ -59,6 +70,18 @@ impl ObjectStoreAdapter {
                 self.inner_checksummed.get_or_init(|| inner).put_opts(path, payload, options).await.map(drop)
             }
             (put, _) => put.map(drop),
+        }
+    }
+
+    async fn create_direct(&self, path: PathBuf, name: &str, parts: Vec<Bytes>) -> Result<Written, StoreError> {
+        let written = tokio::task::spawn_blocking(move || direct::create(&path, &parts)).await;
+        let failed = |source| typed(name, object_store::Error::Generic { store: "LocalFileSystem", source });
+        match written {
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(StoreError::AlreadyExists { object: name.to_owned() })
+            }
+            Ok(written) => written.map_err(|error| failed(Box::new(error))),
+            Err(error) => Err(failed(Box::new(error))),
         }
     }
 
@@ -88,6 +111,12 @@ impl ObjectStoreAdapter {
 #[async_trait]
 impl Store for ObjectStoreAdapter {
     async fn create(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        if let Some(folder) = &self.folder
+            && parts.iter().map(Bytes::len).sum::<usize>() >= direct::BYTES_MIN
+            && self.create_direct(folder.join(name), name, parts.clone()).await? == Written::Done
+        {
+            return Ok(());
+        }
         let path = self.path(name);
         let mode = if self.conditional() {
             PutMode::Create

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use holdfast_repository::testing::Operation;
 use holdfast_repository::testing::mutation::{self, Rule};
 use holdfast_repository::{CommitError, PruneError, PruneOptions, PruneProgress, PruneReport, Repository, SnapshotId};
 use tokio::task::JoinHandle;
@@ -23,7 +24,7 @@ mod gate;
 mod late;
 mod prunes;
 
-use gate::Gate;
+use gate::{Gate, Hold, Way};
 
 /// A world in which an oracle looks after every step.
 struct Stage {
@@ -120,6 +121,16 @@ impl Actor {
     fn start_prune(&self) -> JoinHandle<Result<PruneReport, PruneError>> {
         let actor = self.clone();
         tokio::task::spawn_local(async move { actor.prune().await })
+    }
+
+    /// A prune that has condemned, and the next such operation of it, which is held.
+    async fn start_prune_up_to(&self, operation: Operation, prefix: &str) -> (JoinHandle<Result<PruneReport, PruneError>>, Arc<Hold>) {
+        let condemn = self.gate.hold(Operation::Create, "state/");
+        let prune = self.start_prune();
+        condemn.arrived().await;
+        let next = self.gate.hold(operation, prefix);
+        condemn.release(Way::Through).await;
+        (prune, next)
     }
 }
 

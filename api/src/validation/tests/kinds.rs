@@ -11,18 +11,6 @@ const NOTHING: Surroundings<'static> = Surroundings {
     repositories: &[],
 };
 
-/// Sets (or removes, by null) one field.
-fn with(mut spec: Value, pointer: &str, value: Value) -> Value {
-    let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
-    match (spec.pointer_mut(parent).expect("the parent exists"), value) {
-        (Value::Object(fields), Value::Null) => _ = fields.remove(key).expect("a field to remove"),
-        (Value::Object(fields), value) => _ = fields.insert(key.to_owned(), value),
-        (Value::Array(items), value) => items.push(value),
-        (other, _) => panic!("{other} has no fields"),
-    }
-    spec
-}
-
 fn batch() -> Value {
     json!({
         "targets": [

@@ -40,11 +40,7 @@ pub(super) async fn a_late_run_that_is_taken_up_before_the_floor_rises() {
     pack.arrived().await;
     zombie.gate.freeze();
     old.forget(first).await;
-    let condemn = pruner.gate.hold(Operation::Create, "state/");
-    let prune = pruner.start_prune();
-    condemn.arrived().await;
-    let doom = pruner.gate.hold(Operation::Create, "state/");
-    condemn.release(Way::Through).await;
+    let (prune, doom) = pruner.start_prune_up_to(Operation::Create, "state/").await;
     pack.release(Way::Through).await;
     zombie.gate.thaw();
     run.arrived().await;

@@ -60,11 +60,7 @@ pub(super) async fn a_lease_that_lands_after_the_publish() {
     let backup = writer.start_backup(&[1, 2, 3]);
     lease.arrived().await;
     old.forget(first).await;
-    let condemn = pruner.gate.hold(Operation::Create, "state/");
-    let prune = pruner.start_prune();
-    condemn.arrived().await;
-    let doom = pruner.gate.hold(Operation::Create, "state/");
-    condemn.release(Way::Through).await;
+    let (prune, doom) = pruner.start_prune_up_to(Operation::Create, "state/").await;
     // No lease is older than the condemning state, and it has looked again: the writer's lands before it dooms.
     doom.arrived().await;
     lease.release(Way::Through).await;
@@ -83,11 +79,7 @@ pub(super) async fn a_commit_between_mark_and_lease_list() {
     let backup = writer.start_backup(&[1, 2, 3]);
     commit.arrived().await;
     old.forget(first).await;
-    let condemn = pruner.gate.hold(Operation::Create, "state/");
-    let prune = pruner.start_prune();
-    condemn.arrived().await;
-    let leases = pruner.gate.hold(Operation::List, "leases");
-    condemn.release(Way::Through).await;
+    let (prune, leases) = pruner.start_prune_up_to(Operation::List, "leases").await;
     leases.arrived().await;
     commit.release(Way::Through).await;
     backup.await.unwrap().unwrap();
@@ -175,11 +167,7 @@ pub(super) async fn the_last_good_copy_is_found_at_the_last_moment() {
     let first = old.back_up(&[1, 2, 3]).await;
     let before = stage.world.names("packs/data/");
     old.forget(first).await;
-    let condemn = pruner.gate.hold(Operation::Create, "state/");
-    let prune = pruner.start_prune();
-    condemn.arrived().await;
-    let leases = pruner.gate.hold(Operation::List, "leases");
-    condemn.release(Way::Through).await;
+    let (prune, leases) = pruner.start_prune_up_to(Operation::List, "leases").await;
     leases.arrived().await;
     // What is condemned it does not use: the same blobs again, in a pack of its own.
     writer.back_up(&[1, 2, 3]).await;
@@ -207,11 +195,7 @@ pub(super) async fn a_condemning_state_that_is_lost() {
     let (old, writer, pruner) = (stage.actor("old").await, stage.actor("writer").await, stage.actor("pruner").await);
     let first = old.back_up(&[1, 2, 3]).await;
     old.forget(first).await;
-    let condemn = pruner.gate.hold(Operation::Create, "state/");
-    let prune = pruner.start_prune();
-    condemn.arrived().await;
-    let doom = pruner.gate.hold(Operation::Create, "state/");
-    condemn.release(Way::Through).await;
+    let (prune, doom) = pruner.start_prune_up_to(Operation::Create, "state/").await;
     doom.arrived().await;
     pruner.gate.freeze();
     let state = stage.world.names("state/").into_iter().next_back().unwrap();
