@@ -66,7 +66,8 @@ impl<'a> Upkeep<'a> {
         }
         (!annotations.is_empty()).then(|| Action::Patch {
             key: ledger::key_of(&self.observed.repository),
-            resource_version: None,
+            // So that the next look knows whether it sees this yet: a result that was written down is not written down again.
+            resource_version: self.observed.repository.metadata.resource_version.clone(),
             patch: json!({"metadata": {"annotations": annotations}}),
         })
     }
