@@ -17,6 +17,9 @@ use crate::action::{Action, Created};
 use crate::hooks::round::Turn;
 use crate::object::{Key, Kind};
 
+/// How long a session may be ahead of what its configuration says.
+const AHEAD_MAX: StdDuration = StdDuration::from_secs(5);
+
 /// What is to be done about a session.
 pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let session = &observed.session;
@@ -30,9 +33,21 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return go_on(observed, now);
     }
     match in_the_way(observed) {
+        Some(_) if may_be_ahead(observed, now) => vec![Action::Later(AHEAD_MAX)],
         Some(reason) => skip(observed, reason, now),
         None => begin(observed, now),
     }
+}
+
+/// Whether the session may only be seen before its configuration is seen as ready: a configuration creates its sessions before it writes
+/// that it is, so that none is forgotten. Its next event wakes the session.
+fn may_be_ahead(observed: &Observed, now: Timestamp) -> bool {
+    let is_waited_for = observed.configuration.as_ref().is_some_and(|configuration| {
+        let phase = configuration.status.as_ref().and_then(|status| status.phase);
+        configuration.spec.paused != Some(true) && phase.is_none_or(|phase| phase == InvokerPhase::NotReady)
+    });
+    let created = observed.session.metadata.creation_timestamp.as_ref();
+    is_waited_for && created.is_some_and(|created| now.duration_since(created.0).unsigned_abs() < AHEAD_MAX)
 }
 
 /// Why the session does not run at all.

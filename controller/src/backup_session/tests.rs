@@ -343,3 +343,16 @@ fn a_policy_that_is_not_there_removes_nothing_and_fails_nothing() {
         assert_eq!((noted(&actions).len(), phase(&status).as_str()), (0, expected));
     }
 }
+
+#[test]
+fn a_session_that_is_seen_before_its_configuration_is_ready_is_not_skipped() {
+    let mut seen = observed(session("s", Value::Null));
+    let mut early = configuration(json!({}));
+    early.status = None;
+    seen.configuration = Some(Arc::new(early));
+    let moment: Timestamp = "2026-11-22T22:00:01Z".parse().unwrap();
+    assert!(matches!(plan(&seen, moment).as_slice(), [Action::Later(_)]), "it was created a second ago");
+    assert_eq!(phase(&after(&seen, now()).0), "Skipped", "ten seconds later it is");
+    seen.configuration = Some(Arc::new(configuration(json!({}))));
+    assert_eq!(created(&plan(&seen, moment)), ["near-s", "far-s"]);
+}
