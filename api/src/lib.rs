@@ -24,6 +24,7 @@ pub mod go_template;
 pub mod handler;
 pub mod hook;
 pub mod hook_template;
+pub mod invoker;
 pub mod labels;
 pub mod names;
 pub mod offshoot;

@@ -1,5 +1,7 @@
 //! Names of objects, components and directories, as KubeStash makes them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use jiff::Timestamp;
 
 /// Longest name in characters.
@@ -33,6 +35,13 @@ pub fn backup_session(invoker: &str, session: &str, now: Timestamp) -> String {
 /// Name of the Snapshot that a BackupSession makes in a Repository.
 pub fn snapshot(repository: &str, backup_session: &str) -> String {
     bounded(&format!("{repository}-{backup_session}"))
+}
+
+/// A name in the place of one that is taken: the same whenever it is made for the same `owner`.
+pub fn distinct(name: &str, owner: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    owner.hash(&mut hasher);
+    bounded(&format!("{name}-{:08x}", hasher.finish() >> 32))
 }
 
 /// Name of a BackupVerificationSession that starts at `now`.

@@ -2,8 +2,9 @@
 //!
 //! Every function is total: any status, however odd, has a phase.
 
+use crate::backup_batch::{BackupBatchSpec, BackupBatchStatus};
 use crate::backup_configuration::{
-    BackupConfigurationSpec, BackupConfigurationStatus, InvokerPhase,
+    BackendStatus, BackupConfigurationSpec, BackupConfigurationStatus, InvokerPhase, SessionStatus,
 };
 use crate::backup_session::{BackupSessionPhase, BackupSessionStatus, RetentionPolicyPhase};
 use crate::backup_storage::{BackupStoragePhase, BackupStorageStatus};
@@ -46,28 +47,57 @@ pub fn backup_configuration(
     spec: &BackupConfigurationSpec,
     status: &BackupConfigurationStatus,
 ) -> InvokerPhase {
-    if is_false(&status.conditions, shared::VALIDATION_PASSED) {
-        return InvokerPhase::Invalid;
-    }
-    let backends_ready = status.backends.len() == spec.backends.len()
+    let found = status.target_found == Some(true);
+    let names = spec.sessions.iter().map(|session| &session.name);
+    let backends = backends_ready(spec.backends.len(), &status.backends);
+    invoker(
+        &status.conditions,
+        found && backends && scheduled(names, &status.sessions),
+    )
+}
+
+/// A batch is ready once every target, every backend and every session is.
+pub fn backup_batch(spec: &BackupBatchSpec, status: &BackupBatchStatus) -> InvokerPhase {
+    let found = status.targets.len() == spec.targets.len()
         && status
-            .backends
+            .targets
             .iter()
-            .all(|backend| backend.ready == Some(true));
-    let scheduled = spec.sessions.iter().all(|session| {
-        status.sessions.iter().any(|known| {
-            known.name == session.name
+            .all(|target| target.found == Some(true));
+    let names = spec.sessions.iter().map(|session| &session.name);
+    let backends = backends_ready(spec.backends.len(), &status.backends);
+    invoker(
+        &status.conditions,
+        found && backends && scheduled(names, &status.sessions),
+    )
+}
+
+fn invoker(conditions: &[Condition], ready: bool) -> InvokerPhase {
+    if is_false(conditions, shared::VALIDATION_PASSED) {
+        InvokerPhase::Invalid
+    } else if ready {
+        InvokerPhase::Ready
+    } else {
+        InvokerPhase::NotReady
+    }
+}
+
+fn backends_ready(wanted: usize, known: &[BackendStatus]) -> bool {
+    known.len() == wanted && known.iter().all(|backend| backend.ready == Some(true))
+}
+
+fn scheduled<'a>(
+    mut names: impl Iterator<Item = &'a Option<String>>,
+    known: &[SessionStatus],
+) -> bool {
+    names.all(|name| {
+        known.iter().any(|known| {
+            known.name == *name
                 && is_true(
                     &known.conditions,
                     configuration_condition::SCHEDULER_ENSURED,
                 )
         })
-    });
-    if status.target_found == Some(true) && backends_ready && scheduled {
-        InvokerPhase::Ready
-    } else {
-        InvokerPhase::NotReady
-    }
+    })
 }
 
 /// A backup session ends with its metrics: until `MetricsPushed` is there, it is Pending or Running.

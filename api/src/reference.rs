@@ -123,3 +123,16 @@ pub struct ResourceFoundStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<bool>,
 }
+
+impl ResourceFoundStatus {
+    /// An object of which it is not known yet whether it exists.
+    pub fn of(reference: &TypedObjectReference) -> Self {
+        Self {
+            api_group: reference.api_group.clone(),
+            kind: reference.kind.clone(),
+            name: reference.name.clone(),
+            namespace: reference.namespace.clone(),
+            found: None,
+        }
+    }
+}

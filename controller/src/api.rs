@@ -1,7 +1,7 @@
 //! The API server's collections by our own names for kinds.
 
 use holdfast_api::{
-    BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, Snapshot,
+    BackupBatch, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, Snapshot,
 };
 use kube::api::{Api, ApiResource, DynamicObject};
 
@@ -13,6 +13,7 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::BackupStorage => ApiResource::erase::<BackupStorage>(&()),
         Kind::Repository => ApiResource::erase::<Repository>(&()),
         Kind::BackupConfiguration => ApiResource::erase::<BackupConfiguration>(&()),
+        Kind::BackupBatch => ApiResource::erase::<BackupBatch>(&()),
         Kind::BackupSession => ApiResource::erase::<BackupSession>(&()),
         Kind::Snapshot => ApiResource::erase::<Snapshot>(&()),
         Kind::RestoreSession => ApiResource::erase::<RestoreSession>(&()),

@@ -3,17 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use holdfast_api::backup_configuration::Session;
-use holdfast_api::{BackupConfiguration, BackupSession, Repository, Snapshot, names};
+use holdfast_api::invoker::SessionView;
+use holdfast_api::{BackupSession, Repository, Snapshot};
 
 use crate::context::{Context, Subject};
 use crate::hooks::{HookId, Standing};
+use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind, Named};
 
 pub mod claims;
+pub mod creation;
 pub mod hooks;
 pub mod plan;
 pub mod retention;
+pub mod retry;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -23,10 +27,10 @@ pub struct Observed {
     /// The session.
     pub session: Arc<BackupSession>,
     /// Its invoker.
-    pub configuration: Option<Arc<BackupConfiguration>>,
+    pub invoker: Option<Invoker>,
     /// Another session of the invoker runs.
     pub other: Option<String>,
-    /// Its Snapshots that exist, by their names.
+    /// Its Snapshots that exist, by their names; also what else has such a name.
     pub snapshots: BTreeMap<String, Arc<Snapshot>>,
     /// The repositories of its namespace that it uses.
     pub repositories: BTreeMap<String, Arc<Repository>>,
@@ -40,10 +44,8 @@ pub struct Observed {
 
 impl Observed {
     /// What the invoker says about this session.
-    pub fn spec(&self) -> Option<&Session> {
-        let name = self.session.spec.session.as_deref()?;
-        let sessions = &self.configuration.as_ref()?.spec.sessions;
-        sessions.iter().find(|session| session.name.as_deref() == Some(name))
+    pub fn spec(&self) -> Option<SessionView<'_>> {
+        self.invoker.as_ref()?.session(self.session.spec.session.as_deref())
     }
 }
 
@@ -64,10 +66,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
 
 async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> Result<Observed, kube::Error> {
     let caches = &context.caches;
-    let invoker = session.spec.invoker.as_ref();
-    let configuration = invoker
-        .filter(|invoker| invoker.kind == BackupConfiguration::KIND)
-        .and_then(|invoker| caches.configurations.get(&key.namespace, &invoker.name));
+    let invoker = either::key_in(&session).and_then(|key| Invoker::find(caches, &key));
     let siblings = caches.sessions.select(|other| {
         other.metadata.namespace == session.metadata.namespace
             && other.spec.invoker == session.spec.invoker
@@ -75,7 +74,7 @@ async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> R
     });
     let other = context.claims.claim(&session, &siblings);
     let mut observed = Observed {
-        configuration,
+        invoker,
         other,
         snapshots: BTreeMap::new(),
         repositories: BTreeMap::new(),
@@ -87,21 +86,22 @@ async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> R
         retention: BTreeMap::new(),
         session,
     };
-    let repositories: Vec<String> = observed
-        .spec()
-        .into_iter()
-        .flat_map(|spec| &spec.repositories)
-        .filter_map(|reference| reference.name.clone())
-        .collect();
-    for name in repositories {
-        let snapshot = names::snapshot(&name, &key.name);
+    let mut wanted = snapshots::of(&observed);
+    // Also those of an invoker that no longer says so.
+    let listed = observed.session.status.iter().flat_map(|status| &status.snapshots);
+    wanted.extend(listed.filter_map(|listed| Some((listed.repository.clone()?, listed.name.clone()?))));
+    for (repository, snapshot) in wanted {
         if let Some(found) = caches.snapshots.get(&key.namespace, &snapshot) {
             observed.snapshots.insert(snapshot, found);
         }
-        if let Some(found) = caches.repositories.get(&key.namespace, &name) {
-            observed.repositories.insert(name, found);
+        if let Some(found) = caches.repositories.get(&key.namespace, &repository) {
+            observed.repositories.insert(repository, found);
         }
     }
+    let spec = observed.spec();
+    let all = spec.iter().flat_map(|spec| spec.repositories()).filter_map(|(_, reference)| reference.name.as_deref());
+    let repositories: Vec<_> = all.filter_map(|name| Some((name.to_owned(), caches.repositories.get(&key.namespace, name)?))).collect();
+    observed.repositories.extend(repositories);
     if plan::is_ending(&observed) {
         observed.retention = retention::observe(context, &observed, key).await?;
     }

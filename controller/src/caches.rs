@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_api::{
-    Addon, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, Snapshot,
+    Addon, BackupBatch, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy,
+    Snapshot,
 };
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
@@ -28,6 +29,8 @@ pub struct Caches {
     pub repositories: Arc<Cache<Repository>>,
     /// BackupConfigurations.
     pub configurations: Arc<Cache<BackupConfiguration>>,
+    /// BackupBatches.
+    pub batches: Arc<Cache<BackupBatch>>,
     /// BackupSessions.
     pub sessions: Arc<Cache<BackupSession>>,
     /// Snapshots; finished ones without the numbers of their components.
@@ -88,6 +91,8 @@ pub enum Seen<'a> {
     Repository(&'a Change<Repository>),
     /// A BackupConfiguration.
     Configuration(&'a Change<BackupConfiguration>),
+    /// A BackupBatch.
+    Batch(&'a Change<BackupBatch>),
     /// A BackupSession.
     Session(&'a Change<BackupSession>),
     /// A Snapshot.
@@ -149,6 +154,7 @@ impl Caches {
         watch!(storages, Storage, |_| {});
         watch!(repositories, Repository, |_| {});
         watch!(configurations, Configuration, |_| {});
+        watch!(batches, Batch, |_| {});
         watch!(sessions, Session, |_| {});
         watch!(snapshots, Snapshot, strip::snapshot);
         watch!(restores, Restore, |_| {});
@@ -164,6 +170,7 @@ impl Caches {
         self.storages.synced().await;
         self.repositories.synced().await;
         self.configurations.synced().await;
+        self.batches.synced().await;
         self.sessions.synced().await;
         self.snapshots.synced().await;
         self.restores.synced().await;

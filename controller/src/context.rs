@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::action::{Action, Created, Note};
 use crate::api;
 use crate::backup_session::claims::Claims;
+use crate::backup_session::creation;
 use crate::caches::Caches;
 use crate::clock::SharedClock;
 use crate::dispatch::Dispatcher;
@@ -251,7 +252,7 @@ impl Context {
     async fn create(&self, object: Created) -> Result<(), kube::Error> {
         let created = match &object {
             Created::Repository(object) => create(&self.client, object).await,
-            Created::BackupSession(object) => create(&self.client, object).await,
+            Created::BackupSession(object) => creation::create(&self.client, object).await,
             Created::Snapshot(object) => create(&self.client, object).await,
             Created::BackupConfiguration(object) => create(&self.client, object.as_ref()).await,
         };

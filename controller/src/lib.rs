@@ -17,7 +17,6 @@ pub mod action;
 pub mod admission;
 pub mod api;
 pub mod backup_blueprint;
-pub mod backup_configuration;
 pub mod backup_session;
 pub mod backup_storage;
 pub mod cache;
@@ -28,6 +27,7 @@ pub mod dispatch;
 pub mod events;
 pub mod health;
 pub mod hooks;
+pub mod invoker;
 pub mod leadership;
 pub mod object;
 pub mod repository;
@@ -403,7 +403,7 @@ async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
     match key.kind {
         Kind::BackupStorage => backup_storage::reconcile(context, key).await,
         Kind::Repository => repository::reconcile(context, key).await,
-        Kind::BackupConfiguration => backup_configuration::reconcile(context, key).await,
+        Kind::BackupConfiguration | Kind::BackupBatch => invoker::reconcile(context, key).await,
         Kind::BackupSession => backup_session::reconcile(context, key).await,
         Kind::Snapshot => snapshot::reconcile(context, key).await,
         Kind::RestoreSession => restore_session::reconcile(context, key).await,

@@ -13,7 +13,9 @@ pub enum Kind {
     Repository,
     /// What is backed up, and when.
     BackupConfiguration,
-    /// One run of a BackupConfiguration.
+    /// The same of several applications together.
+    BackupBatch,
+    /// One run of one of them.
     BackupSession,
     /// What a run has put into one repository.
     Snapshot,
@@ -25,10 +27,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BackupStorage,
         Self::Repository,
         Self::BackupConfiguration,
+        Self::BackupBatch,
         Self::BackupSession,
         Self::Snapshot,
         Self::RestoreSession,
@@ -41,6 +44,7 @@ impl Kind {
             Self::BackupStorage => "BackupStorage",
             Self::Repository => "Repository",
             Self::BackupConfiguration => "BackupConfiguration",
+            Self::BackupBatch => "BackupBatch",
             Self::BackupSession => "BackupSession",
             Self::Snapshot => "Snapshot",
             Self::RestoreSession => "RestoreSession",

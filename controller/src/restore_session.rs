@@ -7,13 +7,14 @@ use std::time::Duration;
 use holdfast_api::snapshot::SnapshotPhase;
 use holdfast_api::usage_policy::Namespace;
 use holdfast_api::validation::restore_session::{LATEST, validate};
-use holdfast_api::{BackupConfiguration, Repository, RestoreSession, Snapshot};
+use holdfast_api::{Repository, RestoreSession, Snapshot};
 use kube::api::Api;
 
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
 use crate::hooks::{HookId, Standing};
+use crate::invoker::Invoker;
 use crate::object::{Key, Kind};
 use crate::target::{self, Reach, Target};
 use crate::work::{self, Job};
@@ -46,8 +47,8 @@ pub struct Observed {
     pub target: Target,
     /// How each component is reached.
     pub reaches: BTreeMap<String, Reach>,
-    /// Configurations of the same target.
-    pub configurations: Vec<Arc<BackupConfiguration>>,
+    /// Configurations and batches with the same target.
+    pub invokers: Vec<Invoker>,
     /// Its tasks.
     pub tasks: BTreeMap<String, TaskView>,
     /// Attempts that its annotation names.
@@ -96,12 +97,12 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         .into_iter()
         .filter_map(|addon| Some((addon.metadata.name.clone()?, addon)))
         .collect();
-    let configurations = caches.configurations.select(|configuration| {
-        let own_namespace = configuration.metadata.namespace.as_deref().unwrap_or_default();
-        match (&configuration.spec.target, &restore.spec.target) {
+    let invokers = Invoker::select(caches, |invoker| {
+        let own_namespace = invoker.metadata().namespace.as_deref().unwrap_or_default();
+        invoker.targets().iter().any(|(_, theirs)| match (theirs, &restore.spec.target) {
             (Some(theirs), Some(ours)) => target::same(theirs, own_namespace, ours, &key.namespace),
             _ => false,
-        }
+        })
     });
     let mut observed = Observed {
         problem: validate(&restore, own, &[]).err().map(|errors| errors.to_string()),
@@ -115,7 +116,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         chosen,
         snapshot,
         target,
-        configurations,
+        invokers,
         restore,
     };
     observed.reaches = components::reaches(&observed);

@@ -12,6 +12,7 @@ use crate::backup_session::retention;
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
+use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind};
 use crate::target::{self, Reach, Target};
 use crate::work::{self, Job};
@@ -89,22 +90,20 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         context.waits(key, &key.namespace, false);
         return Ok(observed);
     }
-    let invoker = observed.session.as_ref().and_then(|session| session.spec.invoker.clone());
-    let configuration = invoker.and_then(|invoker| caches.configurations.get(&key.namespace, &invoker.name));
-    let spec = configuration.as_ref().and_then(|configuration| {
-        configuration.spec.sessions.iter().find(|session| session.name == observed.snapshot.spec.session)
-    });
+    let invoker = observed.session.as_deref().and_then(either::key_in).and_then(|key| Invoker::find(caches, &key));
+    let spec = invoker.as_ref().and_then(|invoker| invoker.session(observed.snapshot.spec.session.as_deref()));
+    let part = spec.as_ref().and_then(|spec| spec.target_of(observed.snapshot.spec.repository.as_deref()?));
     let addons = caches
         .addons
         .select(|_| true)
         .into_iter()
         .filter_map(|addon| Some((addon.metadata.name.clone()?, addon)))
         .collect();
-    observed.job = match spec {
-        Some(spec) => work::backup(spec.addon.as_ref(), &addons),
-        None => Err("the session is no longer in its BackupConfiguration".into()),
+    observed.job = match part {
+        Some(part) => work::backup(part.addon, &addons),
+        None => Err("what takes the backup no longer names this session, or this repository in it".into()),
     };
-    if let (Some(session), Some(spec)) = (&observed.session, spec) {
+    if let (Some(session), Some(spec)) = (&observed.session, &spec) {
         match hooks::hold(session, spec) {
             Hold::Go => {}
             Hold::Wait => {
@@ -115,8 +114,9 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         }
     }
     if let Ok(job) = &observed.job {
-        let reference = configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref());
-        let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference, configuration.as_deref()).await?;
+        let reference = part.and_then(|part| part.app_ref);
+        let made = invoker.as_ref().and_then(Invoker::configuration);
+        let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference, made).await?;
         observed.target_found = target.exists();
         observed.reaches = target.components(&job.paths);
     }
@@ -124,8 +124,7 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         observed.predecessor = predecessor(context, &observed.snapshot);
     }
     let waits = observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_)));
-    let target = configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref());
-    let theirs = target.map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
+    let theirs = part.and_then(|part| part.app_ref).map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
     observed.waited = context.waits(key, theirs, waits);
     Ok(observed)
 }

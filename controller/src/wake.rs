@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_api::backup_configuration::InvokerPhase;
-use holdfast_api::{BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, Snapshot};
+use holdfast_api::{BackupSession, BackupStorage, Repository, RestoreSession, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use crate::backup_blueprint::{self, applications};
-use crate::backup_configuration::PAUSED_BY;
 use crate::cache::Change;
 use crate::caches::Seen;
 use crate::context::Context;
 use crate::dispatch::assign::storage_of;
+use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind, Named};
 
 /// How long a storage's list of repositories may lag behind: it changes with every backup of every one of them.
@@ -24,12 +24,16 @@ pub fn wake(context: &Context, seen: &Seen<'_>) {
     match seen {
         Seen::Storage(change) => storage(context, change.object()),
         Seen::Repository(change) => repository(context, change.object()),
-        Seen::Configuration(change) => configuration(context, change.object()),
+        Seen::Configuration(change) => {
+            context.queue.extend(backup_blueprint::blueprint_of(change.object()));
+            invoker(context, &Invoker::Configuration(Arc::clone(change.object())));
+        }
+        Seen::Batch(change) => invoker(context, &Invoker::Batch(Arc::clone(change.object()))),
         Seen::Session(change) => session(context, change.object()),
         Seen::Snapshot(change) => snapshot(context, change.object()),
         Seen::Restore(change) => restore(context, change.object()),
         Seen::Addon(_) | Seen::Policy(_) => {
-            unready_configurations(context);
+            unready_invokers(context);
             waiting_restores(context, None);
         }
         Seen::Pod(change) => pod(context, change),
@@ -63,19 +67,20 @@ fn storage(context: &Context, storage: &Arc<BackupStorage>) {
     for repository in context.caches.repositories.select(|repository| crate::backup_storage::is_in(repository, &name)) {
         add(context, Kind::Repository, repository.as_ref());
     }
-    let uses = |configuration: &BackupConfiguration| {
-        let namespace = configuration.namespace().unwrap_or_default();
-        let backends = &configuration.spec.backends;
+    invokers(context, |invoker| {
+        let namespace = invoker.metadata().namespace.as_deref().unwrap_or_default();
+        let backends = invoker.backends();
         // Without a backend it uses the default storage, which may be this one.
         backends.is_empty()
             || backends
                 .iter()
                 .filter_map(|backend| backend.storage_ref.as_ref())
-                .any(|reference| reference.name == name.name && reference.namespace_or(&namespace) == name.namespace)
-    };
-    for configuration in context.caches.configurations.select(uses) {
-        add(context, Kind::BackupConfiguration, configuration.as_ref());
-    }
+                .any(|reference| reference.name == name.name && reference.namespace_or(namespace) == name.namespace)
+    });
+}
+
+fn invokers(context: &Context, meant: impl Fn(&Invoker) -> bool) {
+    context.queue.extend(Invoker::select(&context.caches, meant).iter().map(Invoker::key));
 }
 
 fn repository(context: &Context, repository: &Arc<Repository>) {
@@ -84,20 +89,12 @@ fn repository(context: &Context, repository: &Arc<Repository>) {
     if let Ok(storage) = storage_of(repository, &Named::new(&namespace, &name)) {
         context.queue.add_after(Key::new(Kind::BackupStorage, storage.namespace, storage.name), LIST_LAG);
     }
-    let uses = |configuration: &BackupConfiguration| {
-        configuration.namespace().as_deref() == Some(&namespace)
-            && configuration
-                .spec
-                .sessions
-                .iter()
-                .flat_map(|session| &session.repositories)
-                .any(|reference| reference.name.as_deref() == Some(&name))
+    invokers(context, |invoker| {
+        invoker.metadata().namespace.as_deref() == Some(&namespace)
+            && invoker.uses(&name)
             // One that is ready and shows this repository as ready learns nothing from its new numbers.
-            && !shows_ready(configuration, repository)
-    };
-    for configuration in context.caches.configurations.select(uses) {
-        add(context, Kind::BackupConfiguration, configuration.as_ref());
-    }
+            && !shows_ready(invoker, repository)
+    });
     for recent in repository.status.iter().flat_map(|status| &status.recent_snapshots) {
         if let Some(snapshot) = &recent.name {
             context.queue.add(Key::new(Kind::Snapshot, &namespace, snapshot));
@@ -114,9 +111,9 @@ fn repository(context: &Context, repository: &Arc<Repository>) {
     waiting_restores(context, Some(&namespace));
 }
 
-fn shows_ready(configuration: &BackupConfiguration, repository: &Repository) -> bool {
+fn shows_ready(invoker: &Invoker, repository: &Repository) -> bool {
     let phase = repository.status.as_ref().and_then(|status| status.phase);
-    let listed = configuration.status.iter().flat_map(|status| &status.repositories);
+    let listed = invoker.shown_repositories().iter();
     let same = listed.filter(|listed| listed.name.as_deref() == Some(&repository.name_any()));
     phase.is_some() && same.into_iter().any(|listed| listed.phase == phase)
 }
@@ -125,14 +122,10 @@ fn has_ended(snapshot: &Snapshot) -> bool {
     snapshot.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal())
 }
 
-fn configuration(context: &Context, configuration: &Arc<BackupConfiguration>) {
-    add(context, Kind::BackupConfiguration, configuration.as_ref());
-    let key =
-        Key::new(Kind::BackupConfiguration, configuration.namespace().unwrap_or_default(), configuration.name_any());
-    let goes_on = |session: &BackupSession| {
-        crate::backup_configuration::is_of(session, &key) && !crate::backup_session::claims::has_ended(session)
-    };
-    context.queue.extend(backup_blueprint::blueprint_of(configuration));
+fn invoker(context: &Context, invoker: &Invoker) {
+    let key = invoker.key();
+    context.queue.add(key.clone());
+    let goes_on = |session: &BackupSession| invoker.is_of(session) && !crate::backup_session::claims::has_ended(session);
     for session in context.caches.sessions.select(goes_on) {
         add(context, Kind::BackupSession, session.as_ref());
     }
@@ -143,8 +136,8 @@ fn session(context: &Context, session: &Arc<BackupSession>) {
     add(context, Kind::BackupSession, session.as_ref());
     let namespace = session.namespace().unwrap_or_default();
     // What it holds back, or no longer does, is shown there.
-    if let Some(invoker) = session.spec.invoker.as_ref().filter(|_| crate::backup_session::claims::has_ended(session)) {
-        context.queue.add(Key::new(Kind::BackupConfiguration, &namespace, &invoker.name));
+    if crate::backup_session::claims::has_ended(session) {
+        context.queue.extend(either::key_in(session));
     }
     for listed in session.status.iter().flat_map(|status| &status.snapshots) {
         if let Some(name) = &listed.name {
@@ -176,22 +169,12 @@ fn snapshot(context: &Context, snapshot: &Arc<Snapshot>) {
 
 fn restore(context: &Context, restore: &Arc<RestoreSession>) {
     add(context, Kind::RestoreSession, restore.as_ref());
-    let namespace = restore.namespace().unwrap_or_default();
-    let paused = context.caches.configurations.select(|configuration| {
-        configuration.namespace().as_deref() == Some(&namespace) && configuration.annotations().contains_key(PAUSED_BY)
-    });
-    for configuration in paused {
-        add(context, Kind::BackupConfiguration, configuration.as_ref());
-    }
+    let name = Named::new(restore.namespace().unwrap_or_default(), restore.name_any());
+    invokers(context, |invoker| invoker.paused_by().is_some_and(|(restore, _)| restore == name));
 }
 
-fn unready_configurations(context: &Context) {
-    let unready = |configuration: &BackupConfiguration| {
-        configuration.status.as_ref().and_then(|status| status.phase) != Some(InvokerPhase::Ready)
-    };
-    for configuration in context.caches.configurations.select(unready) {
-        add(context, Kind::BackupConfiguration, configuration.as_ref());
-    }
+fn unready_invokers(context: &Context) {
+    invokers(context, |invoker| invoker.phase() != Some(InvokerPhase::Ready));
 }
 
 fn waiting_restores(context: &Context, namespace: Option<&str>) {
@@ -243,7 +226,7 @@ pub fn wake_all(context: &Context) {
         };
     }
     all!(
-        storages: BackupStorage, repositories: Repository, configurations: BackupConfiguration,
+        storages: BackupStorage, repositories: Repository, configurations: BackupConfiguration, batches: BackupBatch,
         sessions: BackupSession, snapshots: Snapshot, restores: RestoreSession, blueprints: BackupBlueprint
     );
     // Also those that do not exist, or no longer.

@@ -7,7 +7,6 @@ use holdfast_api::Addon;
 use holdfast_api::addon::parameters::{comma_separated, name};
 use holdfast_api::addon::tasks::{TaskPurpose, canonical_name};
 use holdfast_api::addon_info::AddonInfo;
-use holdfast_api::backup_configuration::Session;
 use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
 
 use crate::target::CLAIM_PATH;
@@ -69,9 +68,9 @@ pub fn restore(addon: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>)
     job(TaskPurpose::Restore, addon, addons)
 }
 
-/// What of a session this version cannot do, if anything. A missing Addon is not that: it may come.
-pub fn unsupported_session(session: &Session, addons: &BTreeMap<String, Arc<Addon>>) -> Option<String> {
-    let addon = session.addon.as_ref()?;
+/// What of a backup this version cannot do, if anything. A missing Addon is not that: it may come.
+pub fn unsupported_backup(addon: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>) -> Option<String> {
+    let addon = addon?;
     if let Some(task) = unsupported_task(TaskPurpose::Backup, addon) {
         return Some(task);
     }

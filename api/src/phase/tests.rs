@@ -2,6 +2,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::reference::ResourceFoundStatus;
 use crate::backup_configuration::{BackendReference, BackendStatus, Session, SessionStatus};
 use crate::backup_session::{RetentionPolicyApplyStatus, SnapshotStatus as SessionSnapshot};
 use crate::condition::ConditionStatus;
@@ -295,6 +296,34 @@ fn a_configuration_is_ready_when_all_it_needs_is() {
         .conditions
         .push(condition(shared::VALIDATION_PASSED, false));
     assert_eq!(backup_configuration(&spec, &invalid), InvokerPhase::Invalid);
+}
+
+#[test]
+fn a_batch_is_ready_when_all_its_targets_are() {
+    let found = |found| ResourceFoundStatus {
+        found,
+        ..Default::default()
+    };
+    let spec = BackupBatchSpec {
+        targets: vec![Default::default(), Default::default()],
+        ..Default::default()
+    };
+    for (targets, expected) in [
+        (vec![found(Some(true)), found(Some(true))], InvokerPhase::Ready),
+        (vec![found(Some(true)), found(Some(false))], InvokerPhase::NotReady),
+        (vec![found(Some(true)), found(None)], InvokerPhase::NotReady),
+        (vec![found(Some(true))], InvokerPhase::NotReady),
+    ] {
+        let mut status = BackupBatchStatus {
+            targets,
+            ..Default::default()
+        };
+        assert_eq!(backup_batch(&spec, &status), expected, "{status:?}");
+        status
+            .conditions
+            .push(condition(shared::VALIDATION_PASSED, false));
+        assert_eq!(backup_batch(&spec, &status), InvokerPhase::Invalid);
+    }
 }
 
 #[test]

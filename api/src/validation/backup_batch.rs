@@ -78,7 +78,7 @@ fn session<'a>(
             "at least one application is backed up",
         );
     }
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut repositories) = (BTreeSet::new(), BTreeSet::new());
     for (index, target) in session.targets.iter().enumerate() {
         let path = format!("{path}.targets[{index}]");
         let name = target.name.as_deref();
@@ -98,7 +98,7 @@ fn session<'a>(
         check
             .findings
             .addon(&format!("{path}.addon"), target.addon.as_ref());
-        check.session_repositories(&path, &target.repositories);
+        check.session_repositories(&path, &target.repositories, &mut repositories);
     }
 }
 

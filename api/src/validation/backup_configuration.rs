@@ -1,5 +1,7 @@
 //! What makes a BackupConfiguration invalid.
 
+use std::collections::BTreeSet;
+
 pub use super::invoker::Surroundings;
 use super::invoker::{Check, Named, SessionFrame, backend_among};
 use super::FieldErrors;
@@ -54,7 +56,7 @@ fn session<'a>(check: &mut Check<'a>, path: &str, session: &'a Session) {
     check
         .findings
         .addon(&format!("{path}.addon"), session.addon.as_ref());
-    check.session_repositories(path, &session.repositories);
+    check.session_repositories(path, &session.repositories, &mut BTreeSet::new());
 }
 
 fn repositories<'a>(check: &mut Check<'a>, spec: &'a BackupConfigurationSpec, namespace: &str) {

@@ -183,20 +183,25 @@ impl<'a> Check<'a> {
         }
     }
 
-    pub(super) fn session_repositories(&mut self, path: &str, repositories: &'a [RepositoryReference]) {
+    /// `seen` are the session's repositories so far: each takes one backup of it.
+    pub(super) fn session_repositories(
+        &mut self,
+        path: &str,
+        repositories: &'a [RepositoryReference],
+        seen: &mut BTreeSet<&'a str>,
+    ) {
         if repositories.is_empty() {
             self.findings.required(
                 format!("{path}.repositories"),
                 "at least one repository takes the data",
             );
         }
-        let mut seen = BTreeSet::new();
         for (index, repository) in repositories.iter().enumerate() {
             let path = format!("{path}.repositories[{index}]");
             self.findings.unique_name(
                 format!("{path}.name"),
                 repository.name.as_deref(),
-                &mut seen,
+                seen,
             );
             self.repository(&path, repository);
         }
@@ -238,6 +243,7 @@ impl<'a> Check<'a> {
     pub(super) fn repositories(&mut self, all: &[Named<'a>]) {
         let mut by_directory: BTreeMap<(ObjectReference, &str), &str> = BTreeMap::new();
         let mut by_name: BTreeMap<&str, (ObjectReference, &str)> = BTreeMap::new();
+        let mut owners: BTreeMap<&str, &TypedObjectReference> = BTreeMap::new();
         for Named {
             path,
             repository,
@@ -257,6 +263,10 @@ impl<'a> Check<'a> {
             }
             if *by_name.entry(name).or_insert_with(|| place.clone()) != place {
                 let by = "another session has a repository of this name in another place";
+                self.findings.taken(format!("{path}.name"), name, by);
+            }
+            if *owners.entry(name).or_insert(app_ref) != app_ref {
+                let by = "another target has this repository; one holds one application";
                 self.findings.taken(format!("{path}.name"), name, by);
             }
             self.existing(path, name, &place, app_ref);

@@ -1,10 +1,10 @@
 //! Hooks of a backup: before its Snapshots begin, and after they have ended.
 
-use holdfast_api::backup_configuration::Session;
 use holdfast_api::backup_session::{BackupSession, BackupSessionStatus};
 use holdfast_api::condition;
 use holdfast_api::condition::kinds::backup_session as kinds;
 use holdfast_api::hook::HookInfo;
+use holdfast_api::invoker::SessionView;
 use holdfast_api::reference::TypedObjectReference;
 use holdfast_api::snapshot::SnapshotPhase;
 use jiff::Timestamp;
@@ -36,8 +36,8 @@ pub enum Hold {
 }
 
 /// Whether the Snapshots of a session may begin, as far as its hooks are concerned.
-pub fn hold(session: &BackupSession, spec: &Session) -> Hold {
-    let has_hooks = spec.hooks.as_ref().is_some_and(|hooks| !hooks.pre_backup.is_empty());
+pub fn hold(session: &BackupSession, spec: &SessionView<'_>) -> Hold {
+    let has_hooks = spec.hooks.is_some_and(|hooks| !hooks.pre_backup.is_empty());
     let conditions = session.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     match condition::get(conditions, kinds::PRE_BACKUP_HOOKS_EXECUTION_SUCCEEDED) {
         _ if !has_hooks => Hold::Go,
@@ -52,7 +52,7 @@ pub fn hold(session: &BackupSession, spec: &Session) -> Hold {
 
 /// The hooks before the Snapshots.
 pub(super) fn before(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) -> Turn {
-    let hooks = observed.spec().and_then(|spec| spec.hooks.as_ref()).map(|hooks| hooks.pre_backup.as_slice());
+    let hooks = observed.spec().and_then(|spec| spec.hooks).map(|hooks| hooks.pre_backup.as_slice());
     let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Turn::Done };
     let round = round(observed, status, hooks, None, BEFORE, now);
     round.go_on(&mut status.hooks.get_or_insert_default().pre_hooks, &mut status.conditions, now)
@@ -60,7 +60,7 @@ pub(super) fn before(observed: &Observed, status: &mut BackupSessionStatus, now:
 
 /// The hooks after the Snapshots, however they ended.
 pub(super) fn after(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) -> Turn {
-    let hooks = observed.spec().and_then(|spec| spec.hooks.as_ref()).map(|hooks| hooks.post_backup.as_slice());
+    let hooks = observed.spec().and_then(|spec| spec.hooks).map(|hooks| hooks.post_backup.as_slice());
     let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Turn::Done };
     let succeeded = status.snapshots.iter().all(|snapshot| snapshot.phase == Some(SnapshotPhase::Succeeded));
     let round = round(observed, status, hooks, Some(succeeded), AFTER, now);
@@ -77,7 +77,9 @@ fn round<'a>(
 ) -> Round<'a> {
     let metadata = &observed.session.metadata;
     let own = metadata.namespace.as_deref().unwrap_or_default();
-    let target = observed.configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref());
+    let spec = observed.spec();
+    // Of a batch's several targets none is the session's.
+    let target = spec.as_ref().and_then(|spec| spec.only_application());
     let invoker = observed.session.spec.invoker.clone().unwrap_or_default();
     let (phase, error) = match work_succeeded {
         None => ("Running", String::new()),
@@ -88,7 +90,7 @@ fn round<'a>(
         hooks,
         owner: metadata.uid.as_deref().unwrap_or_default(),
         work_succeeded,
-        target_namespace: target.map_or(own, |target| target.namespace_or(own)),
+        target_namespace: spec.as_ref().map_or(own, |spec| spec.pods_namespace(own)),
         summary: Summary {
             name: metadata.name.clone().unwrap_or_default(),
             namespace: own.to_owned(),
@@ -98,7 +100,7 @@ fn round<'a>(
                 name: invoker.name,
                 namespace: Some(own.to_owned()),
             },
-            target: target.cloned().unwrap_or_default().absolute(own),
+            target: target.cloned().unwrap_or_else(TypedObjectReference::not_applicable).absolute(own),
             phase: phase.to_owned(),
             duration: plan::duration_of(observed, now),
             error,

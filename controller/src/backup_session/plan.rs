@@ -1,24 +1,24 @@
 //! What a session needs: skipped, begun, summed up, cancelled, retried.
 
-use std::time::Duration as StdDuration;
+use std::time::Duration;
 
 use holdfast_api::backup_configuration::InvokerPhase;
-use holdfast_api::backup_session::{BackupSession, BackupSessionPhase, BackupSessionStatus, SnapshotStatus};
+use holdfast_api::backup_session::{BackupSession, BackupSessionPhase, BackupSessionStatus};
 use holdfast_api::condition::kinds::{backup_session as kinds, shared};
 use holdfast_api::condition::{self, Condition};
-use holdfast_api::snapshot::{ComponentPhase, Snapshot, SnapshotPhase, SnapshotSpec};
-use holdfast_api::{duration, labels, names, phase};
+use holdfast_api::snapshot::{ComponentPhase, Snapshot, SnapshotPhase};
+use holdfast_api::{duration, phase};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
-use ulid::Ulid;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Observed, claims, hooks, retention};
-use crate::action::{Action, Created};
+use super::{Observed, claims, hooks, retention, retry, snapshots};
+use crate::action::Action;
 use crate::hooks::round::Turn;
+use crate::invoker::either;
 use crate::object::{Key, Kind};
 
-/// How long a session may be ahead of what its configuration says.
-const AHEAD_MAX: StdDuration = StdDuration::from_secs(5);
+/// How long a session may be ahead of what its invoker says.
+const AHEAD_MAX: Duration = Duration::from_secs(5);
 
 /// What is to be done about a session.
 pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
@@ -27,7 +27,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return Vec::new();
     }
     if claims::has_ended(session) {
-        return retry(observed, now);
+        return retry::plan(observed, now);
     }
     if claims::has_begun(session) {
         return go_on(observed, now);
@@ -39,12 +39,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
 }
 
-/// Whether the session may only be seen before its configuration is seen as ready: a configuration creates its sessions before it writes
+/// Whether the session may only be seen before its invoker is seen as ready: an invoker creates its sessions before it writes
 /// that it is, so that none is forgotten. Its next event wakes the session.
 fn may_be_ahead(observed: &Observed, now: Timestamp) -> bool {
-    let is_waited_for = observed.configuration.as_ref().is_some_and(|configuration| {
-        let phase = configuration.status.as_ref().and_then(|status| status.phase);
-        configuration.spec.paused != Some(true) && phase.is_none_or(|phase| phase == InvokerPhase::NotReady)
+    let is_waited_for = observed.invoker.as_ref().is_some_and(|invoker| {
+        !invoker.is_paused() && invoker.phase().is_none_or(|phase| phase == InvokerPhase::NotReady)
     });
     let created = observed.session.metadata.creation_timestamp.as_ref();
     is_waited_for && created.is_some_and(|created| now.duration_since(created.0).unsigned_abs() < AHEAD_MAX)
@@ -52,24 +51,24 @@ fn may_be_ahead(observed: &Observed, now: Timestamp) -> bool {
 
 /// Why the session does not run at all.
 fn in_the_way(observed: &Observed) -> Option<String> {
-    let invoker = observed.session.spec.invoker.as_ref();
-    let Some(invoker) = invoker.filter(|invoker| invoker.kind == holdfast_api::BackupConfiguration::KIND) else {
-        let kind = invoker.map_or("", |invoker| invoker.kind.as_str());
-        return Some(format!("invokers of kind {kind:?} are not supported yet; BackupConfiguration is"));
+    let session = &observed.session;
+    let Some(key) = either::key_in(session) else {
+        let kind = session.spec.invoker.as_ref().map_or("", |invoker| invoker.kind.as_str());
+        return Some(format!("invokers of kind {kind:?} take no backups; BackupConfiguration and BackupBatch do"));
     };
-    let Some(configuration) = &observed.configuration else {
-        return Some(format!("BackupConfiguration {} does not exist", invoker.name));
-    };
-    if configuration.spec.paused == Some(true) {
-        return Some(format!("BackupConfiguration {} is paused", invoker.name));
+    let name = format!("{} {}", key.kind.as_str(), key.name);
+    let Some(invoker) = &observed.invoker else { return Some(format!("{name} does not exist")) };
+    if invoker.is_paused() {
+        return Some(format!("{name} is paused"));
     }
-    let phase = configuration.status.as_ref().and_then(|status| status.phase);
-    if phase != Some(InvokerPhase::Ready) {
-        return Some(format!("BackupConfiguration {} is not ready", invoker.name));
+    if invoker.phase() != Some(InvokerPhase::Ready) {
+        return Some(format!("{name} is not ready"));
     }
     if observed.spec().is_none() {
-        let name = observed.session.spec.session.as_deref().unwrap_or_default();
-        return Some(format!("BackupConfiguration {} has no session {name:?}", invoker.name));
+        return Some(format!("{name} has no session {:?}", session.spec.session.as_deref().unwrap_or_default()));
+    }
+    if snapshots::of(observed).is_empty() {
+        return Some(format!("{name} has no repository any more that this session retries"));
     }
     observed.other.as_ref().map(|other| format!("another session is running: {other}"))
 }
@@ -87,21 +86,8 @@ fn skip(observed: &Observed, reason: String, now: Timestamp) -> Vec<Action> {
 }
 
 fn begin(observed: &Observed, now: Timestamp) -> Vec<Action> {
-    let Some(spec) = observed.spec() else { return Vec::new() };
     let mut status = observed.session.status.clone().unwrap_or_default();
-    let mut actions = Vec::new();
-    for reference in &spec.repositories {
-        let Some(repository) = reference.name.as_deref() else { continue };
-        let snapshot = snapshot(observed, repository, now);
-        status.snapshots.push(SnapshotStatus {
-            name: snapshot.metadata.name.clone(),
-            phase: Some(SnapshotPhase::Pending),
-            app_ref: snapshot.spec.app_ref.clone(),
-            repository: Some(repository.to_owned()),
-        });
-        actions.push(Action::Create(Box::new(Created::Snapshot(snapshot))));
-    }
-    status.total_snapshots = i32::try_from(status.snapshots.len()).ok();
+    let mut actions = snapshots::begin(observed, &mut status, now);
     let ensured = Condition::new(kinds::SNAPSHOTS_ENSURED, true, kinds::SUCCESSFULLY_ENSURED_SNAPSHOTS, "", now);
     condition::set(&mut status.conditions, ensured);
     status.phase = Some(phase::backup_session(&status));
@@ -109,77 +95,26 @@ fn begin(observed: &Observed, now: Timestamp) -> Vec<Action> {
     actions
 }
 
-fn snapshot(observed: &Observed, repository: &str, now: Timestamp) -> Snapshot {
-    let session = &observed.session;
-    let namespace = session.metadata.namespace.clone().unwrap_or_default();
-    let session_name = session.metadata.name.clone().unwrap_or_default();
-    let known = observed.repositories.get(repository);
-    let app_ref = known
-        .and_then(|known| known.spec.app_ref.clone())
-        .or_else(|| observed.configuration.as_ref().map(|configuration| configuration.spec.app_ref(&namespace)));
-    let mut snapshot = Snapshot::new(
-        &names::snapshot(repository, &session_name),
-        SnapshotSpec {
-            snapshot_id: Some(snapshot_id(session, repository, now)),
-            type_: Some("FullBackup".into()),
-            repository: Some(repository.to_owned()),
-            session: session.spec.session.clone(),
-            backup_session: Some(session_name),
-            version: Some(names::LAYOUT_VERSION.into()),
-            app_ref: app_ref.clone(),
-            deletion_policy: None,
-            paused: None,
-        },
-    );
-    snapshot.metadata.namespace = Some(namespace);
-    snapshot.metadata.labels = app_ref.as_ref().map(|app| labels::of_snapshot(repository, app));
-    snapshot.metadata.owner_references = known.map(|known| {
-        vec![OwnerReference {
-            api_version: holdfast_api::Repository::API_VERSION.into(),
-            kind: holdfast_api::Repository::KIND.into(),
-            name: repository.to_owned(),
-            uid: known.metadata.uid.clone().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: Some(false),
-        }]
-    });
-    snapshot
-}
-
-/// A ULID: the time, then 80 bits that are the same whenever this plan is made again for this session and repository.
-fn snapshot_id(session: &BackupSession, repository: &str, now: Timestamp) -> String {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let created = session.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    let part = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        (salt, &session.metadata.uid, repository).hash(&mut hasher);
-        u128::from(hasher.finish())
-    };
-    let random = (part(0) << 64 | part(1)) & ((1 << Ulid::RAND_BITS) - 1);
-    Ulid::from_parts(u64::try_from(created.as_millisecond()).unwrap_or(0), random).to_string()
-}
-
 /// A session that has begun: what its Snapshots say, until all have ended.
 fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let old = observed.session.status.clone().unwrap_or_default();
-    let paused = observed.configuration.as_ref().is_none_or(|configuration| configuration.spec.paused == Some(true));
-    if paused {
+    if observed.invoker.as_ref().is_none_or(|invoker| invoker.is_paused()) {
         return cancel(observed, old, now);
     }
     let mut status = old.clone();
-    look_at_snapshots(observed, &mut status);
+    snapshots::look(observed, &mut status);
     if let Turn::Busy(start) = hooks::before(observed, &mut status, now) {
         // The Snapshots wait: see `hooks::hold`.
         status.phase = Some(phase::backup_session(&status));
-        let mut actions = missing_snapshots(observed, &status, now);
+        let mut actions = snapshots::missing(observed, &status, now);
         actions.extend(Action::status(observed.session.status.as_ref(), &status));
         actions.extend(start);
         return actions;
     }
     ensure_executor(observed, &mut status, now);
     set_deadline(observed, &mut status, now);
-    let mut actions = missing_snapshots(observed, &status, now);
-    if all_ended(&status) {
+    let mut actions = snapshots::missing(observed, &status, now);
+    if snapshots::have_ended(&status) {
         actions.extend(end(observed, &mut status, now));
     } else {
         status.phase = Some(phase::backup_session(&status));
@@ -193,24 +128,6 @@ fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
     actions
 }
 
-fn look_at_snapshots(observed: &Observed, status: &mut BackupSessionStatus) {
-    for listed in &mut status.snapshots {
-        let found = listed.name.as_ref().and_then(|name| observed.snapshots.get(name));
-        let phase = found.map(|snapshot| snapshot.status.as_ref().and_then(|status| status.phase));
-        listed.phase = match phase {
-            Some(phase) => Some(phase.unwrap_or(SnapshotPhase::Pending)),
-            // Not created yet, or not seen yet; if it was seen before, somebody has deleted it.
-            None if listed.phase == Some(SnapshotPhase::Pending) => listed.phase,
-            None => Some(SnapshotPhase::Failed),
-        };
-    }
-}
-
-fn all_ended(status: &BackupSessionStatus) -> bool {
-    !status.snapshots.is_empty()
-        && status.snapshots.iter().all(|snapshot| snapshot.phase.is_some_and(SnapshotPhase::is_terminal))
-}
-
 /// Whether this look at a session is its last: all its Snapshots have ended.
 pub(super) fn is_ending(observed: &Observed) -> bool {
     let session = &observed.session;
@@ -218,19 +135,8 @@ pub(super) fn is_ending(observed: &Observed) -> bool {
         return false;
     }
     let mut status = session.status.clone().unwrap_or_default();
-    look_at_snapshots(observed, &mut status);
-    all_ended(&status)
-}
-
-/// Snapshots that the status lists and that do not exist: a crash came between, or the cache is behind (then creating
-/// them again does nothing).
-fn missing_snapshots(observed: &Observed, status: &BackupSessionStatus, now: Timestamp) -> Vec<Action> {
-    let pending = status.snapshots.iter().filter(|listed| listed.phase == Some(SnapshotPhase::Pending));
-    pending
-        .filter(|listed| listed.name.as_ref().is_some_and(|name| !observed.snapshots.contains_key(name)))
-        .filter_map(|listed| listed.repository.as_deref())
-        .map(|repository| Action::Create(Box::new(Created::Snapshot(snapshot(observed, repository, now)))))
-        .collect()
+    snapshots::look(observed, &mut status);
+    snapshots::have_ended(&status)
 }
 
 fn ensure_executor(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) {
@@ -250,12 +156,9 @@ fn ensure_executor(observed: &Observed, status: &mut BackupSessionStatus, now: T
 
 /// The deadline counts from the first assignment: waiting in line is not the backup's fault.
 fn set_deadline(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) {
-    let timeout = observed
-        .session
-        .spec
-        .backup_timeout
-        .as_deref()
-        .or_else(|| observed.spec().and_then(|spec| spec.backup_timeout.as_deref()));
+    let spec = observed.spec();
+    let own = observed.session.spec.backup_timeout.as_deref();
+    let timeout = own.or_else(|| spec.as_ref().and_then(|spec| spec.backup_timeout));
     let Some(timeout) = timeout.and_then(|text| duration::parse(text).ok()) else { return };
     let components = observed
         .snapshots
@@ -285,7 +188,7 @@ fn end(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) ->
     push_metrics(status, now);
     status.phase = Some(phase::backup_session(status));
     status.duration = Some(duration_of(observed, now));
-    plan_retry(observed, status, now);
+    retry::announce(observed, status, now);
     actions.push(match status.phase {
         Some(BackupSessionPhase::Succeeded) => {
             Action::normal("Succeeded", format!("the backup took {}", status.duration.as_deref().unwrap_or_default()))
@@ -327,9 +230,10 @@ fn cancel(observed: &Observed, old: BackupSessionStatus, now: Timestamp) -> Vec<
         found.and_then(|found| found.status.as_ref()?.phase).is_some_and(SnapshotPhase::is_terminal)
     });
     status.total_snapshots = i32::try_from(status.snapshots.len()).ok();
-    let message = "the backup was cancelled because its BackupConfiguration was paused or deleted";
+    let kind = observed.session.spec.invoker.as_ref().map_or("invoker", |invoker| invoker.kind.as_str());
+    let message = format!("the backup was cancelled because its {kind} was paused or deleted");
     let cancelled =
-        Condition::new(kinds::BACKUP_EXECUTOR_ENSURED, false, kinds::FAILED_TO_ENSURE_BACKUP_EXECUTOR, message, now);
+        Condition::new(kinds::BACKUP_EXECUTOR_ENSURED, false, kinds::FAILED_TO_ENSURE_BACKUP_EXECUTOR, message.clone(), now);
     condition::set(&mut status.conditions, cancelled);
     push_metrics(&mut status, now);
     status.phase = Some(phase::backup_session(&status));
@@ -347,11 +251,11 @@ pub(super) fn duration_of(observed: &Observed, now: Timestamp) -> String {
 
 /// Older sessions beyond the limit; those whose retry is still to come stay.
 fn clean_history(observed: &Observed) -> Vec<Action> {
-    let limit = observed.spec().and_then(|spec| spec.session_history_limit).unwrap_or(1).max(1);
+    let limit = observed.spec().and_then(|spec| spec.history_limit).unwrap_or(1).max(1);
     let mut ended: Vec<&std::sync::Arc<BackupSession>> = observed
         .ended
         .iter()
-        .filter(|session| session.metadata.deletion_timestamp.is_none() && !retry_is_due(session))
+        .filter(|session| session.metadata.deletion_timestamp.is_none() && !retry::is_due(session))
         .collect();
     ended.sort_by_key(|session| {
         std::cmp::Reverse((
@@ -369,61 +273,4 @@ fn clean_history(observed: &Observed) -> Vec<Action> {
 
 fn key_of(session: &BackupSession) -> Key {
     Key::of(Kind::BackupSession, &session.metadata)
-}
-
-fn retry_is_due(session: &BackupSession) -> bool {
-    session.status.as_ref().is_some_and(|status| status.next_retry.is_some() && status.retried != Some(true))
-}
-
-fn plan_retry(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) {
-    if status.phase != Some(BackupSessionPhase::Failed) {
-        return;
-    }
-    let Some(config) = observed.spec().and_then(|spec| spec.retry_config.as_ref()) else { return };
-    if observed.session.spec.retry_left.unwrap_or_else(|| config.max_retry.unwrap_or(1)) <= 0 {
-        return;
-    }
-    let delay = config.delay.as_deref().and_then(|delay| duration::parse(delay).ok()).unwrap_or_default();
-    // Names count in seconds: a retry within the same one would have the name of what it repeats.
-    status.next_retry = now.checked_add(delay.max(StdDuration::from_secs(1))).ok().map(Time);
-}
-
-/// A failed session with retries left: another session follows when its time has come.
-fn retry(observed: &Observed, now: Timestamp) -> Vec<Action> {
-    let session = &observed.session;
-    if !retry_is_due(session) {
-        return Vec::new();
-    }
-    let mut status = session.status.clone().unwrap_or_default();
-    let Some(at) = status.next_retry.as_ref().map(|time| time.0) else { return Vec::new() };
-    if now < at {
-        let wait = at.duration_since(now).max(SignedDuration::from_millis(1));
-        return vec![Action::Later(wait.unsigned_abs().min(StdDuration::from_secs(600)))];
-    }
-    status.retried = Some(true);
-    let mut actions = Vec::new();
-    if let (Some(config), Some(spec)) = (&observed.configuration, observed.spec())
-        && config.spec.paused != Some(true)
-    {
-        let left = session
-            .spec
-            .retry_left
-            .unwrap_or_else(|| spec.retry_config.as_ref().and_then(|retry| retry.max_retry).unwrap_or(1));
-        actions.push(Action::Create(Box::new(Created::BackupSession(again(session, left - 1, at)))));
-        actions.push(Action::normal("Retried", "another session was created"));
-    }
-    actions.extend(Action::status(session.status.as_ref(), &status));
-    actions
-}
-
-fn again(session: &BackupSession, retry_left: i32, at: Timestamp) -> BackupSession {
-    let invoker = session.spec.invoker.as_ref().map(|invoker| invoker.name.clone()).unwrap_or_default();
-    let name = names::backup_session(&invoker, session.spec.session.as_deref().unwrap_or_default(), at);
-    let mut spec = session.spec.clone();
-    spec.retry_left = Some(retry_left);
-    let mut again = BackupSession::new(&name, spec);
-    again.metadata.namespace = session.metadata.namespace.clone();
-    again.metadata.labels = session.metadata.labels.clone();
-    again.metadata.owner_references = session.metadata.owner_references.clone();
-    again
 }

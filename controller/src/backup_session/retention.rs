@@ -9,17 +9,18 @@ use holdfast_api::condition::{self, Condition};
 use holdfast_api::reference::ObjectReference;
 use holdfast_api::retention::{self, Candidate, Held, Outcome};
 use holdfast_api::snapshot::SnapshotPhase;
-use holdfast_api::{BackupConfiguration, Repository, RetentionPolicy, Snapshot, size};
+use holdfast_api::{Repository, RetentionPolicy, Snapshot, size};
 use jiff::Timestamp;
 
 use super::Observed;
 use crate::action::Action;
 use crate::context::Context;
 use crate::events::first_of;
+use crate::invoker::{self, Invoker};
 use crate::object::{Key, Named};
 use crate::repository::ledger::{self, Entry};
 
-/// On a BackupConfiguration: a time. What was taken until then is not held any more, although a volume shrank after it.
+/// On an invoker: a time. What was taken until then is not held any more, although a volume shrank after it.
 pub const RELEASE: &str = "holdfast.dev/release-held";
 /// Snapshots removed by one session, at most; the next one goes on. A mistyped policy then shows before everything is gone.
 const REMOVED_MAX: usize = 100;
@@ -78,13 +79,14 @@ pub(super) async fn observe(
     key: &Key,
 ) -> Result<BTreeMap<String, Retention>, kube::Error> {
     let mut all = BTreeMap::new();
-    let Some(configuration) = &observed.configuration else { return Ok(all) };
-    let (effective, labels) = crate::backup_configuration::effective(context, configuration, &key.namespace).await?;
+    let Some(invoker) = &observed.invoker else { return Ok(all) };
+    let (effective, labels) = invoker::effective(context, invoker, &key.namespace).await?;
     let Some(spec) = observed.spec() else { return Ok(all) };
     let pinned = pinned(context, &key.namespace);
-    for reference in &spec.repositories {
+    // Of a retry all of them, too: what an earlier session of this name could not remove, or holds, is this one's as well.
+    for (_, reference) in spec.repositories() {
         let Some(name) = &reference.name else { continue };
-        let Some(policy) = effective.spec.backend_of(reference).and_then(|backend| backend.retention_policy.clone()) else {
+        let Some(policy) = effective.backend_of(reference).and_then(|backend| backend.retention_policy.clone()) else {
             continue;
         };
         let session = observed.session.spec.session.as_deref();
@@ -188,7 +190,7 @@ fn apply(
     now: Timestamp,
 ) -> Result<Removal, Problem> {
     let candidates: Vec<Candidate> = retention.snapshots.iter().map(|snapshot| candidate(snapshot, retention)).collect();
-    let released = observed.configuration.as_deref().map(released).transpose().map_err(Problem::Missing)?.flatten();
+    let released = observed.invoker.as_ref().map(released).transpose().map_err(Problem::Missing)?.flatten();
     let verdict = retention::apply(&policy.spec, &candidates, released, now).map_err(|error| {
         Problem::Refused(format!("RetentionPolicy {}: maxRetentionPeriod: {error}", retention.reference.name))
     })?;
@@ -228,8 +230,8 @@ fn candidate(snapshot: &Snapshot, retention: &Retention) -> Candidate {
 }
 
 /// Until when what was taken is released.
-fn released(configuration: &BackupConfiguration) -> Result<Option<Timestamp>, String> {
-    let text = configuration.metadata.annotations.as_ref().and_then(|annotations| annotations.get(RELEASE));
+fn released(invoker: &Invoker) -> Result<Option<Timestamp>, String> {
+    let text = invoker.metadata().annotations.as_ref().and_then(|annotations| annotations.get(RELEASE));
     text.map(|text| text.parse().map_err(|_| format!("annotation {RELEASE}: {text:?} is not a time such as {:.0}", Timestamp::UNIX_EPOCH)))
         .transpose()
 }
@@ -245,15 +247,16 @@ fn say_held(
         condition::remove(&mut status.conditions, kinds::SNAPSHOTS_HELD);
         return;
     }
-    let configuration = observed.session.spec.invoker.as_ref().map(|invoker| invoker.name.clone()).unwrap_or_default();
-    let texts: Vec<String> = held.iter().map(|(repository, held)| text(observed, repository, held, &configuration)).collect();
+    let texts: Vec<String> = held.iter().map(|(repository, held)| text(observed, repository, held)).collect();
     let message = texts.join("; ");
     actions.push(Action::warning(kinds::SNAPSHOTS_HELD, message.clone()));
     let condition = Condition::new(kinds::SNAPSHOTS_HELD, true, snapshot_kinds::VOLUME_SHRANK, message, now);
     condition::set(&mut status.conditions, condition);
 }
 
-fn text(observed: &Observed, repository: &str, held: &Held, configuration: &str) -> String {
+fn text(observed: &Observed, repository: &str, held: &Held) -> String {
+    let invoker = observed.session.spec.invoker.as_ref();
+    let invoker = invoker.map(|invoker| format!("{} {}", invoker.kind.to_lowercase(), invoker.name)).unwrap_or_default();
     let shrink = &held.shrink;
     let namespace = observed.session.metadata.namespace.as_deref().unwrap_or_default();
     let names: Vec<&str> = held.names.iter().map(String::as_str).collect();
@@ -264,7 +267,7 @@ fn text(observed: &Observed, repository: &str, held: &Held, configuration: &str)
     });
     format!(
         "Repository {repository}: component {} held {} in Snapshot {} and {} in {}; retention holds {what}. If that is right: kubectl -n \
-         {namespace} annotate --overwrite backupconfiguration {configuration} {RELEASE}={}",
+         {namespace} annotate --overwrite {invoker} {RELEASE}={}",
         shrink.component,
         size::format(shrink.bytes_before),
         shrink.before,

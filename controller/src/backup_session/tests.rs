@@ -13,7 +13,9 @@ use super::retention::{Problem, Retention};
 use super::plan::plan;
 use crate::action::{Action, Created};
 
+mod batch;
 mod hooks;
+mod retry;
 
 fn now() -> Timestamp {
     "2026-11-22T22:00:10Z".parse().unwrap()
@@ -46,7 +48,7 @@ fn configuration(extra: Value) -> BackupConfiguration {
 fn observed(session: BackupSession) -> Observed {
     Observed {
         session: Arc::new(session),
-        configuration: Some(Arc::new(configuration(json!({})))),
+        invoker: Some(configuration(json!({})).into()),
         other: None,
         snapshots: BTreeMap::new(),
         repositories: BTreeMap::new(),
@@ -57,8 +59,10 @@ fn observed(session: BackupSession) -> Observed {
 }
 
 fn snapshot(name: &str, phase: &str, component: &str) -> (String, Arc<Snapshot>) {
+    let (repository, session) = name.rsplit_once('-').unwrap();
     let snapshot = serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": "demo"},
+        "spec": {"repository": repository, "backupSession": session},
         "status": {"phase": phase, "totalComponents": 1, "components": {"dump": {"phase": component, "error": "disk on fire"}}},
     }));
     (name.to_owned(), Arc::new(snapshot.unwrap()))
@@ -127,12 +131,12 @@ type Arrange = fn(&mut Observed);
 fn what_is_in_the_way_skips_it_and_says_so() {
     let cases: [(&str, Arrange); 5] = [
         ("another session is running: other", |observed| observed.other = Some("other".into())),
-        ("does not exist", |observed| observed.configuration = None),
-        ("is paused", |observed| observed.configuration = Some(Arc::new(configuration(json!({"paused": true}))))),
-        ("has no session", |observed| observed.configuration = Some(Arc::new(configuration(json!({"sessions": []}))))),
-        ("not supported yet", |observed| {
+        ("does not exist", |observed| observed.invoker = None),
+        ("is paused", |observed| observed.invoker = Some(configuration(json!({"paused": true})).into())),
+        ("has no session", |observed| observed.invoker = Some(configuration(json!({"sessions": []})).into())),
+        ("take no backups", |observed| {
             let mut session = observed.session.as_ref().clone();
-            session.spec.invoker.as_mut().unwrap().kind = "BackupBatch".into();
+            session.spec.invoker.as_mut().unwrap().kind = "CronJob".into();
             observed.session = Arc::new(session);
         }),
     ];
@@ -165,39 +169,6 @@ fn it_succeeds_when_all_do_and_keeps_its_history_short() {
 }
 
 #[test]
-fn a_failure_is_retried_by_another_session_until_none_is_left() {
-    let mut observed = observed(session("s", begun(["Running", "Running"])));
-    observed.snapshots = [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Failed", "Failed")].into();
-    let (status, actions) = after(&observed, now());
-    assert_eq!(phase(&status), "Failed");
-    assert!(
-        actions.iter().any(|action| matches!(action, Action::Event(note) if note.message.contains("disk on fire")))
-    );
-    let at = status.next_retry.clone().unwrap().0;
-    assert_eq!(at.to_string(), "2026-11-22T22:01:10Z");
-
-    let mut failed = session("s", serde_json::to_value(&status).unwrap());
-    failed.spec.retry_left = Some(2);
-    let mut observed = self::observed(failed);
-    assert!(created(&plan(&observed, now())).is_empty(), "too early");
-    let (status, actions) = after(&observed, at);
-    assert_eq!(created(&actions), [format!("web-daily-{}", at.as_second())]);
-    assert_eq!(status.retried, Some(true));
-    let Some(Action::Create(object)) = actions.first() else { panic!("{actions:?}") };
-    assert!(matches!(object.as_ref(), Created::BackupSession(again) if again.spec.retry_left == Some(1)));
-    let mut done = observed.session.as_ref().clone();
-    done.status = Some(status);
-    observed.session = Arc::new(done);
-    assert!(plan(&observed, at).is_empty(), "retried twice");
-
-    let mut last = session("s", begun(["Running", "Running"]));
-    last.spec.retry_left = Some(0);
-    let mut observed = self::observed(last);
-    observed.snapshots = [snapshot("near-s", "Failed", "Failed"), snapshot("far-s", "Failed", "Failed")].into();
-    assert!(after(&observed, now()).0.next_retry.is_none());
-}
-
-#[test]
 fn the_deadline_counts_from_the_first_assignment() {
     let mut timed = session("s", begun(["Pending", "Pending"]));
     timed.spec.backup_timeout = Some("1h".into());
@@ -211,7 +182,7 @@ fn the_deadline_counts_from_the_first_assignment() {
 #[test]
 fn pausing_the_invoker_cancels_and_forgets_what_had_begun() {
     let mut observed = observed(session("s", begun(["Running", "Running"])));
-    observed.configuration = Some(Arc::new(configuration(json!({"paused": true}))));
+    observed.invoker = Some(configuration(json!({"paused": true})).into());
     observed.snapshots = [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Running", "Running")].into();
     let (status, _) = after(&observed, now());
     assert_eq!(phase(&status), "Failed");
@@ -316,14 +287,14 @@ fn a_shrunken_volume_holds_what_was_there_before_until_it_is_released() {
     let annotated = |text: &str| {
         let mut configuration = configuration(json!({}));
         configuration.metadata.annotations = Some([("holdfast.dev/release-held".to_owned(), text.to_owned())].into());
-        Some(Arc::new(configuration))
+        Some(configuration.into())
     };
-    observed.configuration = annotated("2026-11-21T00:00:00Z");
+    observed.invoker = annotated("2026-11-21T00:00:00Z");
     let (status, actions) = after(&observed, now());
     assert_eq!(noted(&actions).len(), 2);
     assert!(!holdfast_api::condition::has(&status.conditions, "SnapshotsHeld"));
     // What nobody can read releases nothing.
-    observed.configuration = annotated("yesterday");
+    observed.invoker = annotated("yesterday");
     let (status, actions) = after(&observed, now());
     assert!(noted(&actions).is_empty());
     assert_eq!(phase(&status), "Succeeded");
@@ -349,10 +320,10 @@ fn a_session_that_is_seen_before_its_configuration_is_ready_is_not_skipped() {
     let mut seen = observed(session("s", Value::Null));
     let mut early = configuration(json!({}));
     early.status = None;
-    seen.configuration = Some(Arc::new(early));
+    seen.invoker = Some(early.into());
     let moment: Timestamp = "2026-11-22T22:00:01Z".parse().unwrap();
     assert!(matches!(plan(&seen, moment).as_slice(), [Action::Later(_)]), "it was created a second ago");
     assert_eq!(phase(&after(&seen, now()).0), "Skipped", "ten seconds later it is");
-    seen.configuration = Some(Arc::new(configuration(json!({}))));
+    seen.invoker = Some(configuration(json!({})).into());
     assert_eq!(created(&plan(&seen, moment)), ["near-s", "far-s"]);
 }

@@ -18,12 +18,12 @@ use serde_json::json;
 
 use super::{CHOSEN, Observed, components, key_of};
 use crate::action::Action;
-use crate::backup_configuration::PAUSED_BY;
+use crate::invoker::PAUSED_BY;
 use crate::dispatch::assign::storage_of;
 use crate::hooks::round::{Round, Turn, Words};
 use crate::hooks::summary::Summary;
 use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
-use crate::object::{Key, Kind, Named};
+use crate::object::Named;
 use crate::snapshot::result::percent;
 use crate::target::{Access, Reach, Shape};
 
@@ -165,15 +165,15 @@ fn decide(observed: &Observed) -> Option<Action> {
     })
 }
 
-/// Lists the configurations that are paused for this restore; `Run::finish` pauses them when that has been written.
+/// Lists the invokers that are paused for this restore; `Run::finish` pauses them when that has been written.
 fn pause(observed: &Observed, status: &mut RestoreSessionStatus) {
-    for configuration in observed.configurations.iter().filter(|configuration| configuration.spec.paused != Some(true))
-    {
+    for invoker in observed.invokers.iter().filter(|invoker| !invoker.is_paused()) {
+        let own = invoker.reference();
         let reference = TypedObjectReference {
-            api_group: Some("core.kubestash.com".into()),
-            kind: Some(holdfast_api::BackupConfiguration::KIND.into()),
-            name: configuration.metadata.name.clone().unwrap_or_default(),
-            namespace: configuration.metadata.namespace.clone(),
+            api_group: own.api_group,
+            kind: Some(own.kind),
+            name: own.name,
+            namespace: invoker.metadata().namespace.clone(),
         };
         if !status.paused_backups.contains(&reference) {
             status.paused_backups.push(reference);
@@ -483,16 +483,12 @@ impl Run<'_> {
     }
 
     fn pauses(&self) -> Vec<Action> {
-        let metadata = &self.observed.restore.metadata;
-        let mark =
-            format!("{}/{}", metadata.name.as_deref().unwrap_or_default(), metadata.uid.as_deref().unwrap_or_default());
-        let to_pause =
-            self.observed.configurations.iter().filter(|configuration| configuration.spec.paused != Some(true));
+        let to_pause = self.observed.invokers.iter().filter(|invoker| !invoker.is_paused());
         to_pause
-            .map(|configuration| Action::Patch {
-                key: Key::of(Kind::BackupConfiguration, &configuration.metadata),
-                resource_version: configuration.metadata.resource_version.clone(),
-                patch: json!({"metadata": {"annotations": {PAUSED_BY: mark}}, "spec": {"paused": true}}),
+            .map(|invoker| Action::Patch {
+                key: invoker.key(),
+                resource_version: invoker.metadata().resource_version.clone(),
+                patch: json!({"metadata": {"annotations": {PAUSED_BY: invoker.mark_of(&self.observed.restore)}}, "spec": {"paused": true}}),
             })
             .collect()
     }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_api::{BackupConfiguration, RestoreSession, Snapshot};
+use holdfast_api::{BackupBatch, BackupConfiguration, RestoreSession, Snapshot};
 use holdfast_proto::v1;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -73,7 +73,7 @@ fn observed(restore: RestoreSession) -> Observed {
         job: Ok(Job { include: vec!["*.txt".into()], ..Job::default() }),
         target: target(),
         reaches: BTreeMap::new(),
-        configurations: Vec::new(),
+        invokers: Vec::new(),
         tasks: BTreeMap::new(),
         attempts: BTreeMap::new(),
         waited: Duration::ZERO,
@@ -172,18 +172,33 @@ fn what_cannot_be_is_invalid() {
 #[test]
 fn backups_of_the_target_are_named_and_then_paused() {
     let mut observed = observed(restore(json!({}), Value::Null));
-    let configuration: BackupConfiguration = serde_json::from_value(
-        json!({"metadata": {"name": "web", "namespace": "demo", "resourceVersion": "1"}, "spec": {}}),
-    )
-    .unwrap();
-    observed.configurations = vec![Arc::new(configuration)];
+    let metadata = |name: &str, namespace: &str| json!({"metadata": {"name": name, "namespace": namespace, "resourceVersion": "1"}, "spec": {}});
+    let configuration: BackupConfiguration = serde_json::from_value(metadata("web", "demo")).unwrap();
+    let batch: BackupBatch = serde_json::from_value(metadata("shop", "vault")).unwrap();
+    observed.invokers = vec![configuration.into(), batch.into()];
     let actions = plan(&observed, now());
-    assert_eq!(status(&actions)["pausedBackups"][0]["name"], "web");
+    let paused = &status(&actions)["pausedBackups"];
+    assert_eq!(paused[0]["name"], "web");
+    assert_eq!((&paused[1]["kind"], &paused[1]["namespace"]), (&json!("BackupBatch"), &json!("vault")));
     let written = actions.iter().position(|action| matches!(action, Action::Status(_))).unwrap();
-    let paused = actions
-        .iter()
-        .position(|action| matches!(action, Action::Patch { patch, .. } if patch["spec"]["paused"] == true));
-    assert!(paused.unwrap() > written);
+    let mut marks = Vec::new();
+    for action in actions.iter().skip(written) {
+        if let Action::Patch { key, patch, .. } = action
+            && patch["spec"]["paused"] == true
+        {
+            marks.push((key.to_string(), patch["metadata"]["annotations"]["holdfast.dev/paused-by"].as_str().unwrap().to_owned()));
+        }
+    }
+    let expected = [("BackupConfiguration demo/web", "back/back-uid"), ("BackupBatch vault/shop", "demo/back/back-uid")];
+    assert_eq!(marks, expected.map(|(key, mark)| (key.to_owned(), mark.to_owned())));
+    // They find it again by that.
+    for (invoker, (_, mark)) in observed.invokers.iter().zip(&marks) {
+        let mut marked = serde_json::to_value(invoker.metadata()).unwrap();
+        marked["annotations"] = json!({"holdfast.dev/paused-by": mark});
+        let marked: BackupBatch = serde_json::from_value(json!({"metadata": marked, "spec": {}})).unwrap();
+        let (name, uid) = crate::invoker::Invoker::from(marked).paused_by().unwrap();
+        assert_eq!((name.to_string().as_str(), uid.as_str()), ("demo/back", "back-uid"));
+    }
 }
 
 #[test]

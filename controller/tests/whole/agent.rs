@@ -32,6 +32,8 @@ pub(crate) struct Memory {
     pub(crate) bytes: u64,
     /// The backend is away for whatever removes.
     pub(crate) away: bool,
+    /// Backups to this directory fail.
+    pub(crate) full: Option<String>,
     backups: usize,
     running: HashMap<Key, (v1::TaskRef, u64)>,
     finished: HashMap<Key, v1::TaskFinished>,
@@ -197,6 +199,18 @@ impl Agent {
         }
     }
 
+    /// Directories of the repositories that it was to back up to, in order.
+    pub(crate) fn directories(&self) -> Vec<String> {
+        let memory = self.memory.lock().unwrap();
+        let backups = memory.assigned.iter().filter_map(|assign| match &assign.spec {
+            Some(v1::assign::Spec::Backup(task)) => task.repository.as_ref(),
+            _ => None,
+        });
+        let mut directories: Vec<String> = backups.map(|access| access.directory.clone()).collect();
+        directories.sort();
+        directories
+    }
+
     /// Attempts of backups and restores that it was given.
     pub(crate) fn attempts(&self) -> Vec<u32> {
         let memory = self.memory.lock().unwrap();
@@ -225,6 +239,10 @@ impl Agent {
             Spec::WriteViews(views) => {
                 memory.views_removed.extend(views.remove.iter().cloned());
                 Outcome::Views(v1::ViewsResult { written: views.put.len() as u32, removed: views.remove.len() as u32 })
+            }
+            Spec::Backup(task) if memory.full.as_deref() == task.repository.as_ref().map(|access| access.directory.as_str()) => {
+                let reason = v1::task_failure::Reason::BackendUnreachable.into();
+                Outcome::Failure(v1::TaskFailure { reason, message: "no space there".into(), retry_may_help: false })
             }
             Spec::Backup(task) => {
                 memory.backups += 1;

@@ -8,13 +8,13 @@ use crate::agent::Agent;
 use crate::house::{self, House};
 use crate::{condition, session_of};
 
-fn template(name: &str, action: Value) -> Value {
+pub(crate) fn template(name: &str, action: Value) -> Value {
     json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "HookTemplate", "metadata": {"name": name, "namespace": "demo"},
         "spec": {"action": action, "executor": {"type": "Pod", "pod": {"selector": "app=web"}}}})
 }
 
 /// Answers one request after the other, and remembers them.
-async fn listen(answer: &'static str) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
+pub(crate) async fn listen(answer: &'static str) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, requests) = tokio::sync::mpsc::unbounded_channel();

@@ -34,11 +34,13 @@ fn resource(kind: &str) -> ApiResource {
         "RetentionPolicy" => ("storage.kubestash.com", "v1alpha1", "retentionpolicies"),
         "Snapshot" => ("storage.kubestash.com", "v1alpha1", "snapshots"),
         "BackupConfiguration" => ("core.kubestash.com", "v1alpha1", "backupconfigurations"),
+        "BackupBatch" => ("core.kubestash.com", "v1alpha1", "backupbatches"),
         "BackupSession" => ("core.kubestash.com", "v1alpha1", "backupsessions"),
         "RestoreSession" => ("core.kubestash.com", "v1alpha1", "restoresessions"),
         "HookTemplate" => ("core.kubestash.com", "v1alpha1", "hooktemplates"),
         "BackupBlueprint" => ("core.kubestash.com", "v1alpha1", "backupblueprints"),
         "Deployment" => ("apps", "v1", "deployments"),
+        "StatefulSet" => ("apps", "v1", "statefulsets"),
         "Addon" => ("addons.kubestash.com", "v1alpha1", "addons"),
         "Namespace" => ("", "v1", "namespaces"),
         "Node" => ("", "v1", "nodes"),
@@ -205,7 +207,7 @@ impl House {
     async fn describe(&self) -> String {
         let mut text = String::new();
         for kind in
-            ["BackupStorage", "Repository", "BackupConfiguration", "BackupSession", "Snapshot", "RestoreSession"]
+            ["BackupStorage", "Repository", "BackupConfiguration", "BackupBatch", "BackupSession", "Snapshot", "RestoreSession"]
         {
             for object in self.list(kind).await {
                 text += &format!("{kind} {}: {:#}\n", object["metadata"]["name"], object["status"]);

@@ -3,10 +3,12 @@
 
 mod admission;
 mod agent;
+mod batch;
 mod blueprint;
 mod hooks;
 mod house;
 mod removal;
+mod repositories;
 
 use std::time::{Duration, Instant};
 

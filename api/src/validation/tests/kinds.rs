@@ -71,10 +71,30 @@ fn a_batch_is_checked_where_kubestash_checks_nothing() {
             "spec.sessions[0].targets[0].repositories[0].backend",
         ),
         ("/sessions/0/backupTimeout", json!("soon"), "spec.sessions[0].backupTimeout"),
+        ("/sessions/0/targets/1/name", json!("db"), "spec.sessions[0].targets[1].name"),
+        ("/targets/1/name", json!("db"), "spec.targets[1].name"),
+        (
+            "/sessions/0/targets/1/repositories",
+            json!([{ "name": "db-repo", "backend": "s3", "directory": "/demo/db" }]),
+            "spec.sessions[0].targets[1].repositories[0].name",
+        ),
     ] {
         let found = check_batch(with(batch(), pointer, value), &[]);
         assert!(found.iter().any(|found| found == path), "{pointer}: {found:?}");
     }
+}
+
+#[test]
+fn a_repository_of_a_batch_holds_one_application_whatever_the_session() {
+    let mut spec = batch();
+    let mut other = spec["sessions"][0].clone();
+    other["name"] = json!("web-only");
+    other["targets"] = json!([other["targets"][1]]);
+    spec["sessions"].as_array_mut().expect("sessions").push(other);
+    assert_eq!(check_batch(spec.clone(), &[]), [""; 0], "the same application in two sessions");
+    let theirs = json!({ "name": "db-repo", "backend": "s3", "directory": "/demo/db" });
+    spec["sessions"][1]["targets"][0]["repositories"][0] = theirs;
+    assert_eq!(check_batch(spec, &[]), ["spec.sessions[1].targets[0].repositories[0].name"]);
 }
 
 #[test]

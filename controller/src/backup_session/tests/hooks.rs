@@ -9,9 +9,9 @@ use crate::hooks::{HookId, Standing};
 
 fn with_hooks(hooks: Value, status: Value) -> Observed {
     let mut seen = observed(session("s", status));
-    seen.configuration = Some(Arc::new(configuration(json!({"sessions": [{
+    seen.invoker = Some(configuration(json!({"sessions": [{
         "name": "daily", "hooks": hooks, "repositories": [{"name": "near"}, {"name": "far"}],
-    }]}))));
+    }]})).into());
     seen
 }
 
@@ -40,7 +40,7 @@ fn end(seen: &mut Observed, id: &HookId, result: Result<(), &str>) {
 }
 
 fn held(seen: &Observed) -> Hold {
-    hold(&seen.session, seen.spec().unwrap())
+    hold(&seen.session, &seen.spec().unwrap())
 }
 
 #[test]

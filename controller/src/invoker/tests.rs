@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use holdfast_api::{BackupConfiguration, RestoreSession};
+use holdfast_api::{BackupBatch, BackupConfiguration, RestoreSession};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::plan::plan;
-use super::{Observed, PAUSED_BY};
+use super::{Invoker, Observed, PAUSED_BY};
 use crate::action::{Action, Created};
 use crate::object::Named;
 use crate::target::{Shape, Target};
@@ -34,7 +34,13 @@ fn configuration(scheduler: Value, status: Value) -> BackupConfiguration {
     .unwrap()
 }
 
-fn observed(configuration: BackupConfiguration) -> Observed {
+fn observed(invoker: impl Into<Invoker>) -> Observed {
+    let invoker = invoker.into();
+    let target = Target {
+        shape: Shape::Claim { name: "data".into(), pods: vec![] },
+        claims: BTreeMap::new(),
+        host_path_claims: Default::default(),
+    };
     let storage = serde_json::from_value(
         json!({"metadata": {"name": "store", "namespace": "demo"}, "spec": {}, "status": {"phase": "Ready"}}),
     );
@@ -42,19 +48,15 @@ fn observed(configuration: BackupConfiguration) -> Observed {
         json!({"metadata": {"name": "repo", "namespace": "demo"}, "spec": {}, "status": {"phase": "Ready"}}),
     );
     Observed {
-        effective: configuration.clone(),
-        configuration: Arc::new(configuration),
+        targets: invoker.targets().iter().map(|_| target.clone()).collect(),
+        effective: invoker.clone(),
+        invoker,
         problem: None,
         storages: BTreeMap::from([(Named::new("demo", "store"), Arc::new(storage.unwrap()))]),
         policies: BTreeMap::new(),
         addons: BTreeMap::new(),
         secrets: BTreeMap::new(),
         repositories: BTreeMap::from([("repo".into(), Arc::new(repository.unwrap()))]),
-        target: Target {
-            shape: Shape::Claim { name: "data".into(), pods: vec![] },
-            claims: BTreeMap::new(),
-            host_path_claims: Default::default(),
-        },
         sessions: Vec::new(),
         paused_by: None,
         time_zone: TimeZone::UTC,
@@ -104,9 +106,9 @@ fn the_first_backup_is_at_once_and_only_once() {
     assert!(matches!(actions.first(), Some(Action::Create(_))), "a crash after the status would lose the first backup");
     // The same name if it is made again; none once the status says so.
     assert_eq!(sessions(&plan(&observed, at("2026-11-22T22:00:11Z"))), ["web-daily-1795384740"]);
-    let mut taken = observed.configuration.as_ref().clone();
+    let mut taken = observed.invoker.configuration().unwrap().clone();
     taken.status = serde_json::from_value(status).unwrap();
-    observed.configuration = Arc::new(taken);
+    observed.invoker = taken.into();
     assert!(sessions(&plan(&observed, at("2026-11-22T22:00:12Z"))).is_empty());
 }
 
@@ -177,7 +179,7 @@ fn what_is_wrong_or_not_supported_is_invalid_with_the_reason() {
     let mut wrong = hourly(Value::Null);
     wrong.problem = Some("spec.sessions: nothing".into());
     let mut unsupported = hourly(Value::Null);
-    unsupported.target.shape = Shape::Unsupported("DaemonSet is not supported yet".into());
+    unsupported.targets[0].shape = Shape::Unsupported("DaemonSet is not supported yet".into());
     for (observed, reason) in
         [(wrong, "spec.sessions: nothing"), (unsupported, "DaemonSet")]
     {
@@ -208,6 +210,133 @@ fn what_a_restore_paused_resumes_when_the_restore_is_over() {
     assert!(matches!(&actions[..], [Action::Patch { patch, .. }] if patch["spec"]["paused"] == false), "{actions:?}");
 }
 
+fn batch(status: Value) -> BackupBatch {
+    let addon = json!({"name": "workload-addon", "tasks": [{"name": "logical-backup"}]});
+    let repository = |name: &str, policy: &str| json!({"name": name, "backend": "s3", "directory": format!("/{name}"), "deletionPolicy": policy});
+    serde_json::from_value(json!({
+        "metadata": {"name": "shop", "namespace": "demo", "uid": "shop-uid", "resourceVersion": "5", "creationTimestamp": "2026-11-22T21:59:00Z"},
+        "spec": {
+            "targets": [
+                {"name": "db", "appRef": {"apiGroup": "apps", "kind": "StatefulSet", "name": "pg"}},
+                {"name": "web", "appRef": {"apiGroup": "apps", "kind": "Deployment", "name": "front", "namespace": "edge"}},
+            ],
+            "backends": [{"name": "s3", "storageRef": {"name": "store"}, "retentionPolicy": {"name": "keep"}}],
+            "sessions": [{"name": "nightly", "scheduler": {"schedule": "0 * * * *", "jobTemplate": {}}, "targets": [
+                {"name": "db", "addon": addon, "repositories": [repository("db-near", "Retain"), repository("db-far", "WipeOut")]},
+                {"name": "web", "addon": addon, "repositories": [repository("web-near", "Delete")]},
+            ]}],
+        },
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn repositories(actions: &[Action]) -> Vec<holdfast_api::Repository> {
+    let created = actions.iter().filter_map(|action| match action {
+        Action::Create(object) => match object.as_ref() {
+            Created::Repository(repository) => Some(repository.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    created.collect()
+}
+
+#[test]
+fn a_batch_makes_the_repositories_of_each_target() {
+    let actions = plan(&observed(batch(Value::Null)), at("2026-11-22T22:00:10Z"));
+    let made: Vec<Value> = repositories(&actions)
+        .iter()
+        .map(|made| {
+            let app = made.spec.app_ref.clone().unwrap();
+            let owners = made.metadata.owner_references.clone().unwrap_or_default();
+            assert_eq!(made.metadata.labels.as_ref().unwrap()["kubestash.com/invoker-kind"], "BackupBatch");
+            json!([made.metadata.name, app.kind, app.namespace, app.name, made.spec.path, made.spec.deletion_policy,
+                owners.iter().map(|owner| format!("{}/{}", owner.kind, owner.uid)).collect::<Vec<_>>()])
+        })
+        .collect();
+    assert_eq!(made, [
+        json!(["db-near", "StatefulSet", "demo", "pg", "/db-near", null, []]),
+        json!(["db-far", "StatefulSet", "demo", "pg", "/db-far", "WipeOut", ["BackupBatch/shop-uid"]]),
+        json!(["web-near", "Deployment", "edge", "front", "/web-near", null, ["BackupBatch/shop-uid"]]),
+    ]);
+    assert!(sessions(&actions).is_empty(), "they are not ready");
+}
+
+fn with_repositories(mut observed: Observed, ready: &[(&str, Value)]) -> Observed {
+    for (name, status) in ready {
+        let value = json!({"metadata": {"name": name, "namespace": "demo"}, "spec": {}, "status": status});
+        observed.repositories.insert((*name).into(), Arc::new(serde_json::from_value(value).unwrap()));
+    }
+    observed
+}
+
+fn unopened() -> Value {
+    json!({"phase": "NotReady", "conditions": [{"type": "RepositoryInitialized", "status": "False", "message": "wrong password",
+        "lastTransitionTime": "2026-11-22T21:59:00Z"}]})
+}
+
+#[test]
+fn a_batch_runs_once_all_its_targets_are_there() {
+    let ready = || json!({"phase": "Ready"});
+    let all = [("db-near", ready()), ("db-far", ready()), ("web-near", ready())];
+    let mut observed = with_repositories(observed(batch(Value::Null)), &all);
+    observed.targets[1].shape = Shape::Missing("Deployment edge/front does not exist".into());
+    let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
+    let first = status(&actions);
+    assert_eq!(first["phase"], "NotReady");
+    assert_eq!(first["targets"], json!([
+        {"apiGroup": "apps", "kind": "StatefulSet", "name": "pg", "namespace": "demo", "found": true},
+        {"apiGroup": "apps", "kind": "Deployment", "name": "front", "namespace": "edge", "found": false},
+    ]));
+    assert!(actions.iter().any(|action| matches!(action, Action::Event(note) if note.message == "Deployment edge/front does not exist")));
+    assert!(sessions(&actions).is_empty());
+    // It came later.
+    observed.invoker = batch(first).into();
+    observed.targets[1].shape = observed.targets[0].shape.clone();
+    let actions = plan(&observed, at("2026-11-22T22:00:20Z"));
+    let second = status(&actions);
+    assert_eq!((&second["phase"], &second["targets"][1]["found"]), (&json!("Ready"), &json!(true)));
+    assert_eq!(sessions(&actions), ["shop-nightly-1795384740"], "one session for both targets");
+    let invoker = actions.iter().find_map(|action| match action {
+        Action::Create(object) => match object.as_ref() {
+            Created::BackupSession(session) => session.spec.invoker.clone(),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(invoker.unwrap().kind, "BackupBatch");
+}
+
+#[test]
+fn what_is_not_supported_in_a_batch_names_its_field() {
+    let mut elsewhere = observed(batch(Value::Null));
+    elsewhere.targets[1].shape = Shape::Unsupported("the target does not grant its use".into());
+    let mut wrong = batch(Value::Null);
+    wrong.spec.sessions[0].targets[1].addon.as_mut().unwrap().tasks[0].name = Some("manifest-backup".into());
+    for (observed, field) in
+        [(elsewhere, "spec.targets[1].appRef: the target"), (observed(wrong), "spec.sessions[0].targets[1]: task manifest-backup")]
+    {
+        let status = status(&plan(&observed, at("2026-11-22T22:00:10Z")));
+        assert_eq!(status["phase"], "Invalid");
+        let message = status["conditions"][0]["message"].as_str().unwrap();
+        assert!(message.starts_with(field), "{message}");
+    }
+}
+
+#[test]
+fn a_repository_that_cannot_be_opened_holds_up_no_other() {
+    let ready = || json!({"phase": "Ready"});
+    for (far, expected) in [(unopened(), 1), (json!({}), 0)] {
+        let all = [("db-near", ready()), ("db-far", far), ("web-near", ready())];
+        let actions = plan(&with_repositories(observed(batch(Value::Null)), &all), at("2026-11-22T22:00:10Z"));
+        assert_eq!(sessions(&actions).len(), expected, "one that says nothing yet is waited for");
+    }
+    let none = ["db-near", "db-far", "web-near"].map(|name| (name, unopened()));
+    let actions = plan(&with_repositories(observed(batch(Value::Null)), &none), at("2026-11-22T22:00:10Z"));
+    assert!(sessions(&actions).is_empty(), "there is nowhere to go");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -232,13 +361,13 @@ proptest! {
                 prop_assert!(!ran.contains(&name), "{name} ran twice");
                 ran.push(name);
             }
-            let mut next = observed.configuration.as_ref().clone();
+            let mut next = observed.invoker.configuration().unwrap().clone();
             let patch = status(&actions);
             if let Some(sessions) = patch.get("sessions") {
                 let mut status = next.status.clone().unwrap_or_default();
                 status.sessions = serde_json::from_value(sessions.clone()).unwrap();
                 next.status = Some(status);
-                observed.configuration = Arc::new(next);
+                observed.invoker = next.into();
             }
         }
     }

@@ -1,35 +1,38 @@
-//! BackupConfiguration: checked, its Repositories made, its sessions scheduled.
+//! What takes backups, a BackupConfiguration or a BackupBatch: checked, its Repositories made, its sessions scheduled.
+//!
+//! One code for both kinds: a configuration is an invoker of one target (`either`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_api::usage_policy::Namespace;
-use holdfast_api::validation::backup_configuration::{Surroundings, validate};
-use holdfast_api::{
-    Addon, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, defaults,
-};
+use holdfast_api::validation::{FieldErrors, backup_batch, backup_configuration, backup_configuration::Surroundings};
+use holdfast_api::{Addon, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, defaults};
 use jiff::tz::TimeZone;
 
 use crate::context::{Context, Subject};
-use crate::object::{Key, Kind, Named};
+use crate::object::{Key, Named};
 use crate::target::{self, Target};
+pub use either::Invoker;
 
+pub mod either;
 pub mod plan;
+mod repositories;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
 
-/// On a configuration that a restore has paused: name and UID of the RestoreSession. When that has ended or is gone, the
-/// configuration resumes by itself, so that nothing is left paused whatever happens to the restore.
+/// On an invoker that a restore has paused: name and UID of the RestoreSession, and before them its namespace if that is another.
+/// When it has ended or is gone, the invoker resumes by itself, so that nothing is left paused whatever happens to the restore.
 pub const PAUSED_BY: &str = "holdfast.dev/paused-by";
 
-/// A configuration and what concerns it.
+/// An invoker and what concerns it.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// The configuration as it is.
-    pub configuration: Arc<BackupConfiguration>,
+    /// The invoker as it is.
+    pub invoker: Invoker,
     /// The same with its defaults filled in.
-    pub effective: BackupConfiguration,
+    pub effective: Invoker,
     /// What is wrong with it.
     pub problem: Option<String>,
     /// Storages that it refers to, by their names.
@@ -42,8 +45,8 @@ pub struct Observed {
     pub secrets: BTreeMap<Named, bool>,
     /// Its Repositories that exist.
     pub repositories: BTreeMap<String, Arc<Repository>>,
-    /// Its target.
-    pub target: Target,
+    /// Its targets, in its order.
+    pub targets: Vec<Target>,
     /// Its sessions.
     pub sessions: Vec<Arc<BackupSession>>,
     /// The restore that has paused it, if that still goes on.
@@ -52,46 +55,41 @@ pub struct Observed {
     pub time_zone: TimeZone,
 }
 
-/// Looks at one configuration and does what is to be done.
+/// Looks at one invoker and does what is to be done.
 pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
-    let Some(configuration) = context.caches.configurations.get(&key.namespace, &key.name) else {
+    let Some(invoker) = Invoker::find(&context.caches, key) else {
         context.forget(key);
         return Ok(());
     };
-    let subject = Subject::of(Kind::BackupConfiguration, configuration.as_ref());
+    let subject = match &invoker {
+        Invoker::Configuration(configuration) => Subject::of(key.kind, configuration.as_ref()),
+        Invoker::Batch(batch) => Subject::of(key.kind, batch.as_ref()),
+    };
     if context.is_behind(&subject) {
         return Ok(());
     }
-    let observed = observe(context, configuration, key).await?;
+    let observed = observe(context, invoker, key).await?;
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
 }
 
-async fn observe(
-    context: &Context,
-    configuration: Arc<BackupConfiguration>,
-    key: &Key,
-) -> Result<Observed, kube::Error> {
+async fn observe(context: &Context, invoker: Invoker, key: &Key) -> Result<Observed, kube::Error> {
     let caches = &context.caches;
     let namespace = key.namespace.as_str();
-    let (effective, labels) = effective(context, &configuration, namespace).await?;
-    let own = Namespace { name: namespace, labels: &labels };
+    let (effective, labels) = effective(context, &invoker, namespace).await?;
     let (storages, policies) = (caches.storages.select(|_| true), caches.policies.select(|_| true));
     let repositories = caches.repositories.select(|_| true);
     let (storage_refs, policy_refs): (Vec<_>, Vec<_>) =
         (storages.iter().map(AsRef::as_ref).collect(), policies.iter().map(AsRef::as_ref).collect());
     let repository_refs: Vec<_> = repositories.iter().map(AsRef::as_ref).collect();
     let surroundings = Surroundings {
-        namespace: own,
+        namespace: Namespace { name: namespace, labels: &labels },
         storages: &storage_refs,
         retention_policies: &policy_refs,
         hook_templates: &[],
         repositories: &repository_refs,
     };
     let problem = validate(&effective, surroundings).err().map(|errors| errors.to_string());
-    let reference = effective.spec.target.as_ref();
-    let target = target::observe::target(&context.client, caches, namespace, reference, Some(&configuration)).await?;
-    let theirs = reference.map_or(namespace, |target| target.namespace_or(namespace));
-    context.waits(key, theirs, !target.exists());
+    let targets = targets(context, &effective, key).await?;
     let mut secrets = BTreeMap::new();
     for name in secrets_of(&effective, namespace) {
         let found = context.secret_exists(&name).await?;
@@ -112,23 +110,47 @@ async fn observe(
             .filter(|repository| repository.metadata.namespace.as_deref() == Some(namespace))
             .filter_map(|repository| Some((repository.metadata.name.clone()?, repository)))
             .collect(),
-        sessions: caches.sessions.select(|session| is_of(session, key)),
-        paused_by: paused_by(context, &configuration, namespace),
+        sessions: caches.sessions.select(|session| invoker.is_of(session)),
+        paused_by: paused_by(context, &invoker),
         time_zone: context.time_zone.clone(),
         problem,
-        target,
+        targets,
         effective,
-        configuration,
+        invoker,
     })
 }
 
-/// A configuration with its defaults filled in, and the labels of its namespace where those matter.
+fn validate(invoker: &Invoker, surroundings: Surroundings<'_>) -> Result<(), FieldErrors> {
+    match invoker {
+        Invoker::Configuration(configuration) => backup_configuration::validate(configuration, surroundings),
+        Invoker::Batch(batch) => backup_batch::validate(batch, surroundings),
+    }
+}
+
+/// Its targets; one that is missing is waited for.
+async fn targets(context: &Context, invoker: &Invoker, key: &Key) -> Result<Vec<Target>, kube::Error> {
+    let namespace = key.namespace.as_str();
+    let mut targets = Vec::new();
+    let mut awaited = None;
+    for (_, reference) in invoker.targets() {
+        let target =
+            target::observe::target(&context.client, &context.caches, namespace, reference, invoker.configuration()).await?;
+        if !target.exists() {
+            awaited.get_or_insert_with(|| reference.map_or(namespace, |target| target.namespace_or(namespace)));
+        }
+        targets.push(target);
+    }
+    context.waits(key, awaited.unwrap_or(namespace), awaited.is_some());
+    Ok(targets)
+}
+
+/// An invoker with its defaults filled in, and the labels of its namespace where those matter.
 pub async fn effective(
     context: &Context,
-    configuration: &BackupConfiguration,
+    invoker: &Invoker,
     namespace: &str,
-) -> Result<(BackupConfiguration, BTreeMap<String, String>), kube::Error> {
-    let labels = if refers_elsewhere(configuration, namespace) {
+) -> Result<(Invoker, BTreeMap<String, String>), kube::Error> {
+    let labels = if refers_elsewhere(invoker, namespace) {
         context.namespace_labels(namespace).await?
     } else {
         BTreeMap::new()
@@ -136,31 +158,32 @@ pub async fn effective(
     let (storages, policies) = (context.caches.storages.select(|_| true), context.caches.policies.select(|_| true));
     let (storages, policies): (Vec<_>, Vec<_>) =
         (storages.iter().map(AsRef::as_ref).collect(), policies.iter().map(AsRef::as_ref).collect());
-    let mut effective = configuration.clone();
-    defaults::backup_configuration(&mut effective, Namespace { name: namespace, labels: &labels }, &storages, &policies);
+    let own = Namespace { name: namespace, labels: &labels };
+    let effective = match invoker {
+        Invoker::Configuration(configuration) => {
+            let mut effective = configuration.as_ref().clone();
+            defaults::backup_configuration(&mut effective, own, &storages, &policies);
+            effective.into()
+        }
+        Invoker::Batch(batch) => {
+            let mut effective = batch.as_ref().clone();
+            defaults::backup_batch(&mut effective, own, &storages, &policies);
+            effective.into()
+        }
+    };
     Ok((effective, labels))
 }
 
-/// Whether a session is one of this configuration.
-pub fn is_of(session: &BackupSession, configuration: &Key) -> bool {
-    session.metadata.namespace.as_deref() == Some(&configuration.namespace)
-        && session
-            .spec
-            .invoker
-            .as_ref()
-            .is_some_and(|invoker| invoker.kind == configuration.kind.as_str() && invoker.name == configuration.name)
-}
-
-fn paused_by(context: &Context, configuration: &BackupConfiguration, namespace: &str) -> Option<Arc<RestoreSession>> {
-    let (name, uid) = configuration.metadata.annotations.as_ref()?.get(PAUSED_BY)?.split_once('/')?;
-    let restore = context.caches.restores.get(namespace, name)?;
+fn paused_by(context: &Context, invoker: &Invoker) -> Option<Arc<RestoreSession>> {
+    let (name, uid) = invoker.paused_by()?;
+    let restore = context.caches.restores.get(&name.namespace, &name.name)?;
     let goes_on = !restore.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal());
-    (goes_on && restore.metadata.uid.as_deref() == Some(uid) && restore.metadata.deletion_timestamp.is_none())
+    (goes_on && restore.metadata.uid.as_deref() == Some(&*uid) && restore.metadata.deletion_timestamp.is_none())
         .then_some(restore)
 }
 
-fn refers_elsewhere(configuration: &BackupConfiguration, namespace: &str) -> bool {
-    let backends = &configuration.spec.backends;
+fn refers_elsewhere(invoker: &Invoker, namespace: &str) -> bool {
+    let backends = invoker.backends();
     // Without a backend the default is looked for, which may be another namespace's.
     backends.is_empty()
         || backends.iter().any(|backend| {
@@ -170,10 +193,11 @@ fn refers_elsewhere(configuration: &BackupConfiguration, namespace: &str) -> boo
         })
 }
 
-fn secrets_of(configuration: &BackupConfiguration, namespace: &str) -> Vec<Named> {
-    let repositories = configuration.spec.sessions.iter().flat_map(|session| &session.repositories);
-    let mut names: Vec<Named> = repositories
-        .filter_map(|repository| repository.encryption_secret.as_ref())
+fn secrets_of(invoker: &Invoker, namespace: &str) -> Vec<Named> {
+    let sessions = invoker.sessions();
+    let references = sessions.iter().flat_map(|session| session.repositories());
+    let mut names: Vec<Named> = references
+        .filter_map(|(_, reference)| reference.encryption_secret.as_ref())
         .filter(|secret| secret.namespace_or(namespace) == namespace)
         .map(|secret| Named::new(namespace, &secret.name))
         .collect();

@@ -1,18 +1,20 @@
-//! When a configuration's sessions run: the first at once, then by their schedules.
+//! When an invoker's sessions run: the first at once, then by their schedules.
 //!
 //! `status.sessions[].nextSchedule` is the memory: a slot is due when its time has come, and after downtime all missed
 //! slots are one. A session's name follows from its slot, so that no slot runs twice whatever crashes in between.
 
-use holdfast_api::backup_configuration::{BackupConfigurationStatus, Session, SessionStatus};
+use holdfast_api::backup_batch::BackupBatchStatus;
+use holdfast_api::backup_configuration::SessionStatus;
 use holdfast_api::backup_session::{BackupSession, BackupSessionSpec};
 use holdfast_api::condition::kinds::backup_configuration as kinds;
+use holdfast_api::condition::kinds::repository::REPOSITORY_INITIALIZED;
 use holdfast_api::condition::{self, Condition};
-use holdfast_api::reference::TypedLocalObjectReference;
+use holdfast_api::invoker::SessionView;
 use holdfast_api::repository::RepositoryPhase;
 use holdfast_api::{labels, names};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Observed, plan};
+use super::Observed;
 use crate::action::{Action, Created};
 use crate::schedule::Schedule;
 
@@ -20,14 +22,14 @@ use crate::schedule::Schedule;
 const LONGEST_SLEEP: SignedDuration = SignedDuration::from_mins(10);
 
 /// Fills `status.sessions`: whether each session has a schedule, and its next slot.
-pub(super) fn ensure(observed: &Observed, status: &mut BackupConfigurationStatus, now: Timestamp) {
+pub(super) fn ensure(observed: &Observed, status: &mut BackupBatchStatus, now: Timestamp) {
     let old = std::mem::take(&mut status.sessions);
-    for session in &observed.effective.spec.sessions {
+    for session in &observed.effective.sessions() {
         let mut known = old
             .iter()
-            .find(|known| known.name == session.name)
+            .find(|known| known.name.as_deref() == session.name)
             .cloned()
-            .unwrap_or_else(|| SessionStatus { name: session.name.clone(), ..SessionStatus::default() });
+            .unwrap_or_else(|| SessionStatus { name: session.name.map(str::to_owned), ..SessionStatus::default() });
         let condition = match schedule_of(observed, session) {
             Ok(schedule) => {
                 let next = next_slot(&known).filter(|slot| schedule.contains(*slot));
@@ -46,13 +48,13 @@ pub(super) fn ensure(observed: &Observed, status: &mut BackupConfigurationStatus
 }
 
 /// The sessions that are due, and when to look again.
-pub(super) fn trigger(observed: &Observed, status: &mut BackupConfigurationStatus, now: Timestamp) -> Vec<Action> {
+pub(super) fn trigger(observed: &Observed, status: &mut BackupBatchStatus, now: Timestamp) -> Vec<Action> {
     let mut actions = Vec::new();
-    let paused = observed.configuration.spec.paused == Some(true);
-    for session in &observed.effective.spec.sessions {
-        let Some(known) = status.sessions.iter_mut().find(|known| known.name == session.name) else { continue };
+    let paused = observed.invoker.is_paused();
+    for session in &observed.effective.sessions() {
+        let Some(known) = status.sessions.iter_mut().find(|known| known.name.as_deref() == session.name) else { continue };
         let Ok(schedule) = schedule_of(observed, session) else { continue };
-        let suspended = session.scheduler.as_ref().and_then(|scheduler| scheduler.suspend) == Some(true);
+        let suspended = session.scheduler.and_then(|scheduler| scheduler.suspend) == Some(true);
         if paused || suspended {
             // The slot stays where it is: what was missed runs once when the pause is over, as a CronJob does it.
             continue;
@@ -72,8 +74,8 @@ pub(super) fn trigger(observed: &Observed, status: &mut BackupConfigurationStatu
     actions
 }
 
-fn initial(observed: &Observed, session: &Session, known: &mut SessionStatus, now: Timestamp) -> Option<Action> {
-    let created = observed.configuration.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+fn initial(observed: &Observed, session: &SessionView<'_>, known: &mut SessionStatus, now: Timestamp) -> Option<Action> {
+    let created = observed.invoker.metadata().creation_timestamp.as_ref().map_or(now, |time| time.0);
     let action = begin(observed, session, created)?;
     let condition =
         Condition::new(kinds::INITIAL_BACKUP_TRIGGERED, true, kinds::SUCCESSFULLY_TRIGGERED_INITIAL_BACKUP, "", now);
@@ -83,7 +85,7 @@ fn initial(observed: &Observed, session: &Session, known: &mut SessionStatus, no
 
 fn due(
     observed: &Observed,
-    session: &Session,
+    session: &SessionView<'_>,
     known: &mut SessionStatus,
     schedule: &Schedule,
     now: Timestamp,
@@ -92,10 +94,10 @@ fn due(
     let last = schedule.last_within(first, now).unwrap_or(first);
     known.next_schedule =
         schedule.next(last).filter(|next| *next > now).or_else(|| schedule.next(now)).map(|slot| slot.to_string());
-    let deadline = session.scheduler.as_ref().and_then(|scheduler| scheduler.starting_deadline_seconds);
+    let deadline = session.scheduler.and_then(|scheduler| scheduler.starting_deadline_seconds);
     let late = now.duration_since(last);
     if deadline.is_some_and(|seconds| late > SignedDuration::from_secs(seconds.max(0))) {
-        let name = session.name.as_deref().unwrap_or_default();
+        let name = session.name.unwrap_or_default();
         return vec![Action::warning(
             "MissedSchedule",
             format!("session {name} was due at {last}, later than its startingDeadlineSeconds allow"),
@@ -104,55 +106,45 @@ fn due(
     begin(observed, session, last).into_iter().collect()
 }
 
-fn begin(observed: &Observed, session: &Session, slot: Timestamp) -> Option<Action> {
-    let metadata = &observed.configuration.metadata;
-    let (invoker, name) = (metadata.name.as_deref()?, session.name.as_deref()?);
-    let retries = session.retry_config.as_ref().map(|retry| retry.max_retry.unwrap_or(1));
-    Some(create(observed, &names::backup_session(invoker, name, slot), name, retries, session.backup_timeout.clone()))
-}
-
-fn create(
-    observed: &Observed,
-    name: &str,
-    session: &str,
-    retry_left: Option<i32>,
-    backup_timeout: Option<String>,
-) -> Action {
-    let metadata = &observed.configuration.metadata;
-    let namespace = metadata.namespace.clone().unwrap_or_default();
-    let invoker = metadata.name.clone().unwrap_or_default();
-    let kind = holdfast_api::BackupConfiguration::KIND;
+fn begin(observed: &Observed, session: &SessionView<'_>, slot: Timestamp) -> Option<Action> {
+    let metadata = observed.invoker.metadata();
+    let (invoker, name) = (metadata.name.as_deref()?, session.name?);
+    let key = observed.invoker.key();
     let mut object = BackupSession::new(
-        name,
+        &names::backup_session(invoker, name, slot),
         BackupSessionSpec {
-            invoker: Some(TypedLocalObjectReference {
-                api_group: Some("core.kubestash.com".into()),
-                kind: kind.into(),
-                name: invoker.clone(),
-            }),
-            session: Some(session.to_owned()),
-            retry_left,
-            backup_timeout,
+            invoker: Some(observed.invoker.reference()),
+            session: Some(name.to_owned()),
+            retry_left: session.retry_config.map(|retry| retry.max_retry.unwrap_or(1)),
+            backup_timeout: session.backup_timeout.map(str::to_owned),
         },
     );
-    let mut all = labels::of_invoker(kind, &namespace, &invoker);
-    all.insert(labels::SESSION_NAME.into(), names::bounded(session));
+    let mut all = labels::of_invoker(key.kind.as_str(), &key.namespace, &key.name);
+    all.insert(labels::SESSION_NAME.into(), names::bounded(name));
     object.metadata.labels = Some(all);
-    object.metadata.namespace = Some(namespace);
-    object.metadata.owner_references = Some(vec![plan::owner_reference(observed)]);
-    Action::Create(Box::new(Created::BackupSession(object)))
+    object.metadata.namespace = Some(key.namespace);
+    object.metadata.owner_references = Some(vec![observed.invoker.owner_reference()]);
+    Some(Action::Create(Box::new(Created::BackupSession(object))))
 }
 
-fn repositories_ready(observed: &Observed, session: &Session) -> bool {
-    session.repositories.iter().all(|reference| {
+/// Whether a first backup has where to go. A repository that could not be opened says so and holds up no other: its Snapshot
+/// fails and says why, and a retry is for it alone.
+fn repositories_ready(observed: &Observed, session: &SessionView<'_>) -> bool {
+    let mut ready = 0;
+    for (_, reference) in session.repositories() {
         let repository = reference.name.as_ref().and_then(|name| observed.repositories.get(name));
-        repository.and_then(|repository| repository.status.as_ref()).and_then(|status| status.phase)
-            == Some(RepositoryPhase::Ready)
-    })
+        let status = repository.and_then(|repository| repository.status.as_ref());
+        if status.and_then(|status| status.phase) == Some(RepositoryPhase::Ready) {
+            ready += 1;
+        } else if !status.is_some_and(|status| condition::is_false(&status.conditions, REPOSITORY_INITIALIZED)) {
+            return false;
+        }
+    }
+    ready > 0
 }
 
-fn schedule_of(observed: &Observed, session: &Session) -> Result<Schedule, String> {
-    let scheduler = session.scheduler.as_ref().ok_or("the session has no scheduler")?;
+fn schedule_of(observed: &Observed, session: &SessionView<'_>) -> Result<Schedule, String> {
+    let scheduler = session.scheduler.ok_or("the session has no scheduler")?;
     Schedule::parse(&scheduler.schedule, &observed.time_zone).map_err(|error| error.to_string())
 }
 

@@ -1,0 +1,96 @@
+//! A failed session is followed by another one, which does again what has failed and nothing else.
+
+use std::time::Duration;
+
+use holdfast_api::backup_session::{BackupSession, BackupSessionPhase, BackupSessionStatus};
+use holdfast_api::snapshot::SnapshotPhase;
+use holdfast_api::{duration, names};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::Observed;
+use crate::action::{Action, Created};
+
+/// On a session that is a retry: the Repositories whose Snapshots have failed, separated by commas. It backs up to these alone.
+pub const ONLY: &str = "holdfast.dev/retries";
+
+/// How long a retry is waited for at a stretch, in case the wall clock is set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+
+/// Whether a session backs up to this repository.
+pub fn includes(session: &BackupSession, repository: &str) -> bool {
+    let only = session.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ONLY));
+    only.is_none_or(|only| only.split(',').any(|name| name == repository))
+}
+
+/// Whether another session is still to follow this one.
+pub(super) fn is_due(session: &BackupSession) -> bool {
+    session.status.as_ref().is_some_and(|status| status.next_retry.is_some() && status.retried != Some(true))
+}
+
+/// Says when the next one follows a session that has ended, if one does.
+pub(super) fn announce(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) {
+    if status.phase != Some(BackupSessionPhase::Failed) {
+        return;
+    }
+    let spec = observed.spec();
+    let Some(config) = spec.as_ref().and_then(|spec| spec.retry_config) else { return };
+    if observed.session.spec.retry_left.unwrap_or_else(|| config.max_retry.unwrap_or(1)) <= 0 {
+        return;
+    }
+    let delay = config.delay.as_deref().and_then(|delay| duration::parse(delay).ok()).unwrap_or_default();
+    // Names count in seconds: a retry within the same one would have the name of what it repeats.
+    status.next_retry = now.checked_add(delay.max(Duration::from_secs(1))).ok().map(Time);
+}
+
+/// A failed session with retries left: another session follows when its time has come.
+pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
+    let session = &observed.session;
+    if !is_due(session) {
+        return Vec::new();
+    }
+    let mut status = session.status.clone().unwrap_or_default();
+    let Some(at) = status.next_retry.as_ref().map(|time| time.0) else { return Vec::new() };
+    if now < at {
+        let wait = at.duration_since(now).max(SignedDuration::from_millis(1));
+        return vec![Action::Later(wait.unsigned_abs().min(LONGEST_SLEEP))];
+    }
+    status.retried = Some(true);
+    let mut actions = Vec::new();
+    if let (Some(invoker), Some(spec)) = (&observed.invoker, observed.spec())
+        && !invoker.is_paused()
+    {
+        let allowed = spec.retry_config.and_then(|retry| retry.max_retry).unwrap_or(1);
+        let left = session.spec.retry_left.unwrap_or(allowed);
+        actions.push(Action::Create(Box::new(Created::BackupSession(again(session, left - 1, at)))));
+        actions.push(Action::normal("Retried", "another session was created"));
+    }
+    actions.extend(Action::status(session.status.as_ref(), &status));
+    actions
+}
+
+fn again(session: &BackupSession, retry_left: i32, at: Timestamp) -> BackupSession {
+    let invoker = session.spec.invoker.as_ref().map(|invoker| invoker.name.clone()).unwrap_or_default();
+    let name = names::backup_session(&invoker, session.spec.session.as_deref().unwrap_or_default(), at);
+    let mut spec = session.spec.clone();
+    spec.retry_left = Some(retry_left);
+    let mut again = BackupSession::new(&name, spec);
+    again.metadata.namespace = session.metadata.namespace.clone();
+    again.metadata.labels = session.metadata.labels.clone();
+    again.metadata.owner_references = session.metadata.owner_references.clone();
+    let failed = failed(session);
+    if !failed.is_empty() {
+        again.metadata.annotations = Some([(ONLY.to_owned(), failed.join(","))].into());
+    }
+    again
+}
+
+/// The repositories that are to be tried again. None where all Snapshots succeeded: then a hook or the retention has failed, and since
+/// hooks mean the backup that they are around, all of it is done again.
+fn failed(session: &BackupSession) -> Vec<&str> {
+    let listed = session.status.iter().flat_map(|status| &status.snapshots);
+    listed
+        .filter(|listed| listed.phase != Some(SnapshotPhase::Succeeded))
+        .filter_map(|listed| listed.repository.as_deref())
+        .collect()
+}
