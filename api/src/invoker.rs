@@ -5,7 +5,7 @@
 use crate::addon_info::AddonInfo;
 use crate::backup_batch::{BackupBatchSpec, BackupBatchStatus};
 use crate::backup_configuration::{
-    BackupConfigurationSpec, BackupConfigurationStatus, RepositoryReference,
+    BackupConfigurationSpec, BackupConfigurationStatus, RepositoryReference, Session,
 };
 use crate::hook::BackupHooks;
 use crate::reference::{ResourceFoundStatus, TypedObjectReference};
@@ -90,23 +90,32 @@ impl<'a> SessionView<'a> {
     }
 }
 
+impl Session {
+    /// The session of a configuration of this target.
+    pub fn view<'a>(&'a self, target: Option<&'a TypedObjectReference>) -> SessionView<'a> {
+        SessionView {
+            name: self.name.as_deref(),
+            hooks: self.hooks.as_ref(),
+            scheduler: self.scheduler.as_ref(),
+            retry_config: self.retry_config.as_ref(),
+            backup_timeout: self.backup_timeout.as_deref(),
+            history_limit: self.session_history_limit,
+            targets: vec![TargetView {
+                path: String::new(),
+                app_ref: target,
+                addon: self.addon.as_ref(),
+                repositories: &self.repositories,
+            }],
+        }
+    }
+}
+
 impl BackupConfigurationSpec {
     /// The sessions, each with the one target.
     pub fn session_views(&self) -> impl Iterator<Item = SessionView<'_>> {
-        self.sessions.iter().map(|session| SessionView {
-            name: session.name.as_deref(),
-            hooks: session.hooks.as_ref(),
-            scheduler: session.scheduler.as_ref(),
-            retry_config: session.retry_config.as_ref(),
-            backup_timeout: session.backup_timeout.as_deref(),
-            history_limit: session.session_history_limit,
-            targets: vec![TargetView {
-                path: String::new(),
-                app_ref: self.target.as_ref(),
-                addon: session.addon.as_ref(),
-                repositories: &session.repositories,
-            }],
-        })
+        self.sessions
+            .iter()
+            .map(|session| session.view(self.target.as_ref()))
     }
 }
 

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use crate::context::{Context, Subject};
 use crate::object::{Key, Named};
-use crate::target::{self, Target};
+use crate::target::{self, Shape, Target};
 pub use either::Invoker;
 
 pub mod either;
@@ -127,7 +127,7 @@ fn validate(invoker: &Invoker, surroundings: Surroundings<'_>) -> Result<(), Fie
     }
 }
 
-/// Its targets; one that is missing is waited for.
+/// Its targets; one that is missing, or does not consent, is waited for.
 async fn targets(context: &Context, invoker: &Invoker, key: &Key) -> Result<Vec<Target>, kube::Error> {
     let namespace = key.namespace.as_str();
     let mut targets = Vec::new();
@@ -135,7 +135,7 @@ async fn targets(context: &Context, invoker: &Invoker, key: &Key) -> Result<Vec<
     for (_, reference) in invoker.targets() {
         let target =
             target::observe::target(&context.client, &context.caches, namespace, reference, invoker.configuration()).await?;
-        if !target.exists() {
+        if matches!(target.shape, Shape::Missing(_) | Shape::Unsupported(_)) {
             awaited.get_or_insert_with(|| reference.map_or(namespace, |target| target.namespace_or(namespace)));
         }
         targets.push(target);

@@ -47,10 +47,15 @@ pub fn wake(context: &Context, seen: &Seen<'_>) {
             application(context, &format!("PersistentVolumeClaim/{namespace}/{}", claim.name_any()), blueprint);
         }
         Seen::Blueprint(change) => add(context, Kind::BackupBlueprint, change.object().as_ref()),
-        Seen::Workload { title, blueprint } => application(context, title, blueprint.clone()),
+        Seen::Workload { title, blueprint } => {
+            application(context, title, blueprint.clone());
+            // It may grant its use to somebody now.
+            waiting(context, title.split('/').nth(1).unwrap_or_default());
+        }
         Seen::Namespace(change) => {
             let name = change.object().name_any();
             context.queue.extend(applications::blueprint_of(change.object().as_ref(), &name));
+            waiting(context, &name);
             let of_its_claims = format!("PersistentVolumeClaim/{name}/");
             blueprints_of(context, |title| title.starts_with(&of_its_claims));
         }

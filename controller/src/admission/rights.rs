@@ -2,9 +2,9 @@
 //! and volumes, and runs commands, for whoever may create its objects.
 
 use holdfast_api::addon_info::AddonInfo;
-use holdfast_api::backup_configuration::Session;
-use holdfast_api::hook::{BackupHooks, HookInfo};
+use holdfast_api::hook::HookInfo;
 use holdfast_api::hook_template::{HookExecutorType, HookTemplateSpec};
+use holdfast_api::invoker::SessionView;
 use holdfast_api::offshoot::PodTemplateSpec;
 use holdfast_api::reference::{ObjectReference, TypedObjectReference};
 use holdfast_api::{
@@ -106,7 +106,7 @@ pub fn backup_configuration(configuration: &BackupConfiguration, own: &str, temp
     let spec = &configuration.spec;
     let mut rights = Vec::new();
     elsewhere(&mut rights, "spec.target", spec.target.as_ref(), own, "get");
-    sessions(&mut rights, "spec.sessions", &spec.sessions, own, templates);
+    sessions(&mut rights, "spec.sessions", spec.session_views(), own, templates);
     rights
 }
 
@@ -116,18 +116,7 @@ pub fn backup_batch(batch: &BackupBatch, own: &str, templates: &Templates<'_>) -
     for (index, target) in batch.spec.targets.iter().enumerate() {
         elsewhere(&mut rights, &format!("spec.targets[{index}].appRef"), target.app_ref.as_ref(), own, "get");
     }
-    for (index, session) in batch.spec.sessions.iter().enumerate() {
-        let path = format!("spec.sessions[{index}]");
-        backup_hooks(&mut rights, &path, session.hooks.as_ref(), own, templates);
-        for (place, target) in session.targets.iter().enumerate() {
-            let path = format!("{path}.targets[{place}]");
-            addon(&mut rights, &format!("{path}.addon"), target.addon.as_ref(), own);
-            for (position, repository) in target.repositories.iter().enumerate() {
-                let path = format!("{path}.repositories[{position}].encryptionSecret");
-                encryption(&mut rights, path, repository.encryption_secret.as_ref(), own);
-            }
-        }
-    }
+    sessions(&mut rights, "spec.sessions", batch.spec.session_views(), own, templates);
     rights
 }
 
@@ -141,7 +130,9 @@ pub fn backup_blueprint(blueprint: &BackupBlueprint, own: &str, templates: &Temp
             let resource = ("core.kubestash.com", "backupconfigurations");
             rights.push(Right::new(format!("{path}.namespace"), "create", resource, namespace, ""));
         }
-        sessions(&mut rights, &format!("{path}.sessions"), &template.sessions, namespace, templates);
+        // Of an application that asks for it, whichever that is.
+        let views = template.sessions.iter().map(|session| session.view(None));
+        sessions(&mut rights, &format!("{path}.sessions"), views, namespace, templates);
     }
     rights
 }
@@ -167,8 +158,9 @@ pub fn restore_session(restore: &RestoreSession, own: &str, templates: &Template
     }
     addon(&mut rights, "spec.addon", spec.addon.as_ref(), own);
     if let Some(around) = &spec.hooks {
-        hooks(&mut rights, "spec.hooks.preRestore", &around.pre_restore, own, templates);
-        hooks(&mut rights, "spec.hooks.postRestore", &around.post_restore, own, templates);
+        let pods = spec.target.as_ref().map_or(own, |target| target.namespace_or(own));
+        hooks(&mut rights, "spec.hooks.preRestore", &around.pre_restore, (own, pods), templates);
+        hooks(&mut rights, "spec.hooks.postRestore", &around.post_restore, (own, pods), templates);
     }
     rights
 }
@@ -189,47 +181,54 @@ pub fn backup_verifier(verifier: &BackupVerifier, own: &str) -> Vec<Right> {
 
 /// Of a hook's template: whoever changes what is run must be allowed to run it.
 pub fn hook_template(template: &HookTemplate, own: &str) -> Vec<Right> {
-    template_rights("spec", &template.spec, own)
+    template_rights("spec", &template.spec, (own, own))
 }
 
-fn template_rights(path: &str, spec: &HookTemplateSpec, namespace: &str) -> Vec<Right> {
+/// What a template does for an object of `own`, whose hooks reach the pods of another namespace or of the same.
+fn template_rights(path: &str, spec: &HookTemplateSpec, (own, pods): (&str, &str)) -> Vec<Right> {
     let content = (&spec.action, &spec.executor);
     let is_exec = spec.action.as_ref().is_some_and(|action| action.exec.is_some());
     match spec.executor.as_ref().and_then(|executor| executor.type_) {
-        Some(HookExecutorType::Function) => vec![Right::pods(format!("{path}.executor"), namespace).with(&content)],
+        Some(HookExecutorType::Function) => vec![Right::pods(format!("{path}.executor"), own).with(&content)],
         Some(HookExecutorType::Pod) if is_exec => {
-            vec![Right::exec(format!("{path}.action.exec"), namespace).with(&content)]
+            vec![Right::exec(format!("{path}.action.exec"), pods).with(&content)]
         }
         _ => Vec::new(),
     }
 }
 
-fn sessions(rights: &mut Vec<Right>, path: &str, sessions: &[Session], own: &str, templates: &Templates<'_>) {
-    for (index, session) in sessions.iter().enumerate() {
+fn sessions<'a>(
+    rights: &mut Vec<Right>,
+    path: &str,
+    sessions: impl Iterator<Item = SessionView<'a>>,
+    own: &str,
+    templates: &Templates<'_>,
+) {
+    for (index, session) in sessions.enumerate() {
         let path = format!("{path}[{index}]");
-        backup_hooks(rights, &path, session.hooks.as_ref(), own, templates);
-        addon(rights, &format!("{path}.addon"), session.addon.as_ref(), own);
-        for (position, repository) in session.repositories.iter().enumerate() {
-            let path = format!("{path}.repositories[{position}].encryptionSecret");
-            encryption(rights, path, repository.encryption_secret.as_ref(), own);
+        if let Some(around) = session.hooks {
+            let pods = session.pods_namespace(own);
+            hooks(rights, &format!("{path}.hooks.preBackup"), &around.pre_backup, (own, pods), templates);
+            hooks(rights, &format!("{path}.hooks.postBackup"), &around.post_backup, (own, pods), templates);
+        }
+        for target in &session.targets {
+            let path = format!("{path}{}", target.path);
+            addon(rights, &format!("{path}.addon"), target.addon, own);
+            for (position, repository) in target.repositories.iter().enumerate() {
+                let path = format!("{path}.repositories[{position}].encryptionSecret");
+                encryption(rights, path, repository.encryption_secret.as_ref(), own);
+            }
         }
     }
 }
 
-fn backup_hooks(rights: &mut Vec<Right>, path: &str, around: Option<&BackupHooks>, own: &str, templates: &Templates<'_>) {
-    if let Some(around) = around {
-        hooks(rights, &format!("{path}.hooks.preBackup"), &around.pre_backup, own, templates);
-        hooks(rights, &format!("{path}.hooks.postBackup"), &around.post_backup, own, templates);
-    }
-}
-
 /// A template that does not exist yet is judged when it is created: whoever does that must be allowed what it runs.
-fn hooks(rights: &mut Vec<Right>, path: &str, hooks: &[HookInfo], own: &str, templates: &Templates<'_>) {
+fn hooks(rights: &mut Vec<Right>, path: &str, hooks: &[HookInfo], (own, pods): (&str, &str), templates: &Templates<'_>) {
     for (index, hook) in hooks.iter().enumerate() {
         let Some(reference) = &hook.hook_template else { continue };
         let Some(spec) = templates(reference.namespace_or(own), &reference.name) else { continue };
         let path = format!("{path}[{index}].hookTemplate");
-        let asked = template_rights("", &spec, own);
+        let asked = template_rights("", &spec, (own, pods));
         rights.extend(asked.into_iter().map(|right| Right { path: path.clone(), ..right }.with(hook)));
     }
 }

@@ -173,6 +173,29 @@ async fn a_restore_pauses_every_invoker_of_its_target() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_elsewhere_consents_itself_and_may_do_so_later() {
+    let (house, _agent, _task) = shop().await;
+    house.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "edge"}})).await;
+    let mut front = workload("Deployment", "front");
+    front["metadata"]["namespace"] = json!("edge");
+    house.create(front).await;
+    let mut batch = batch("shop");
+    batch["spec"]["targets"][1]["appRef"]["namespace"] = json!("edge");
+    house.create(batch).await;
+    house.until_phase("BackupBatch", "shop", "Invalid").await;
+    let invalid = house.get("BackupBatch", "shop").await.unwrap();
+    let why = condition(&invalid, "ValidationPassed")["message"].as_str().unwrap();
+    assert!(why.starts_with("spec.targets[1].appRef: ") && why.contains("holdfast.dev/granted-to=demo"), "{why}");
+    assert!(house.list("Repository").await.is_empty() && house.list("BackupSession").await.is_empty());
+    // Nothing else wakes it.
+    house.until_phase("BackupStorage", "store", "Ready").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let grant = json!({"metadata": {"annotations": {"holdfast.dev/granted-to": "demo"}}});
+    house.patch_in("edge", "Deployment", "front", grant).await;
+    house.until_phase("BackupBatch", "shop", "Ready").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pausing_a_batch_stops_all_of_it() {
     let (house, agent, _task) = shop().await;
     house.create(workload("Deployment", "front")).await;

@@ -151,7 +151,11 @@ impl House {
     }
 
     pub(crate) async fn patch(&self, kind: &str, name: &str, patch: Value) {
-        self.api(kind, "demo").patch(name, &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
+        self.patch_in("demo", kind, name, patch).await;
+    }
+
+    pub(crate) async fn patch_in(&self, namespace: &str, kind: &str, name: &str, patch: Value) {
+        self.api(kind, namespace).patch(name, &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
     }
 
     /// A backup by hand, to its end.

@@ -109,6 +109,29 @@ fn a_hook_that_runs_a_command_is_an_exec_of_the_user() {
 }
 
 #[test]
+fn a_command_in_the_pods_of_a_target_elsewhere_is_an_exec_there() {
+    let exec = |_: &str, _: &str| Some(template(exec_in_pod()));
+    let hooks = json!({"preBackup": [{"name": "h", "hookTemplate": {"name": "t"}}]});
+    let rights = backup_configuration(&configuration("victim", json!({"hooks": hooks})), OWN, &exec);
+    assert_eq!(asked(&rights), ["get deployments victim/web", "create pods/exec victim/"]);
+    let target = |name: &str, namespace: &str| json!({"name": name, "appRef": {"apiGroup": "apps", "kind": "Deployment", "name": name, "namespace": namespace}});
+    for (second, pods) in [("victim", "victim"), (OWN, OWN)] {
+        let batch = json!({
+            "targets": [target("one", "victim"), target("two", second)],
+            "sessions": [{"name": "s", "hooks": hooks, "targets": [{"name": "one"}, {"name": "two"}]}],
+        });
+        let rights = asked(&backup_batch(&read(batch), OWN, &exec));
+        assert_eq!(rights.last().map(String::as_str), Some(format!("create pods/exec {pods}/").as_str()));
+    }
+    let restore = json!({
+        "target": {"apiGroup": "apps", "kind": "Deployment", "name": "web", "namespace": "victim"},
+        "hooks": {"postRestore": [{"name": "h", "hookTemplate": {"name": "t"}}]},
+    });
+    let rights = restore_session(&read(restore), OWN, &exec);
+    assert_eq!(asked(&rights), ["update deployments victim/web", "create pods/exec victim/"]);
+}
+
+#[test]
 fn whoever_changes_a_hooks_command_must_be_allowed_to_run_it() {
     let mut spec = exec_in_pod();
     let before = hook_template(&read(spec.clone()), OWN);
