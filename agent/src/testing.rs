@@ -15,15 +15,17 @@ use prost::Message;
 
 use crate::frame;
 use crate::supervisor::observe;
+use crate::worker::document;
 use crate::worker::message::{
     Check, Checked, Empty, FROM_WORKER_BYTES_MAX, FromWorker, Grant, LookUp, Mount, Opened, Order, Resolve, Resolved, StopOrder, TO_WORKER_BYTES_MAX, ToWorker,
     Work, from_worker, to_worker,
 };
 use crate::worker::task::is_whole;
 
-/// All that read frames: each input is a stream of them.
+/// All that read frames, where each input is a stream of them, and the reader of views.
 pub fn parsers() -> Vec<Parser> {
     vec![
+        Parser::new("view", |bytes| document::parse(bytes).is_ok()),
         Parser { declared_bytes: |bytes| declared(bytes, FROM_WORKER_BYTES_MAX), ..Parser::new("from-worker", from_worker) },
         Parser { declared_bytes: |bytes| declared(bytes, TO_WORKER_BYTES_MAX), ..Parser::new("to-worker", to_worker) },
     ]
@@ -83,6 +85,9 @@ fn stream<M: Message>(messages: &[M], bytes_max: usize) -> Vec<u8> {
     bytes
 }
 
+/// A Snapshot as KubeStash writes it.
+const VIEW: &str = include_str!("../tests/views/kubestash-snapshot.yaml");
+
 /// What the two say to each other today.
 pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let task = || Some(TaskRef { name: "backup".into(), attempt: 3, ..TaskRef::default() });
@@ -118,6 +123,7 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
         to_worker::Kind::Checked(Checked { id: 2, changed: String::new() }),
     ];
     vec![
+        ("view", VIEW.as_bytes().to_vec()),
         ("from-worker", stream(&from.map(|kind| FromWorker { kind: Some(kind) }), FROM_WORKER_BYTES_MAX)),
         ("to-worker", stream(&to.map(|kind| ToWorker { kind: Some(kind) }), TO_WORKER_BYTES_MAX)),
     ]

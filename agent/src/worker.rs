@@ -6,6 +6,7 @@
 
 mod backend;
 mod backup;
+pub(crate) mod document;
 mod engine;
 pub(crate) mod failure;
 mod grant;
@@ -14,6 +15,7 @@ mod local;
 pub(crate) mod message;
 mod progress;
 mod prune;
+mod read_back;
 mod removal;
 mod resolver;
 mod restore;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::dispatch::task::Wanted;
 use crate::hooks::call::Call;
-use crate::object::Key;
+use crate::object::{Key, Kind};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,13 @@ pub enum Action {
     },
     /// Create this; that it exists already is as good.
     Create(Box<Created>),
+    /// Create this as it was before, with its status; what exists stays as it is, and what cannot be created is told of.
+    BringBack {
+        /// The object.
+        object: Box<Created>,
+        /// Its status.
+        status: Option<Value>,
+    },
     /// Delete this, if it is still the object of this UID.
     Delete {
         /// Which object.
@@ -59,6 +66,18 @@ pub enum Created {
     Snapshot(Snapshot),
     /// A BackupConfiguration.
     BackupConfiguration(Box<BackupConfiguration>),
+}
+
+impl Created {
+    /// Its name.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Repository(object) => Key::of(Kind::Repository, &object.metadata),
+            Self::BackupSession(object) => Key::of(Kind::BackupSession, &object.metadata),
+            Self::Snapshot(object) => Key::of(Kind::Snapshot, &object.metadata),
+            Self::BackupConfiguration(object) => Key::of(Kind::BackupConfiguration, &object.metadata),
+        }
+    }
 }
 
 /// An Event about the object.

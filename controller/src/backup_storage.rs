@@ -12,6 +12,9 @@ use crate::repository::maintenance::Pace;
 
 mod deletion;
 pub mod plan;
+pub mod read_back;
+#[cfg(test)]
+mod tests;
 
 /// A storage and what concerns it.
 #[derive(Clone, Debug)]
@@ -24,6 +27,12 @@ pub struct Observed {
     pub probe: Option<TaskView>,
     /// Removing its view.
     pub views: Option<TaskView>,
+    /// The page of what was there before that it is at.
+    pub page: Option<crate::read_back::Page>,
+    /// What that page has found.
+    pub found: Vec<read_back::Found>,
+    /// Whether something that was missed in it could be there now.
+    pub could_be_there: bool,
     /// How patiently a deleted one waits.
     pub pace: Pace,
 }
@@ -45,7 +54,10 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
     let repositories = context.caches.repositories.select(|repository| is_in(repository, &name));
     let mut tasks = context.dispatcher.views(&subject.uid);
     let (probe, views) = (tasks.remove(""), tasks.remove(VIEWS));
-    let observed = Observed { storage, repositories, probe, views, pace: context.pace };
+    let page = crate::read_back::page(&mut tasks);
+    let found = read_back::look(context, &storage, page.as_ref()).await?;
+    let could_be_there = read_back::could_be_there(context, &storage);
+    let observed = Observed { storage, repositories, probe, views, page, found, could_be_there, pace: context.pace };
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
 }
 

@@ -120,19 +120,22 @@ where
 }
 
 /// The same of objects of which only the metadata matter: the API server sends no more, and only changes of the annotations
-/// that `strip` leaves are heard of.
+/// that `strip` leaves are heard of; of new objects without any only where `hears_of_new` says so.
 pub async fn reflect_metadata<K>(
     api: Api<PartialObjectMeta<K>>,
     cache: Arc<Cache<PartialObjectMeta<K>>>,
     strip: fn(&mut PartialObjectMeta<K>),
+    hears_of_new: bool,
     changed: impl Fn(&Change<PartialObjectMeta<K>>),
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let matters: Matters<PartialObjectMeta<K>> = |before, after| match before {
+    let of_annotations: Matters<PartialObjectMeta<K>> = |before, after| match before {
         Some(before) => before.annotations() != after.annotations(),
         None => !after.annotations().is_empty(),
     };
+    let of_new: Matters<PartialObjectMeta<K>> = |before, after| before.is_none_or(|before| before.annotations() != after.annotations());
+    let matters = if hears_of_new { of_new } else { of_annotations };
     follow(watcher(api, watcher::Config::default()), &cache, strip, matters, changed).await;
 }
 

@@ -135,7 +135,7 @@ impl Caches {
             ($cache:ident, $kind:ty) => {{
                 let seen = seen.clone();
                 let (api, cache) = (Api::<PartialObjectMeta<$kind>>::all(client.clone()), Arc::clone(&self.$cache));
-                watches.spawn(reflect_metadata(api, cache, strip::metadata, move |change| {
+                watches.spawn(reflect_metadata(api, cache, strip::metadata, false, move |change| {
                     let object = change.object();
                     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
                     let blueprint = applications::blueprint_of(object.as_ref(), &namespace);
@@ -148,7 +148,7 @@ impl Caches {
         watch_workloads!(daemon_sets, DaemonSet);
         watches.spawn({
             let (seen, api, cache) = (seen.clone(), Api::<PartialObjectMeta<Namespace>>::all(client.clone()), Arc::clone(&self.namespaces));
-            reflect_metadata(api, cache, strip::metadata, move |change| seen(Seen::Namespace(change)))
+            reflect_metadata(api, cache, strip::metadata, true, move |change| seen(Seen::Namespace(change)))
         });
         watch!(blueprints, Blueprint, |_| {});
         watch!(storages, Storage, |_| {});

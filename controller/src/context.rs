@@ -22,6 +22,7 @@ use crate::events::Events;
 use crate::hooks::Runner;
 use crate::hooks::call::Call;
 use crate::object::{Key, Kind, Named};
+use crate::read_back;
 use crate::repository::maintenance::Pace;
 use crate::workqueue::WorkQueue;
 
@@ -180,6 +181,7 @@ impl Context {
                     self.patch(&key, resource_version, patch).await?;
                 }
                 Action::Create(object) => self.create(*object).await?,
+                Action::BringBack { object, status } => self.bring_back(subject, &object, status).await?,
                 Action::Delete { key, uid } => self.delete(&key, uid).await?,
                 Action::Tasks(wanted) => self.want(subject, wanted),
                 Action::Event(note) => self.note(subject, subject.reference.clone(), note),
@@ -250,15 +252,48 @@ impl Context {
     }
 
     async fn create(&self, object: Created) -> Result<(), kube::Error> {
-        let created = match &object {
+        match self.create_new(&object).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn create_new(&self, object: &Created) -> Result<(), kube::Error> {
+        match object {
             Created::Repository(object) => create(&self.client, object).await,
             Created::BackupSession(object) => creation::create(&self.client, object).await,
             Created::Snapshot(object) => create(&self.client, object).await,
             Created::BackupConfiguration(object) => create(&self.client, object.as_ref()).await,
+        }
+    }
+
+    /// One object that the API server does not take must not stand in the way of the others.
+    async fn bring_back(&self, subject: &Subject, object: &Created, status: Option<Value>) -> Result<(), kube::Error> {
+        let key = object.key();
+        let refused = match self.create_new(object).await {
+            Err(kube::Error::Api(refused)) if refused.is_already_exists() => None,
+            Err(kube::Error::Api(refused)) if (400..429).contains(&refused.code) => Some(refused.message),
+            Err(error) => return Err(error),
+            Ok(()) => None,
         };
-        match created {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            other => other,
+        if let Some(why) = refused {
+            self.note(subject, subject.reference.clone(), Note { warning: true, reason: "NotReadBack".into(), message: format!("{key}: {why}") });
+            return Ok(());
+        }
+        let Some(status) = status else { return Ok(()) };
+        let objects = api::of_kind(&self.client, key.kind, &key.namespace);
+        let Some(found) = objects.get_opt(&key.name).await? else { return Ok(()) };
+        // Made by us, and we died before we had said the rest; anything else is left alone.
+        if !read_back::is_read_back(&found.metadata) || !found.data["status"]["phase"].is_null() {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {"resourceVersion": found.metadata.resource_version}, "status": status});
+        match objects.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Err(kube::Error::Api(refused)) if refused.code == 422 => {
+                self.note(subject, subject.reference.clone(), Note { warning: true, reason: "NotReadBack".into(), message: format!("{key}: {}", refused.message) });
+                Ok(())
+            }
+            other => other.map(|_| ()),
         }
     }
 

@@ -30,6 +30,7 @@ pub mod hooks;
 pub mod invoker;
 pub mod leadership;
 pub mod object;
+pub mod read_back;
 pub mod repository;
 pub mod restore_session;
 pub mod schedule;

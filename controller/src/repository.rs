@@ -7,13 +7,16 @@ use holdfast_api::{BackupStorage, Repository, Snapshot};
 use crate::context::{Context, Subject};
 use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::TaskView;
+use crate::invoker::Invoker;
 use crate::object::{Key, Kind, Named};
+use crate::read_back::Page;
 use maintenance::Pace;
 
 pub mod deletion;
 pub mod ledger;
 pub mod maintenance;
 pub mod plan;
+mod read_back;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
@@ -43,6 +46,10 @@ pub struct Observed {
     pub prune: Option<TaskView>,
     /// Removing all of it.
     pub wipe: Option<TaskView>,
+    /// The page of what was there before that it is at.
+    pub page: Option<Page>,
+    /// Whether a BackupConfiguration or BackupBatch of its namespace asks for it as it is: with its directory and its Secret.
+    pub is_named: bool,
     /// A backup to it, a restore from it, or a view of it is with an agent.
     pub is_used: bool,
     /// Another Repository whose data is in the same place; looked for only when it matters.
@@ -94,6 +101,7 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         _ => None,
     };
     let mut tasks = context.dispatcher.views(&subject.uid);
+    let is_named = crate::read_back::is_read_back(&repository.metadata) && is_named(context, &repository);
     let is_used = context.dispatcher.is_used(&Named::new(&key.namespace, &key.name), &views::directory(&repository));
     Ok(Observed {
         repository,
@@ -106,21 +114,39 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         forget: tasks.remove(FORGET),
         prune: tasks.remove(PRUNE),
         wipe: tasks.remove(WIPE),
+        page: crate::read_back::page(&mut tasks),
+        is_named,
         is_used,
         shared_with,
         pace: context.pace,
     })
 }
 
+/// Whether somebody who may write in its namespace means this Repository, and not only a view that whoever may write to the bucket wrote.
+fn is_named(context: &Context, repository: &Repository) -> bool {
+    let namespace = repository.metadata.namespace.as_deref().unwrap_or_default();
+    let secret = repository.spec.encryption_secret.as_ref().map(|secret| secret.absolute(namespace));
+    let directory = views::directory(repository);
+    let asks = |invoker: &Invoker| {
+        invoker.metadata().namespace.as_deref() == Some(namespace)
+            && invoker.sessions().iter().flat_map(|session| session.repositories()).any(|(_, asked)| {
+                asked.name == repository.metadata.name
+                    && asked.directory.as_deref().unwrap_or_default().trim_matches('/') == directory
+                    && asked.encryption_secret.as_ref().map(|secret| secret.absolute(namespace)) == secret
+            })
+    };
+    !Invoker::select(&context.caches, asks).is_empty()
+}
+
 /// Another Repository, by whatever storage, whose data would go with this one's.
 fn shared_with(context: &Context, repository: &Repository, storage: &BackupStorage) -> Option<Named> {
-    let own = deletion::location(storage, repository)?;
+    let own = deletion::location(storage, &views::directory(repository))?;
     let others = context.caches.repositories.select(|other| other.metadata.uid != repository.metadata.uid);
     others.iter().find_map(|other| {
         let name = Named::new(other.metadata.namespace.clone()?, other.metadata.name.clone()?);
         let storage = storage_of(other, &name).ok()?;
         let storage = context.caches.storages.get(&storage.namespace, &storage.name)?;
-        let theirs = deletion::location(&storage, other)?;
+        let theirs = deletion::location(&storage, &views::directory(other))?;
         (theirs == own || theirs.starts_with(&format!("{own}/holdfast/"))).then_some(name)
     })
 }

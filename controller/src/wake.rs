@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use crate::backup_blueprint::{self, applications};
+use crate::backup_storage;
 use crate::cache::Change;
 use crate::caches::Seen;
 use crate::context::Context;
@@ -58,6 +59,9 @@ pub fn wake(context: &Context, seen: &Seen<'_>) {
             waiting(context, &name);
             let of_its_claims = format!("PersistentVolumeClaim/{name}/");
             blueprints_of(context, |title| title.starts_with(&of_its_claims));
+            for storage in context.caches.storages.select(|storage| backup_storage::read_back::waits_for(storage, &name)) {
+                add(context, Kind::BackupStorage, storage.as_ref());
+            }
         }
     }
 }
@@ -133,6 +137,13 @@ fn invoker(context: &Context, invoker: &Invoker) {
     let goes_on = |session: &BackupSession| invoker.is_of(session) && !crate::backup_session::claims::has_ended(session);
     for session in context.caches.sessions.select(goes_on) {
         add(context, Kind::BackupSession, session.as_ref());
+    }
+    // One that was read back waits for somebody who means it.
+    for (_, reference) in invoker.sessions().iter().flat_map(|session| session.repositories()) {
+        let named = reference.name.as_ref().and_then(|name| context.caches.repositories.get(&key.namespace, name));
+        if let Some(repository) = named.filter(|repository| crate::read_back::is_read_back(&repository.metadata)) {
+            add(context, Kind::Repository, repository.as_ref());
+        }
     }
     waiting_restores(context, Some(&key.namespace));
 }

@@ -32,6 +32,11 @@ pub(super) async fn probe(backend: &Opened) -> Result<InitResult, TaskFailure> {
 }
 
 pub(super) async fn init(task: InitRepository, backend: &Opened) -> Result<InitResult, TaskFailure> {
+    if task.only_existing {
+        let (repository, _) = open(task.repository, backend).await?;
+        let (repository_id, conditional_create) = (repository.id().to_string(), repository.conditional_create());
+        return Ok(InitResult { created: false, repository_id, conditional_create });
+    }
     let (store, password) = access(task.repository, backend)?;
     let report = Repository::init(store, &password, Environment::system()).await.map_err(|error| failure::init(&error))?;
     Ok(InitResult {

@@ -214,6 +214,8 @@ pub(crate) fn wipe(assign: &mut Assign) {
         Some(assign::Spec::Check(task)) => &mut task.repository,
         Some(assign::Spec::Forget(task)) => &mut task.repository,
         Some(assign::Spec::Prune(task)) => &mut task.repository,
+        Some(assign::Spec::ReadSnapshots(task)) => &mut task.repository,
+        Some(assign::Spec::ReadRepositories(task)) => return task.backend.iter_mut().for_each(Backend::wipe),
         Some(assign::Spec::Wipe(task)) => return task.backend.iter_mut().for_each(Backend::wipe),
         Some(assign::Spec::WriteViews(task)) => return task.backend.iter_mut().for_each(Backend::wipe),
         Some(assign::Spec::ProbeStorage(task)) => return task.backend.iter_mut().for_each(Backend::wipe),

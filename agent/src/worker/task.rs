@@ -8,7 +8,7 @@ use holdfast_proto::v1::{Assign, Backend, RepositoryAccess, TaskFailure, TaskFin
 use super::backend::Opened;
 use super::failure;
 use super::link::Link;
-use super::{backup, engine, prune, removal, restore, views};
+use super::{backup, engine, prune, read_back, removal, restore, views};
 use crate::sandbox::capability::Need;
 use crate::volume::clone::Writable;
 
@@ -114,6 +114,8 @@ fn backend(spec: &assign::Spec) -> Option<&Backend> {
         assign::Spec::Forget(task) => repository_backend(task.repository.as_ref()),
         assign::Spec::Prune(task) => repository_backend(task.repository.as_ref()),
         assign::Spec::Wipe(task) => task.backend.as_ref(),
+        assign::Spec::ReadRepositories(task) => task.backend.as_ref(),
+        assign::Spec::ReadSnapshots(task) => repository_backend(task.repository.as_ref()),
     }
 }
 
@@ -145,6 +147,8 @@ async fn run_on_backend(spec: assign::Spec, backend: &Opened, link: &Arc<Link>) 
         assign::Spec::Check(task) => engine::check(task, backend, link).await.map(Outcome::Check),
         assign::Spec::Forget(task) => Box::pin(removal::forget(task, backend)).await.map(Outcome::Forget),
         assign::Spec::Wipe(task) => removal::wipe(task, backend, link).await.map(Outcome::Wipe),
+        assign::Spec::ReadRepositories(task) => read_back::repositories(task, backend, link).await.map(Outcome::ReadBack),
+        assign::Spec::ReadSnapshots(task) => Box::pin(read_back::snapshots(task, backend, link)).await.map(Outcome::ReadBack),
         assign::Spec::Backup(_) | assign::Spec::Restore(_) | assign::Spec::Prune(_) => {
             Err(failure::invalid("a task that is run in its own way".into()))
         }

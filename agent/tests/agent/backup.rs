@@ -27,7 +27,7 @@ pub(crate) async fn ready(node: &Node) -> (Controller, Agent, Attended) {
     let mut controller = Controller::start(&node.authority).await;
     let agent = Agent::start(node.config(&format!("localhost:{}", controller.address.port())));
     let (mut stream, _) = controller.welcome(1).await;
-    stream.say(Say::Assign(assignment(assign::Spec::InitRepository(InitRepository { repository: node.repository() })))).await;
+    stream.say(Say::Assign(assignment(assign::Spec::InitRepository(InitRepository { repository: node.repository(), only_existing: false })))).await;
     assert!(matches!(stream.finished().await.outcome, Some(Outcome::Init(_))));
     (controller, agent, stream)
 }

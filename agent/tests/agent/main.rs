@@ -6,5 +6,6 @@ mod backup;
 mod controller;
 mod dispatch;
 mod node;
+mod read_back;
 mod removal;
 mod tasks;

@@ -51,7 +51,7 @@ fn a_storage_is_probed_and_a_repository_made_once() {
         stream.say(Say::Assign(assignment(assign::Spec::ProbeStorage(ProbeStorage { backend: node.backend() })))).await;
         let Some(Outcome::Init(probed)) = stream.finished().await.outcome else { panic!("no answer to the probe") };
         assert!(probed.conditional_create);
-        let init = || assignment(assign::Spec::InitRepository(InitRepository { repository: node.repository() }));
+        let init = || assignment(assign::Spec::InitRepository(InitRepository { repository: node.repository(), only_existing: false }));
         stream.say(Say::Assign(init())).await;
         let Some(Outcome::Init(made)) = stream.finished().await.outcome else { panic!("no repository") };
         stream.say(Say::Assign(init())).await;
@@ -60,7 +60,7 @@ fn a_storage_is_probed_and_a_repository_made_once() {
         assert_eq!(made.repository_id, again.repository_id);
         assert!(node.storage().join("bucket/demo/repo/holdfast/v1/config").exists());
         let wrong = RepositoryAccess { password: b"wrong".to_vec(), ..node.repository().unwrap() };
-        stream.say(Say::Assign(assignment(assign::Spec::InitRepository(InitRepository { repository: Some(wrong) })))).await;
+        stream.say(Say::Assign(assignment(assign::Spec::InitRepository(InitRepository { repository: Some(wrong), only_existing: false })))).await;
         assert_eq!(reason(&stream.finished().await), Some(Reason::WrongPassword));
         agent.stop().await;
     });

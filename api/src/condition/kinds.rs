@@ -168,6 +168,8 @@ pub mod repository {
     pub const PRUNE_SUCCEEDED: &str = "PruneSucceeded";
     /// Reason of [`SPACE_FREED`] False.
     pub const PRUNE_FAILED: &str = "PruneFailed";
+    /// Ours: the Snapshots that were there before the Repository was are objects again.
+    pub const SNAPSHOTS_READ_BACK: &str = "SnapshotsReadBack";
 }
 
 /// Conditions of a BackupStorage.
@@ -184,6 +186,22 @@ pub mod backup_storage {
     pub const BACKEND_SECRET_AVAILABLE: &str = "BackendSecretAvailable";
     /// Reason of [`BACKEND_SECRET_FOUND`] False.
     pub const BACKEND_SECRET_NOT_AVAILABLE: &str = "BackendSecretNotAvailable";
+    /// Ours: the Repositories that were there before the storage was are objects again.
+    pub const REPOSITORIES_READ_BACK: &str = "RepositoriesReadBack";
+}
+
+/// Reasons of what is read back from a bucket.
+pub mod read_back {
+    /// All of it was read.
+    pub const SUCCEEDED: &str = "ReadBackSucceeded";
+    /// It is being read.
+    pub const RUNNING: &str = "ReadingBack";
+    /// It could not be read, and is tried again.
+    pub const FAILED: &str = "ReadBackFailed";
+    /// There was nothing before.
+    pub const NEW: &str = "NothingWasThere";
+    /// Ours, of a Snapshot whose view was lost: made from what the repository itself holds.
+    pub const VIEW_LOST: &str = "ViewLost";
 }
 
 /// Conditions of a BackupVerificationSession.

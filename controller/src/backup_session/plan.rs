@@ -203,10 +203,14 @@ fn end(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) ->
 pub(super) fn failure(observed: &Observed, status: &BackupSessionStatus) -> String {
     let errors = observed.snapshots.values().flat_map(|snapshot| {
         let name = snapshot.metadata.name.clone().unwrap_or_default();
+        if crate::read_back::is_read_back(&snapshot.metadata) {
+            return vec![format!("Snapshot {name} is there from before, read back from its storage: a session needs another name")];
+        }
         let components = snapshot.status.iter().flat_map(|status| &status.components);
-        components.filter_map(move |(component, state)| {
+        let errors = components.filter_map(|(component, state)| {
             Some(format!("Snapshot {name}, component {component}: {}", state.error.as_ref()?))
-        })
+        });
+        errors.collect::<Vec<_>>()
     });
     let hooks = [kinds::PRE_BACKUP_HOOKS_EXECUTION_SUCCEEDED, kinds::POST_BACKUP_HOOKS_EXECUTION_SUCCEEDED];
     let hooks = hooks.into_iter().filter(|type_| condition::is_false(&status.conditions, type_));

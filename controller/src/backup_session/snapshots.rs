@@ -11,6 +11,7 @@ use ulid::Ulid;
 
 use super::{Observed, retry};
 use crate::action::{Action, Created};
+use crate::read_back::is_read_back;
 
 /// Its repositories, and the names of the Snapshots in them. Long names are shortened, and those of two repositories may become one.
 pub(super) fn of(observed: &Observed) -> Vec<(String, String)> {
@@ -64,7 +65,7 @@ pub(super) fn look(observed: &Observed, status: &mut BackupSessionStatus) {
     for listed in &mut status.snapshots {
         let found = listed.name.as_ref().and_then(|name| observed.snapshots.get(name));
         listed.phase = match found {
-            // Another session's has the name: its data are not this session's.
+            // Another session's has the name, or one of before that was read back: its data are not this session's.
             Some(found) if !is_of(found, &observed.session, listed.repository.as_deref()) => Some(SnapshotPhase::Failed),
             Some(found) => found.status.as_ref().and_then(|status| status.phase).or(Some(SnapshotPhase::Pending)),
             // Not created yet, or not seen yet; if it was seen before, somebody has deleted it.
@@ -76,7 +77,7 @@ pub(super) fn look(observed: &Observed, status: &mut BackupSessionStatus) {
 
 fn is_of(snapshot: &Snapshot, session: &BackupSession, repository: Option<&str>) -> bool {
     let spec = &snapshot.spec;
-    spec.backup_session == session.metadata.name && spec.repository.as_deref() == repository
+    spec.backup_session == session.metadata.name && spec.repository.as_deref() == repository && !is_read_back(&snapshot.metadata)
 }
 
 /// Whether all have ended.

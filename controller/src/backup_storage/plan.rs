@@ -7,7 +7,7 @@ use holdfast_api::repository::{Repository, RepositoryPhase};
 use holdfast_api::{phase, size};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Observed, deletion};
+use super::{Observed, deletion, read_back};
 use crate::action::Action;
 use crate::dispatch::assign::provider;
 use crate::dispatch::task::{Class, NotStarted, Outcome, TaskRequest, TaskView, Wanted, Work};
@@ -29,15 +29,17 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     let mut status = storage.status.clone().unwrap_or_default();
     let mut actions = Vec::new();
-    let wanted = probe(observed, &mut status, &mut actions, now);
+    let mut wanted = probe(observed, &mut status, &mut actions, now);
+    wanted.extend(read_back::plan(observed, &mut status, &mut actions, now));
     list_repositories(&mut status, &observed.repositories);
     let before = status.phase;
     status.phase = Some(phase::backup_storage(&status));
     if before != status.phase && status.phase == Some(holdfast_api::backup_storage::BackupStoragePhase::Ready) {
         actions.push(Action::normal("Ready", "an agent wrote, listed and removed an object in this storage"));
     }
-    let mut all: Vec<Action> = Action::status(storage.status.as_ref(), &status).into_iter().collect();
-    all.append(&mut actions);
+    let (mut all, rest) = crate::read_back::before_status(actions);
+    all.extend(Action::status(storage.status.as_ref(), &status));
+    all.extend(rest);
     all.push(Action::Tasks(wanted));
     all
 }
@@ -144,7 +146,9 @@ fn fail(
 
 fn list_repositories(status: &mut BackupStorageStatus, repositories: &[std::sync::Arc<Repository>]) {
     let mut listed: Vec<RepositoryInfo> = repositories.iter().map(|repository| info(repository)).collect();
-    listed.sort_by(|left, right| (&left.namespace, &left.name).cmp(&(&right.namespace, &right.name)));
+    // Those that were found in the storage and could not be brought back stay beside them.
+    listed.extend(status.repositories.drain(..).filter(|info| info.error.is_some()));
+    listed.sort_by(|left, right| (&left.namespace, &left.name, &left.path).cmp(&(&right.namespace, &right.name, &right.path)));
     status.total_size = size::sum(listed.iter().filter(|info| info.size.is_some()).map(|info| info.size.as_deref()));
     listed.truncate(REPOSITORIES_MAX);
     status.repositories = listed;

@@ -72,9 +72,18 @@ impl Preparer {
             Work::Probe { storage } => {
                 Spec::ProbeStorage(v1::ProbeStorage { backend: Some(self.backend(storage).await?) })
             }
-            Work::Initialise { repository } => {
-                Spec::InitRepository(v1::InitRepository { repository: Some(self.access(repository, None).await?) })
-            }
+            Work::Initialise { repository, only_existing } => Spec::InitRepository(v1::InitRepository {
+                repository: Some(self.access(repository, None).await?),
+                only_existing: *only_existing,
+            }),
+            Work::ReadRepositories { storage, after } => Spec::ReadRepositories(v1::ReadRepositories {
+                backend: Some(self.backend(storage).await?),
+                after: after.clone(),
+            }),
+            Work::ReadSnapshots { repository, after } => Spec::ReadSnapshots(v1::ReadSnapshots {
+                repository: Some(self.access(repository, None).await?),
+                after: after.clone(),
+            }),
             Work::Views { storage, put, remove } => Spec::WriteViews(v1::WriteViews {
                 backend: Some(self.backend(storage).await?),
                 put: put.clone(),

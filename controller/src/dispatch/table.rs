@@ -35,6 +35,8 @@ pub struct Limits {
     pub running_per_storage: usize,
     /// Prunes running at once; on one agent there is never more than one.
     pub maintenance: usize,
+    /// Pages of what is in buckets that are read or held at once: each may have 512 KiB.
+    pub reading: usize,
     /// How long a restore may write after it asked for leave.
     pub grant_ttl_ms: u64,
     /// What is waited beyond that: clock rates differ.
@@ -56,6 +58,7 @@ impl Default for Limits {
             running: 1_000,
             running_per_storage: 256,
             maintenance: 4,
+            reading: 8,
             grant_ttl_ms: 20_000,
             grant_margin_ms: 5_000,
             agent_return_ms: 30_000,

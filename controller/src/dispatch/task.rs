@@ -31,6 +31,8 @@ pub enum Class {
     Restore,
     /// Probe, initialisation, views: small, on any node, repeatable.
     Service,
+    /// A page of what is in a bucket: its result is large, so few are under way at once.
+    Reading,
     /// Everything else.
     Backup,
     /// Prune: nobody waits for it, and it never takes the place of what somebody does wait for.
@@ -40,7 +42,7 @@ pub enum Class {
 impl Class {
     /// Repeatable work that persists nothing: whoever leads next begins it again.
     pub fn is_repeatable(self) -> bool {
-        matches!(self, Self::Service | Self::Maintenance)
+        matches!(self, Self::Service | Self::Reading | Self::Maintenance)
     }
 }
 
@@ -107,6 +109,22 @@ pub enum Work {
     Initialise {
         /// The Repository.
         repository: Named,
+        /// Never make one.
+        only_existing: bool,
+    },
+    /// One page of the Repositories in a storage.
+    ReadRepositories {
+        /// The BackupStorage.
+        storage: Named,
+        /// Where it begins.
+        after: String,
+    },
+    /// One page of the Snapshots in a repository.
+    ReadSnapshots {
+        /// The Repository.
+        repository: Named,
+        /// Where it begins.
+        after: String,
     },
     /// Put and remove YAML views in a storage.
     Views {
@@ -193,6 +211,8 @@ pub enum Outcome {
     Pruned(v1::PruneResult),
     /// Repository removed.
     Wiped(v1::WipeResult),
+    /// A page was read.
+    ReadBack(v1::ReadBackResult),
     /// The agent failed, and says why.
     Failed(v1::TaskFailure),
     /// It never reached an agent: something that the assignment needs is not there.
@@ -258,6 +278,7 @@ impl Outcome {
             Some(Message::Forget(result)) => Self::Forgotten(result),
             Some(Message::Prune(result)) => Self::Pruned(result),
             Some(Message::Wipe(result)) => Self::Wiped(result),
+            Some(Message::ReadBack(result)) => Self::ReadBack(result),
             Some(Message::Failure(failure)) => Self::Failed(failure),
             Some(Message::Check(_)) | None => Self::Failed(v1::TaskFailure {
                 reason: v1::task_failure::Reason::Internal.into(),

@@ -163,8 +163,8 @@ pub(super) fn place(repository: &Repository) -> String {
     format!("BackupStorage {storage}, directory {:?}", views::directory(repository))
 }
 
-/// Where in the world the directory of a Repository is: equal only for those that share it.
-pub(super) fn location(storage: &BackupStorage, repository: &Repository) -> Option<String> {
+/// Where in the world a directory of a storage is: equal only for those that share it.
+pub fn location(storage: &BackupStorage, directory: &str) -> Option<String> {
     let name = Named::new(
         storage.metadata.namespace.clone().unwrap_or_default(),
         storage.metadata.name.clone().unwrap_or_default(),
@@ -177,8 +177,7 @@ pub(super) fn location(storage: &BackupStorage, repository: &Repository) -> Opti
         }
         Reachable::Local(path) => ("local".to_owned(), path),
     };
-    let directory = views::directory(repository);
-    let parts = [prefix.as_str(), directory.as_str()];
+    let parts = [prefix.as_str(), directory];
     let path: Vec<&str> = parts.iter().flat_map(|part| part.split('/')).filter(|part| !part.is_empty() && *part != ".").collect();
     Some(format!("{backend} {}", path.join("/")))
 }

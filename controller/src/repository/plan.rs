@@ -5,11 +5,13 @@ use holdfast_api::condition::kinds::repository as kinds;
 use holdfast_api::condition::{self, Condition};
 use holdfast_api::phase;
 use holdfast_api::repository::{RepositoryPhase, RepositoryStatus};
+use holdfast_proto::v1;
 use jiff::Timestamp;
 
 use super::upkeep::Upkeep;
-use super::{Observed, VIEWS, deletion, statistics, views};
+use super::{Observed, VIEWS, deletion, read_back, statistics, views};
 use crate::action::Action;
+use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::Named;
 
@@ -27,6 +29,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let mut events = Vec::new();
     let mut wanted = initialise(observed, &mut status, &mut events, now);
     let is_open = condition::is_true(&status.conditions, kinds::REPOSITORY_INITIALIZED);
+    if let Ok(storage) = storage_of(repository, &name_of(repository)) {
+        wanted.extend(read_back::plan(observed, storage, &mut status, &mut events, now));
+    }
     let upkeep = if is_open { Upkeep::plan(observed, &mut status, now) } else { None };
     statistics::sum_up(&mut status, &observed.snapshots);
     let before = status.phase;
@@ -34,13 +39,14 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     if before != status.phase && status.phase == Some(RepositoryPhase::Ready) {
         events.push(Action::normal("Ready", "the repository is open for backups"));
     }
-    let mut actions: Vec<Action> = Action::status(repository.status.as_ref(), &status).into_iter().collect();
+    let (mut actions, events) = crate::read_back::before_status(events);
+    actions.extend(Action::status(repository.status.as_ref(), &status));
     if let Some(upkeep) = upkeep {
         actions.extend(upkeep.patch());
         actions.extend(upkeep.actions);
         wanted.extend(upkeep.wanted);
     }
-    actions.append(&mut events);
+    actions.extend(events);
     actions.push(Action::Tasks(wanted));
     actions
 }
@@ -63,9 +69,19 @@ fn initialise(
     }
     let Some((name, storage)) = usable_storage(observed, status, events, now) else { return Vec::new() };
     let mut again_after = None;
+    // A view must not make us store a key under a namespace's password where whoever wrote the view can read it: what was read back is
+    // opened; to make it is for those who ask for it by a BackupConfiguration.
+    let only_existing = crate::read_back::is_read_back(&observed.repository.metadata) && !observed.is_named;
     match &observed.initialisation {
         Some(TaskView::Finished { outcome, .. }) if matches!(outcome.as_ref(), Outcome::Initialised(_)) => {
             return write_views(observed, name, storage, status, events, now);
+        }
+        Some(TaskView::Finished { outcome, .. }) if only_existing && is_none_yet(outcome) => {
+            let message = "no repository of Holdfast is there yet: a BackupConfiguration that names this Repository, its directory and its Secret makes one";
+            fail(observed, status, message.into(), events, now);
+            read_back::begin(status, true, now);
+            // Until somebody does; that wakes it.
+            return vec![Wanted::Keep(String::new())];
         }
         Some(TaskView::Finished { attempt, outcome, .. }) => {
             fail(observed, status, failure_of(outcome), events, now);
@@ -73,8 +89,26 @@ fn initialise(
         }
         Some(TaskView::Waiting(_) | TaskView::Running { .. }) | None => {}
     }
-    let work = Work::Initialise { repository: name.clone() };
+    let work = Work::Initialise { repository: name.clone(), only_existing };
     vec![task("", &storage, &name, again_after, work)]
+}
+
+fn is_none_yet(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(failure) if failure.reason() == v1::task_failure::Reason::NotARepository)
+}
+
+fn was_open(observed: &Observed) -> bool {
+    observed.repository.status.as_ref().is_some_and(|status| condition::is_true(&status.conditions, kinds::REPOSITORY_INITIALIZED))
+}
+
+fn was_made(observed: &Observed) -> bool {
+    let Some(TaskView::Finished { outcome, .. }) = &observed.initialisation else { return false };
+    matches!(outcome.as_ref(), Outcome::Initialised(result) if result.created)
+}
+
+fn name_of(repository: &holdfast_api::Repository) -> Named {
+    let metadata = &repository.metadata;
+    Named::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
 fn write_views(
@@ -96,6 +130,9 @@ fn write_views(
                 deletion::place(&observed.repository),
                 now,
             );
+            if !was_open(observed) {
+                read_back::begin(status, !was_made(observed), now);
+            }
             condition::set(&mut status.conditions, condition.observed(observed.repository.metadata.generation));
             return Vec::new();
         }
@@ -117,9 +154,8 @@ fn usable_storage(
     events: &mut Vec<Action>,
     now: Timestamp,
 ) -> Option<(Named, Named)> {
-    let metadata = &observed.repository.metadata;
-    let name = Named::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
-    let reference = match crate::dispatch::assign::storage_of(&observed.repository, &name) {
+    let name = name_of(&observed.repository);
+    let reference = match storage_of(&observed.repository, &name) {
         Ok(reference) => reference,
         Err(reason) => {
             fail(observed, status, reason.to_string(), events, now);

@@ -8,6 +8,8 @@ use holdfast_api::repository::{RepositoryStatus, SnapshotInfo};
 use holdfast_api::snapshot::SnapshotPhase;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::read_back;
+
 /// Snapshots that a repository's status lists; as KubeStash.
 const RECENT: usize = 5;
 
@@ -16,7 +18,7 @@ pub fn sum_up(status: &mut RepositoryStatus, snapshots: &[Arc<Snapshot>]) {
     let mut living: Vec<&Arc<Snapshot>> =
         snapshots.iter().filter(|snapshot| snapshot.metadata.deletion_timestamp.is_none()).collect();
     // Newest first; the name decides among those of one second, so that the order never wavers.
-    living.sort_by(|left, right| (created(right), name(right)).cmp(&(created(left), name(left))));
+    living.sort_by(|left, right| (taken(right), name(right)).cmp(&(taken(left), name(left))));
     status.snapshot_count = i32::try_from(living.len()).ok();
     status.recent_snapshots = living.iter().take(RECENT).map(|snapshot| info(snapshot)).collect();
     let succeeded = || living.iter().filter(|snapshot| phase(snapshot) == Some(SnapshotPhase::Succeeded));
@@ -48,8 +50,11 @@ fn phase(snapshot: &Snapshot) -> Option<SnapshotPhase> {
     snapshot.status.as_ref().and_then(|status| status.phase)
 }
 
-fn created(snapshot: &Snapshot) -> Option<jiff::Timestamp> {
-    snapshot.metadata.creation_timestamp.as_ref().map(|Time(time)| *time)
+/// When its backup began; of one that was read back, when it was taken, since the object is younger.
+fn taken(snapshot: &Snapshot) -> Option<jiff::Timestamp> {
+    let taken = snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref());
+    let taken = taken.filter(|_| read_back::is_read_back(&snapshot.metadata));
+    taken.or(snapshot.metadata.creation_timestamp.as_ref()).map(|Time(time)| *time)
 }
 
 fn name(snapshot: &Snapshot) -> &str {

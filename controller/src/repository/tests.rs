@@ -52,6 +52,8 @@ fn observed(repository: Repository) -> Observed {
         forget: None,
         prune: None,
         wipe: None,
+        page: None,
+        is_named: false,
         is_used: false,
         shared_with: None,
         pace: Pace::default(),

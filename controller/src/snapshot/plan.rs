@@ -21,6 +21,7 @@ use crate::backup_session::retention::bytes;
 use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind, Named};
+use crate::read_back;
 use crate::repository::{statistics, views};
 use crate::target::{Access, Reach};
 
@@ -39,6 +40,8 @@ pub fn is_settled(snapshot: &Snapshot) -> bool {
     snapshot.metadata.deletion_timestamp.is_some()
         || phase.is_some_and(SnapshotPhase::is_terminal)
         || snapshot.spec.backup_session.is_none()
+        // Its status is on the way; until then it must not look like a backup that nobody wants any more.
+        || read_back::is_read_back(&snapshot.metadata)
 }
 
 /// Whether every component of a snapshot that has not ended itself has, or has a result.

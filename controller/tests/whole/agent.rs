@@ -1,6 +1,6 @@
 //! An agent that speaks the protocol and touches nothing: what the controller hands out is what is looked at.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,9 +34,25 @@ pub(crate) struct Memory {
     pub(crate) away: bool,
     /// Backups to this directory fail.
     pub(crate) full: Option<String>,
+    /// What is in its backend.
+    pub(crate) bucket: Bucket,
     backups: usize,
     running: HashMap<Key, (v1::TaskRef, u64)>,
     finished: HashMap<Key, v1::TaskFinished>,
+}
+
+/// What a repository holds, by the name of the Snapshot.
+type Held = BTreeMap<String, Vec<v1::StoredSnapshot>>;
+
+/// What a backend keeps while clusters come and go.
+#[derive(Clone, Default)]
+pub(crate) struct Bucket {
+    /// Views, by path.
+    pub(crate) views: BTreeMap<String, String>,
+    /// By directory: the password of each repository, and what it holds under the name of each Snapshot.
+    pub(crate) repositories: BTreeMap<String, (Vec<u8>, Held)>,
+    /// Views in a page.
+    pub(crate) page: usize,
 }
 
 #[derive(Clone)]
@@ -137,7 +153,8 @@ impl Agent {
                 memory.assigned.push(assign.clone());
                 drop(memory);
                 self.say(Said::Accepted(v1::TaskAccepted { task: Some(task.clone()) }));
-                let held = *self.held.lock().unwrap() && !task.component.is_empty() && task.component != "views";
+                let is_small = task.component.is_empty() || task.component == "views" || task.component.starts_with("read-back:");
+                let held = *self.held.lock().unwrap() && !is_small;
                 if !held {
                     let outcome = self.outcome(&assign);
                     self.finish(&task, outcome);
@@ -233,10 +250,17 @@ impl Agent {
             return Outcome::Failure(v1::TaskFailure { reason, message: "nobody answers".into(), retry_may_help: true });
         }
         match spec {
-            Spec::ProbeStorage(_) | Spec::InitRepository(_) => {
-                Outcome::Init(v1::InitResult { created: true, repository_id: "r".into(), conditional_create: true })
+            Spec::ProbeStorage(_) => Outcome::Init(v1::InitResult { created: false, repository_id: String::new(), conditional_create: true }),
+            Spec::InitRepository(task) => memory.bucket.open(task),
+            Spec::ReadRepositories(task) => memory.bucket.read("/repository.yaml", "", &task.after),
+            Spec::ReadSnapshots(task) => {
+                let directory = format!("{}/snapshots/", task.repository.as_ref().unwrap().directory);
+                memory.bucket.read(".yaml", &directory, &task.after)
             }
             Spec::WriteViews(views) => {
+                for view in &views.put {
+                    memory.bucket.views.insert(view.path.clone(), String::from_utf8(view.yaml.clone()).unwrap());
+                }
                 memory.views_removed.extend(views.remove.iter().cloned());
                 Outcome::Views(v1::ViewsResult { written: views.put.len() as u32, removed: views.remove.len() as u32 })
             }
@@ -252,9 +276,12 @@ impl Agent {
                     bytes_added: 1024,
                     ..v1::SourceResult::default()
                 };
+                let id = format!("e-{}", memory.backups);
+                let sources: Vec<_> = task.sources.iter().map(source).collect();
+                memory.bucket.keep(task, &assign.task.as_ref().unwrap().component, &id, sources.clone());
                 Outcome::Backup(v1::BackupResult {
-                    snapshot_id: format!("e-{}", memory.backups),
-                    sources: task.sources.iter().map(source).collect(),
+                    snapshot_id: id,
+                    sources,
                     repository_bytes: 3 << 20,
                     ..v1::BackupResult::default()
                 })
@@ -279,5 +306,71 @@ impl Agent {
                 Outcome::Wipe(v1::WipeResult { objects: 9 })
             }
         }
+    }
+}
+
+impl Bucket {
+    fn open(&mut self, task: &v1::InitRepository) -> v1::task_finished::Outcome {
+        use v1::task_finished::Outcome;
+        use v1::task_failure::Reason;
+        let access = task.repository.as_ref().unwrap();
+        let failed = |reason: Reason, message: &str| Outcome::Failure(v1::TaskFailure { reason: reason.into(), message: message.into(), retry_may_help: false });
+        let created = match self.repositories.get(&access.directory) {
+            Some((password, _)) if *password != access.password => return failed(Reason::WrongPassword, "wrong password"),
+            Some(_) => false,
+            None if task.only_existing => return failed(Reason::NotARepository, "no repository"),
+            None => {
+                self.repositories.insert(access.directory.clone(), (access.password.clone(), Held::new()));
+                true
+            }
+        };
+        Outcome::Init(v1::InitResult { created, repository_id: "r".into(), conditional_create: true })
+    }
+
+    fn keep(&mut self, task: &v1::BackupTask, component: &str, id: &str, sources: Vec<v1::SourceResult>) {
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let stored = v1::StoredSnapshot {
+            id: id.into(),
+            host: task.host.clone(),
+            session: task.session.clone(),
+            component: component.into(),
+            sources,
+            started_unix_ms: now_ms,
+            ended_unix_ms: now_ms,
+            unreadable_count: 0,
+        };
+        let access = task.repository.as_ref().unwrap();
+        let (_, held) = self.repositories.entry(access.directory.clone()).or_insert_with(|| (access.password.clone(), Held::new()));
+        held.entry(task.labels["snapshot"].clone()).or_default().push(stored);
+    }
+
+    /// A page of the views below `folder`, each with what its repository holds under its name.
+    fn read(&self, suffix: &str, folder: &str, after: &str) -> v1::task_finished::Outcome {
+        let held = self.repositories.get(folder.trim_end_matches("/snapshots/")).map(|(_, held)| held.clone()).unwrap_or_default();
+        let lost = held.keys().map(|name| format!("{folder}{name}.yaml"));
+        let views = self.views.keys().filter(|path| path.starts_with(folder) && path.ends_with(suffix)).cloned();
+        let mut paths: Vec<String> = views.chain(lost).filter(|path| path.as_str() > after).collect();
+        paths.sort();
+        paths.dedup();
+        let mut result = v1::ReadBackResult::default();
+        let page = self.page.max(1);
+        result.next = if paths.len() > page { paths[page - 1].clone() } else { String::new() };
+        for path in paths.into_iter().take(page) {
+            let name = path.strip_prefix(folder).unwrap().trim_end_matches(".yaml");
+            let stored = held.get(name).cloned().unwrap_or_default();
+            let json = match self.views.get(&path).map(|yaml| serde_saphyr::from_str::<serde_json::Value>(yaml)) {
+                Some(Ok(document)) => serde_json::to_vec(&document).unwrap(),
+                Some(Err(_)) => {
+                    result.damaged_count += 1;
+                    result.damaged_first.push(format!("{path}: no YAML"));
+                    Vec::new()
+                }
+                None => Vec::new(),
+            };
+            if !json.is_empty() || !stored.is_empty() {
+                result.views.push(v1::ReadView { path, json, stored });
+            }
+        }
+        v1::task_finished::Outcome::ReadBack(result)
     }
 }

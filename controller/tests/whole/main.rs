@@ -7,6 +7,7 @@ mod batch;
 mod blueprint;
 mod hooks;
 mod house;
+mod read_back;
 mod removal;
 mod repositories;
 

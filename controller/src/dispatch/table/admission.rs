@@ -45,11 +45,14 @@ struct Load {
     per_agent: HashMap<AgentId, usize>,
     maintenance: usize,
     maintained: HashMap<AgentId, usize>,
+    /// Pages that are read, or have been and are still held here.
+    reading: usize,
 }
 
 impl Load {
     fn add(&mut self, agent: AgentId, request: &TaskRequest) {
         *self.per_agent.entry(agent).or_default() += 1;
+        self.reading += usize::from(request.class == Class::Reading);
         if request.class == Class::Maintenance {
             self.maintenance += 1;
             *self.maintained.entry(agent).or_default() += 1;
@@ -93,6 +96,8 @@ impl Table {
         for task in self.tasks.values() {
             if let Some(agent) = occupied_by(&task.state) {
                 load.add(agent, &task.request);
+            } else if task.request.class == Class::Reading && matches!(task.state, State::Finished { .. }) {
+                load.reading += 1;
             }
         }
         load
@@ -110,6 +115,9 @@ impl Table {
     fn agent_for(&self, request: &TaskRequest, load: &Load) -> Option<AgentId> {
         let is_maintenance = request.class == Class::Maintenance;
         if is_maintenance && load.maintenance >= self.limits.maintenance {
+            return None;
+        }
+        if request.class == Class::Reading && load.reading >= self.limits.reading {
             return None;
         }
         if !request.class.is_repeatable() {
@@ -183,7 +191,8 @@ impl Table {
 fn capability(work: &Work) -> &'static str {
     match work {
         Work::Probe { .. } => "probe-storage",
-        Work::Initialise { .. } => "init-repository",
+        Work::Initialise { only_existing: false, .. } => "init-repository",
+        Work::Initialise { only_existing: true, .. } | Work::ReadRepositories { .. } | Work::ReadSnapshots { .. } => "read-back",
         Work::Views { .. } => "write-views",
         Work::Forget { .. } => "forget",
         Work::Prune { .. } => "prune",

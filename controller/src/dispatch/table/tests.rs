@@ -19,6 +19,7 @@ fn request(class: Class, component: &str, node: &str, persisted: Option<u32>) ->
         Class::Restore => Work::Restore { repository, encryption_secret: None, task: Box::default() },
         Class::Backup => Work::Backup { repository, task: Box::default() },
         Class::Service => Work::Probe { storage: Named::new("demo", "storage") },
+        Class::Reading => Work::ReadSnapshots { repository, after: String::new() },
         Class::Maintenance => Work::Prune { repository, wait_ms: 0 },
     };
     TaskRequest {
@@ -106,6 +107,23 @@ fn slots_are_kept_restores_go_first_and_groups_take_turns() {
     let names: Vec<String> = run_all(&mut table, 0).into_iter().map(|start| start.owner.key.name).collect();
     assert_eq!(names, ["r", "b1", "a1"]);
     assert!(run_all(&mut table, 0).is_empty());
+}
+
+#[test]
+fn few_pages_are_under_way_or_held_at_once() {
+    let limits = Limits { reading: 2, ..Limits::default() };
+    let mut table = Table::new(limits, 1, 0);
+    join(&mut table, 1, "a", 9, vec![], 0);
+    for name in ["r1", "r2", "r3", "r4"] {
+        table.want(&owner(name), wanted(request(Class::Reading, "read-back:", "a", None)), 0);
+    }
+    let starts = run_all(&mut table, 0);
+    assert_eq!(starts.len(), 2);
+    let page = || v1::task_finished::Outcome::ReadBack(v1::ReadBackResult::default());
+    table.finished(AgentId(1), finish(&starts[0], page()));
+    assert!(run_all(&mut table, 0).is_empty(), "its page is still in memory");
+    table.want(&starts[0].owner, vec![], 0);
+    assert_eq!(run_all(&mut table, 0).len(), 1);
 }
 
 #[test]
