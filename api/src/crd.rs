@@ -101,6 +101,9 @@ impl Column {
         if let Some(format) = self.format {
             column["format"] = json!(format);
         }
+        if self.is_wide {
+            column["priority"] = json!(1);
+        }
         column
     }
 }

@@ -183,4 +183,7 @@ pub struct RestoreProgress {
     /// Data in a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speed: Option<String>,
+    /// Seconds that the rest takes at the pace so far; ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<i64>,
 }

@@ -1,4 +1,4 @@
-//! Names, scopes and printed columns of all kinds: KubeStash's, its two singular plurals included.
+//! Names, scopes and printed columns of all kinds: KubeStash's, its two singular plurals included, and columns of our own for `-o wide`.
 
 use serde_json::Value;
 
@@ -41,6 +41,8 @@ pub struct Column {
     pub format: Option<&'static str>,
     /// Where the value is.
     pub json_path: &'static str,
+    /// Whether only `-o wide` prints it. All of ours are such: scripts count KubeStash's columns.
+    pub is_wide: bool,
 }
 
 const ALL: &[&str] = &["kubestash", "appscode", "all"];
@@ -55,12 +57,26 @@ const PHASE: Column = column("Phase", "string", ".status.phase");
 const DURATION: Column = column("Duration", "string", ".status.duration");
 const DELETION_POLICY: Column = column("Deletion-Policy", "string", ".spec.deletionPolicy");
 
+const NEXT: Column = wide("Next", ".status.sessions[0].nextSchedule");
+const INVALID: Column = wide(
+    "Invalid",
+    ".status.conditions[?(@.type==\"ValidationPassed\")].message",
+);
+
 const fn column(name: &'static str, type_: &'static str, json_path: &'static str) -> Column {
     Column {
         name,
         type_,
         format: None,
         json_path,
+        is_wide: false,
+    }
+}
+
+const fn wide(name: &'static str, json_path: &'static str) -> Column {
+    Column {
+        is_wide: true,
+        ..column(name, "string", json_path)
     }
 }
 
@@ -97,7 +113,13 @@ pub const KINDS: [Kind; 14] = [
         short_name: None,
         categories: ALL,
         scope: "Namespaced",
-        columns: &[AGE],
+        columns: &[
+            AGE,
+            wide("Phase", ".status.phase"),
+            wide("Paused", ".spec.paused"),
+            NEXT,
+            INVALID,
+        ],
         description: "BackupBatch backs up several applications together.",
         spec: schema_of::<core::BackupBatchSpec>,
         status: Some(schema_of::<core::BackupBatchStatus>),
@@ -121,7 +143,15 @@ pub const KINDS: [Kind; 14] = [
         short_name: Some("bc"),
         categories: ALL,
         scope: "Namespaced",
-        columns: &[PHASE, column("Paused", "boolean", ".spec.paused"), AGE],
+        columns: &[
+            PHASE,
+            column("Paused", "boolean", ".spec.paused"),
+            AGE,
+            wide("Target", ".spec.target.name"),
+            wide("Found", ".status.targetFound"),
+            NEXT,
+            INVALID,
+        ],
         description: "BackupConfiguration says what is backed up, where to, and when.",
         spec: schema_of::<core::BackupConfigurationSpec>,
         status: Some(schema_of::<core::BackupConfigurationStatus>),
@@ -139,6 +169,14 @@ pub const KINDS: [Kind; 14] = [
             PHASE,
             DURATION,
             AGE,
+            wide("Session", ".spec.session"),
+            wide("Snapshots", ".status.totalSnapshots"),
+            wide(
+                "Failed-In",
+                ".status.snapshots[?(@.phase==\"Failed\")].repository",
+            ),
+            wide("Next-Retry", ".status.nextRetry"),
+            wide("Skipped", ".status.conditions[?(@.type==\"BackupSkipped\")].message"),
         ],
         description: "BackupSession is one run of one session of a BackupConfiguration or BackupBatch.",
         spec: schema_of::<core::BackupSessionSpec>,
@@ -197,6 +235,8 @@ pub const KINDS: [Kind; 14] = [
             PHASE,
             DURATION,
             AGE,
+            wide("Target", ".spec.target.name"),
+            INVALID,
         ],
         description: "RestoreSession brings data back.",
         spec: schema_of::<core::RestoreSessionSpec>,
@@ -216,6 +256,7 @@ pub const KINDS: [Kind; 14] = [
             column("Total-Size", "string", ".status.totalSize"),
             PHASE,
             AGE,
+            wide("Reason", ".status.conditions[?(@.type==\"BackendInitialized\")].message"),
         ],
         description: "BackupStorage is a place for backups: a bucket, or a volume.",
         spec: schema_of::<storage::BackupStorageSpec>,
@@ -238,8 +279,12 @@ pub const KINDS: [Kind; 14] = [
                 type_: "date",
                 format: Some("date-time"),
                 json_path: ".status.lastBackupTime",
+                is_wide: false,
             },
             AGE,
+            wide("Storage", ".spec.storageRef.name"),
+            wide("Application", ".spec.appRef.name"),
+            wide("Reason", ".status.conditions[?(@.type==\"RepositoryInitialized\")].message"),
         ],
         description: "Repository holds one application's backups in a BackupStorage.",
         spec: schema_of::<storage::RepositorySpec>,
@@ -275,6 +320,9 @@ pub const KINDS: [Kind; 14] = [
             DELETION_POLICY,
             PHASE,
             AGE,
+            wide("Application", ".spec.appRef.name"),
+            wide("Size", ".status.size"),
+            wide("Progress", ".status.components.*.resticStats[*].progress.percentDone"),
         ],
         description: "Snapshot is one application's data at one time, in one Repository.",
         spec: schema_of::<storage::SnapshotSpec>,

@@ -67,6 +67,9 @@ pub struct BackupProgress {
     /// Data in a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speed: Option<String>,
+    /// Seconds that the rest takes at the pace so far; ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<i64>,
 }
 
 /// Results of WAL-G.

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 /// What we add to KubeStash's definitions: each line is what [`differences`] says of it.
-pub(crate) const ADDITIONS: [&str; 1] = [
+pub(crate) const ADDITIONS: [&str; 3] = [
+    "restoresessions.core.kubestash.com .status.components{}.progress.secondsLeft: ours integer/int64, KubeStash's nothing",
     "snapshots.storage.kubestash.com .status.components{}.driver: \
      ours string enum=Restic|WalG|VolumeSnapshotter|Solr|Medusa|ClickHouseBackup|Neo4jAdmin|Holdfast, \
      KubeStash's string enum=Restic|WalG|VolumeSnapshotter|Solr|Medusa|ClickHouseBackup|Neo4jAdmin",
+    "snapshots.storage.kubestash.com .status.components{}.resticStats[].progress.secondsLeft: ours integer/int64, \
+     KubeStash's nothing",
 ];
 
 /// Types that the table writes as one line, with the fields they must have; the others are known by name only.

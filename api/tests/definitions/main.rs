@@ -42,7 +42,7 @@ fn every_field_is_kubestash_s_or_a_named_addition() {
     );
 }
 
-/// kind, plural, short name, categories, scope, status subresource, columns: as KubeStash has them.
+/// kind, plural, short name, categories, scope, status subresource, columns: as KubeStash has them. Ours beside them are wide.
 const NAMES: &str = "\
 Addon addons.addons.kubestash.com - kubestash,appscode,all Cluster no | Age=.metadata.creationTimestamp
 Function functions.addons.kubestash.com fn kubestash,appscode,all Cluster no | Age=.metadata.creationTimestamp
@@ -76,7 +76,8 @@ fn names_of(definition: &Value) -> String {
     let columns = version["additionalPrinterColumns"]
         .as_array()
         .expect("columns")
-        .iter();
+        .iter()
+        .filter(|column| column["priority"] != 1);
     let columns: Vec<_> = columns
         .map(|column| format!("{}={}", text(&column["name"]), text(&column["jsonPath"])))
         .collect();

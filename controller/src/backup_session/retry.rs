@@ -10,10 +10,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Observed;
 use crate::action::{Action, Created};
+use crate::events::first_of;
 
 /// On a session that is a retry: the Repositories whose Snapshots have failed, separated by commas. It backs up to these alone.
 pub const ONLY: &str = "holdfast.dev/retries";
 
+/// Names in an Event.
+const NAMED_MAX: usize = 5;
 /// How long a retry is waited for at a stretch, in case the wall clock is set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
@@ -63,7 +66,11 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         let allowed = spec.retry_config.and_then(|retry| retry.max_retry).unwrap_or(1);
         let left = session.spec.retry_left.unwrap_or(allowed);
         actions.push(Action::Create(Box::new(Created::BackupSession(again(session, left - 1, at)))));
-        actions.push(Action::normal("Retried", "another session was created"));
+        let what = match failed(session).as_slice() {
+            [] => "all of it".to_owned(),
+            repositories => first_of(repositories, NAMED_MAX),
+        };
+        actions.push(Action::normal("Retried", format!("another session tries again: {what}")));
     }
     actions.extend(Action::status(session.status.as_ref(), &status));
     actions

@@ -30,7 +30,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return Vec::new();
     }
     if let Some(resume) = resume(observed) {
-        return vec![resume];
+        return vec![resume, Action::normal("Resumed", "the restore that paused it has ended")];
     }
     let old = invoker.status();
     let mut status = old.clone();

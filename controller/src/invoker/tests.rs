@@ -207,7 +207,7 @@ fn what_a_restore_paused_resumes_when_the_restore_is_over() {
     assert!(!plan(&observed, at("2026-11-22T22:00:10Z")).iter().any(|action| matches!(action, Action::Patch { .. })));
     observed.paused_by = None;
     let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
-    assert!(matches!(&actions[..], [Action::Patch { patch, .. }] if patch["spec"]["paused"] == false), "{actions:?}");
+    assert!(matches!(&actions[..], [Action::Patch { patch, .. }, Action::Event(_)] if patch["spec"]["paused"] == false), "{actions:?}");
 }
 
 fn batch(status: Value) -> BackupBatch {

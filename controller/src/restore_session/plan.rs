@@ -24,7 +24,7 @@ use crate::hooks::round::{Round, Turn, Words};
 use crate::hooks::summary::Summary;
 use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::Named;
-use crate::snapshot::result::percent;
+use crate::snapshot::result::{percent, seconds_left};
 use crate::target::{Access, Reach, Shape};
 
 /// Attempts after failures that another attempt may mend.
@@ -473,9 +473,13 @@ impl Run<'_> {
     fn finish(self, status: RestoreSessionStatus) -> Vec<Action> {
         let mut actions = write(self.observed, &status);
         // After the status names them: a crash in between pauses nobody whom it does not name.
-        if !status.phase.is_some_and(RestorePhase::is_terminal) {
-            actions.extend(self.pauses());
+        let pauses = if status.phase.is_some_and(RestorePhase::is_terminal) { Vec::new() } else { self.pauses() };
+        if !pauses.is_empty() {
+            let paused = status.paused_backups.iter().map(|paused| format!("{} {}", paused.kind.as_deref().unwrap_or_default(), paused.name));
+            let names: Vec<String> = paused.collect();
+            actions.push(Action::normal("BackupsPaused", names.join(", ")));
         }
+        actions.extend(pauses);
         actions.push(Action::Tasks(self.wanted));
         actions.extend(self.events);
         actions.extend(self.later.map(Action::Later));
@@ -537,5 +541,6 @@ fn shown(progress: &v1::TaskProgress) -> RestoreProgress {
         restore_done: Some(size::format(progress.bytes_done)),
         total: (progress.bytes_total > 0).then(|| size::format(progress.bytes_total)),
         speed: Some(format!("{}/s", size::format(progress.bytes_per_second))),
+        seconds_left: seconds_left(progress),
     }
 }

@@ -61,8 +61,16 @@ pub fn show_progress(component: &mut Component, progress: Option<&Arc<v1::TaskPr
         backup_done: Some(size::format(progress.bytes_done)),
         total: (progress.bytes_total > 0).then(|| size::format(progress.bytes_total)),
         speed: Some(format!("{}/s", size::format(progress.bytes_per_second))),
+        seconds_left: seconds_left(progress),
     };
     component.restic_stats = vec![ResticStats { summary: None, progress: Some(shown) }];
+}
+
+/// How long the rest takes if it goes on as it has gone so far; none while nobody can tell.
+pub fn seconds_left(progress: &v1::TaskProgress) -> Option<i64> {
+    let left = progress.bytes_total.checked_sub(progress.bytes_done).filter(|_| progress.bytes_done > 0)?;
+    let left_ms = u128::from(left) * u128::from(progress.elapsed_ms) / u128::from(progress.bytes_done);
+    i64::try_from(left_ms.div_ceil(1000)).ok()
 }
 
 /// KubeStash's "12.34%"; none while the total is not known.
@@ -100,4 +108,19 @@ pub fn remarks(component: &str, result: &v1::BackupResult) -> Vec<(&'static str,
         ));
     }
     remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_pace_so_far() {
+        let left = |bytes_done, bytes_total| {
+            seconds_left(&v1::TaskProgress { bytes_done, bytes_total, elapsed_ms: 10_000, ..v1::TaskProgress::default() })
+        };
+        assert_eq!((left(25, 100), left(100, 100), left(99, 100)), (Some(30), Some(0), Some(1)));
+        assert_eq!((left(0, 100), left(10, 0), left(120, 100)), (None, None, None), "nobody can tell");
+        assert_eq!(left(1, u64::MAX), None);
+    }
 }

@@ -20,6 +20,15 @@ fn key_of(reference: &v1::TaskRef) -> TaskKey {
     TaskKey { owner_uid: reference.session_uid.clone(), component: reference.component.clone() }
 }
 
+/// Whether there is anything to say: a task that stands still says so once, and is not written again every few seconds.
+fn has_moved(shown: &v1::TaskProgress, now: &v1::TaskProgress) -> bool {
+    let what = |progress: &v1::TaskProgress| {
+        let counted = (progress.files_done, progress.files_total, progress.bytes_done, progress.bytes_total);
+        (counted, progress.phase.clone(), progress.bytes_per_second == 0)
+    };
+    what(shown) != what(now)
+}
+
 impl Table {
     /// Whether this agent runs this attempt, as far as the table knows.
     fn runs(&self, agent: AgentId, reference: &v1::TaskRef) -> bool {
@@ -109,7 +118,8 @@ impl Table {
             / self.limits.progress_writes_per_second.max(1);
         let interval_ms = fair_ms.max(self.limits.progress_interval_ms);
         let Some(task) = self.tasks.get_mut(&key_of(reference)) else { return };
-        if now_ms >= task.progress.shown_ms + interval_ms {
+        let moved = task.progress.shown.as_deref().is_none_or(|shown| has_moved(shown, &message));
+        if moved && now_ms >= task.progress.shown_ms + interval_ms {
             task.progress.shown_ms = now_ms;
             task.progress.shown = Some(Arc::new(message));
             self.touched.push(task.owner.key.clone());

@@ -144,6 +144,26 @@ fn a_report_of_an_old_attempt_or_from_a_replaced_stream_is_no_result() {
 }
 
 #[test]
+fn progress_is_told_every_few_seconds_and_only_when_it_moved() {
+    let mut table = Table::new(Limits::default(), 1, 0);
+    join(&mut table, 1, "a", 1, vec![], 0);
+    table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", None)), 0);
+    let start = run_all(&mut table, 0).remove(0);
+    table.drain();
+    let mut told = |now_ms: u64, bytes_done: u64, bytes_per_second: u64| {
+        let task = Some(start.reference());
+        table.progress(AgentId(1), v1::TaskProgress { task, bytes_done, bytes_per_second, elapsed_ms: now_ms, ..v1::TaskProgress::default() }, now_ms);
+        !table.drain().touched.is_empty()
+    };
+    assert!(told(5_000, 10, 10));
+    assert!(!told(9_000, 20, 10), "it was told a moment ago");
+    assert!(told(10_000, 30, 10));
+    assert!(told(15_000, 30, 0), "that it stands is news");
+    assert!(!told(20_000, 30, 0) && !told(600_000, 30, 0), "that it still stands is not");
+    assert!(told(601_000, 31, 1));
+}
+
+#[test]
 fn an_agent_that_comes_back_in_time_keeps_its_task_and_one_that_does_not_loses_it() {
     let limits = Limits::default();
     let mut table = Table::new(limits.clone(), 1, 0);
