@@ -3,6 +3,7 @@
 //! The Kubernetes API is the one of `holdfast-standalone`; the demo plays kubelet and scheduler (it lays out volumes and
 //! writes the pods' status). Controller, agents, workers, gRPC, TLS, tokens and repository are the real ones.
 
+mod another_cluster;
 mod changes;
 mod cluster;
 mod latency;
@@ -92,6 +93,13 @@ async fn run(arguments: Arguments, namespace: Namespace) -> Result<ExitCode> {
         manifests.print_troubles().await;
     }
     operator.stop().await;
+    let outcome = match outcome {
+        Ok(code) => another_cluster::show(&place, &cluster, arguments.no_sandbox).await.map(|()| {
+            println!("\nEverything came back as it was.");
+            code
+        }),
+        failed => failed,
+    };
     place.remove();
     println!("{:.0} s in all", started.elapsed().as_secs_f64());
     outcome
@@ -156,7 +164,6 @@ async fn chapters(
     if differences > 0 {
         bail!("{differences} differences between what was lost and what came back");
     }
-    println!("\nEverything came back as it was.");
     Ok(ExitCode::SUCCESS)
 }
 
