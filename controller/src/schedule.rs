@@ -2,7 +2,7 @@
 //!
 //! KubeStash schedules through CronJobs, which parse and step with robfig/cron v3: five fields, names, `@daily` and the
 //! like, `@every`, and `CRON_TZ=`. Other cron libraries differ in what they accept and in what they do when the clock
-//! jumps, so this is that algorithm, and a property test holds it to an independent one.
+//! jumps, so this is that algorithm, and property tests hold it to an independent one and to the clock on the wall.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -168,7 +168,8 @@ fn descriptor_rule(descriptor: &str, whole: &str) -> Result<Rule, ScheduleError>
 
 impl Fields {
     /// robfig's stepping: the largest unit that does not fit is advanced, the smaller ones start again; an advance that
-    /// wraps its unit begins from the top.
+    /// changes a larger unit begins from the top. robfig looks for hour 0 and minute 0 instead, which a clock that jumps over
+    /// midnight, or by half an hour, never shows: then a slot of Saturday runs on a Sunday.
     fn next(&self, from: Zoned) -> Option<Zoned> {
         let limit = from.year() + LOOK_AHEAD_YEARS;
         let mut at = from;
@@ -193,14 +194,16 @@ impl Fields {
                 // Absolute hours: in a spring gap the skipped hour is never seen, so its slots do not run, and in an
                 // autumn overlap the repeated hour is seen twice. A CronJob does the same.
                 let past_hour = i64::from(at.minute()) * 60 + i64::from(at.second());
+                let before = at.date();
                 at = at.checked_add(SignedDuration::from_secs(3600 - past_hour)).ok()?;
-                if at.hour() == 0 {
+                if at.date() != before {
                     continue 'wrap;
                 }
             }
             while !self.minute.has(at.minute()) {
+                let before = at.hour();
                 at = at.checked_add(1.minutes()).ok()?;
-                if at.minute() == 0 {
+                if at.hour() != before {
                     continue 'wrap;
                 }
             }

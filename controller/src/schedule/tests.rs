@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::{Schedule, ScheduleError};
 
+mod calendar;
+
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
@@ -44,6 +46,16 @@ fn a_skipped_hour_does_not_run_and_a_repeated_one_runs_twice() {
     let first = half_past_one.next(at("2026-11-01T04:00:00Z")).unwrap();
     assert_eq!(first, at("2026-11-01T05:30:00Z"));
     assert_eq!(half_past_one.next(first), Some(at("2026-11-01T06:30:00Z")));
+}
+
+#[test]
+fn a_clock_that_jumps_over_midnight_or_by_half_an_hour_moves_no_slot() {
+    // Apia: Sunday 2010-09-26 has no 00:00; the next Monday is the 27th.
+    let weekend = utc("CRON_TZ=Pacific/Apia 0 2-7 * * 1,6");
+    assert_eq!(weekend.next(at("2010-09-25T18:59:00Z")), Some(at("2010-09-27T12:00:00Z")));
+    // Lord Howe: 2026-10-04 02:00 does not exist, but 02:30 does.
+    let one = utc("CRON_TZ=Australia/Lord_Howe 45 1 * * *");
+    assert_eq!(one.next(at("2026-10-03T15:20:00Z")), Some(at("2026-10-04T14:45:00Z")));
 }
 
 #[test]
