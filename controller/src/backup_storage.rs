@@ -1,4 +1,4 @@
-//! BackupStorage: an agent tries it out; its status says whether it can be used, and what is in it.
+//! BackupStorage: an agent tries it out, and reads back what was in it; its status says whether it can be used, and what is in it.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use crate::object::{Key, Kind, Named};
 use crate::repository::maintenance::Pace;
 
 mod deletion;
+pub mod departure;
 pub mod plan;
 pub mod read_back;
 #[cfg(test)]
@@ -44,8 +45,9 @@ pub const VIEWS: &str = "views";
 pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
     let Some(storage) = context.caches.storages.get(&key.namespace, &key.name) else {
         context.forget(key);
-        return Ok(());
+        return departure::take_along(context, key).await;
     };
+    context.departed.forget(key);
     let subject = Subject::of(Kind::BackupStorage, storage.as_ref());
     if context.is_behind(&subject) {
         return Ok(());

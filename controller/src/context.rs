@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::action::{Action, Created, Note};
 use crate::api;
 use crate::backup_session::claims::Claims;
+use crate::backup_storage::departure::Departed;
 use crate::backup_session::creation;
 use crate::caches::Caches;
 use crate::clock::SharedClock;
@@ -61,6 +62,8 @@ pub struct Context {
     pub pace: Pace,
     /// Which session of an invoker runs.
     pub claims: Claims,
+    /// Storages that have gone.
+    pub departed: Departed,
     /// Hooks that run.
     pub hooks: Runner,
     /// Objects whose versions in the cache we have replaced ourselves: which, and when last.
@@ -137,6 +140,7 @@ impl Context {
             time_zone,
             pace,
             claims: Claims::default(),
+            departed: Departed::default(),
             replaced: Mutex::default(),
             waiting: Mutex::default(),
             secrets: Mutex::default(),

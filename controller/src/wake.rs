@@ -23,7 +23,12 @@ const LIST_LAG: Duration = Duration::from_secs(5);
 /// Queues what an event concerns.
 pub fn wake(context: &Context, seen: &Seen<'_>) {
     match seen {
-        Seen::Storage(change) => storage(context, change.object()),
+        Seen::Storage(change) => {
+            if let Change::Deleted(gone) = change {
+                departed(context, gone);
+            }
+            storage(context, change.object());
+        }
         Seen::Repository(change) => repository(context, change.object()),
         Seen::Configuration(change) => {
             context.queue.extend(backup_blueprint::blueprint_of(change.object()));
@@ -68,6 +73,12 @@ pub fn wake(context: &Context, seen: &Seen<'_>) {
 
 fn add<K: ResourceExt>(context: &Context, kind: Kind, object: &K) {
     context.queue.add(Key::new(kind, object.namespace().unwrap_or_default(), object.name_any()));
+}
+
+fn departed(context: &Context, storage: &BackupStorage) {
+    let name = Named::new(storage.namespace().unwrap_or_default(), storage.name_any());
+    let repositories = context.caches.repositories.select(|repository| backup_storage::is_in(repository, &name));
+    context.departed.note(storage, Key::new(Kind::BackupStorage, name.namespace, name.name), repositories);
 }
 
 fn storage(context: &Context, storage: &Arc<BackupStorage>) {
