@@ -22,6 +22,7 @@ pub mod plan;
 pub mod result;
 #[cfg(test)]
 mod tests;
+pub mod waiting;
 
 /// A snapshot and what concerns it.
 #[derive(Clone, Debug)]

@@ -103,6 +103,7 @@ fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     let mut status = old.clone();
     snapshots::look(observed, &mut status);
+    snapshots::note_waiting(observed, &mut status, now);
     if let Turn::Busy(start) = hooks::before(observed, &mut status, now) {
         // The Snapshots wait: see `hooks::hold`.
         status.phase = Some(phase::backup_session(&status));
@@ -215,7 +216,8 @@ pub(super) fn failure(observed: &Observed, status: &BackupSessionStatus) -> Stri
     let hooks = [kinds::PRE_BACKUP_HOOKS_EXECUTION_SUCCEEDED, kinds::POST_BACKUP_HOOKS_EXECUTION_SUCCEEDED];
     let hooks = hooks.into_iter().filter(|type_| condition::is_false(&status.conditions, type_));
     let hooks: Vec<String> = hooks.filter_map(|type_| condition::get(&status.conditions, type_)?.message.clone()).collect();
-    let errors: Vec<String> = hooks.into_iter().chain(errors).take(5).collect();
+    let strangers = snapshots::strangers(observed, status);
+    let errors: Vec<String> = hooks.into_iter().chain(strangers).chain(errors).take(5).collect();
     if errors.is_empty() { "a Snapshot of this session failed".into() } else { errors.join("; ") }
 }
 

@@ -11,6 +11,7 @@ use ulid::Ulid;
 
 use super::{Observed, retry};
 use crate::action::{Action, Created};
+use crate::snapshot::waiting;
 use crate::read_back::is_read_back;
 
 /// Its repositories, and the names of the Snapshots in them. Long names are shortened, and those of two repositories may become one.
@@ -73,6 +74,28 @@ pub(super) fn look(observed: &Observed, status: &mut BackupSessionStatus) {
             None => Some(SnapshotPhase::Failed),
         };
     }
+}
+
+/// What they have waited for too long, said at the session as well.
+pub(super) fn note_waiting(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) {
+    let waits = observed.snapshots.iter().filter_map(|(name, snapshot)| {
+        let said = waiting::said(&snapshot.status.as_ref()?.conditions)?;
+        Some(format!("Snapshot {name}: {said}"))
+    });
+    let waits: Vec<String> = waits.collect();
+    // They have waited long enough to say so.
+    waiting::note(&mut status.conditions, &waits, Timestamp::MIN, now);
+}
+
+/// What cannot be this session's: another one's Snapshot has its name.
+pub(super) fn strangers(observed: &Observed, status: &BackupSessionStatus) -> Vec<String> {
+    let listed = status.snapshots.iter().filter_map(|listed| {
+        let (name, found) = observed.snapshots.get_key_value(listed.name.as_ref()?)?;
+        let theirs = found.spec.backup_session.as_deref().unwrap_or_default();
+        let is_ours = is_of(found, &observed.session, listed.repository.as_deref());
+        (!is_ours).then(|| format!("the name {name} is taken by a Snapshot of BackupSession {theirs}"))
+    });
+    listed.collect()
 }
 
 fn is_of(snapshot: &Snapshot, session: &BackupSession, repository: Option<&str>) -> bool {

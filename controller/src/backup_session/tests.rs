@@ -169,6 +169,28 @@ fn it_succeeds_when_all_do_and_keeps_its_history_short() {
 }
 
 #[test]
+fn what_its_snapshots_have_waited_for_is_said_at_the_session() {
+    let mut observed = observed(session("s", begun(["Pending", "Pending"])));
+    let (name, waiting) = snapshot("near-s", "Pending", "Pending");
+    let mut waiting = waiting.as_ref().clone();
+    let condition = json!({"type": "PodHasBeenInPendingStateForLongerThanExpected", "status": "True", "message": "no agent is on node a",
+        "lastTransitionTime": "2026-11-22T22:00:00Z"});
+    waiting.status.as_mut().unwrap().conditions.push(serde_json::from_value(condition).unwrap());
+    observed.snapshots = [(name, Arc::new(waiting)), snapshot("far-s", "Pending", "Pending")].into();
+    let said = |status: &BackupSessionStatus| {
+        holdfast_api::condition::get(&status.conditions, "PodHasBeenInPendingStateForLongerThanExpected").and_then(|said| said.message.clone())
+    };
+    let (status, _) = after(&observed, now());
+    assert_eq!(said(&status).as_deref(), Some("Snapshot near-s: no agent is on node a"));
+    assert_ne!(phase(&status), "Failed");
+    let mut later = observed.session.as_ref().clone();
+    later.status = Some(status);
+    observed.session = Arc::new(later);
+    observed.snapshots = [snapshot("near-s", "Running", "Running"), snapshot("far-s", "Pending", "Pending")].into();
+    assert!(said(&after(&observed, now()).0).is_none());
+}
+
+#[test]
 fn the_deadline_counts_from_the_first_assignment() {
     let mut timed = session("s", begun(["Pending", "Pending"]));
     timed.spec.backup_timeout = Some("1h".into());

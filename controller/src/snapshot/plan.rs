@@ -14,7 +14,7 @@ use holdfast_proto::v1;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Observed, VIEWS, deletion, result};
+use super::{Observed, VIEWS, deletion, result, waiting};
 use crate::action::Action;
 use crate::backup_session::claims;
 use crate::backup_session::retention::bytes;
@@ -81,9 +81,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return Vec::new();
     }
     let mut status = snapshot.status.clone().unwrap_or_default();
-    let mut run = Run { observed, now, events: Vec::new(), unreadable: Vec::new(), wanted: Vec::new(), later: None };
+    let mut run =
+        Run { observed, now, events: Vec::new(), unreadable: Vec::new(), waits: Vec::new(), wanted: Vec::new(), later: None };
     if status.total_components.is_none() && !run.find_components(&mut status) {
-        return run.finish(None);
+        run.note_waiting(&mut status);
+        return run.finish(Some(status));
     }
     let names: Vec<String> = status.components.keys().cloned().collect();
     for name in names {
@@ -92,6 +94,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         }
     }
     run.name_unreadable(&mut status);
+    run.note_waiting(&mut status);
     status.last_update_time = snapshot.status.as_ref().and_then(|status| status.last_update_time.clone());
     if status.components.values().all(|component| component.phase.is_some_and(ComponentPhase::is_terminal)) {
         if !run.write_views(&mut status) {
@@ -151,6 +154,8 @@ struct Run<'a> {
     events: Vec<Action>,
     /// What components that ended in this pass could not read.
     unreadable: Vec<String>,
+    /// What components wait for that have not begun.
+    waits: Vec<String>,
     wanted: Vec<Wanted>,
     later: Option<Duration>,
 }
@@ -183,8 +188,16 @@ impl Run<'_> {
     }
 
     fn wait_for(&mut self, what: String) {
+        self.waits.push(what.clone());
         self.events.push(Action::normal("Waiting", what));
         self.look_again(Duration::from_secs(5));
+    }
+
+    fn note_waiting(&mut self, status: &mut SnapshotStatus) {
+        let created = self.observed.snapshot.metadata.creation_timestamp.as_ref().map_or(self.now, |time| time.0);
+        if let Some(after) = waiting::note(&mut status.conditions, &self.waits, created, self.now) {
+            self.look_again(after);
+        }
     }
 
     fn look_again(&mut self, after: Duration) {
@@ -235,10 +248,16 @@ impl Run<'_> {
                 component.phase = Some(ComponentPhase::Running);
                 result::show_progress(component, progress.as_ref());
             }
-            Some(TaskView::Waiting(why)) if why != FREE_SLOT => {
-                self.events.push(Action::normal("Waiting", format!("component {name}: {why}")))
+            Some(TaskView::Waiting(why)) => {
+                let what = format!("component {name}: {why}");
+                if component.phase == Some(ComponentPhase::Pending) {
+                    self.waits.push(what.clone());
+                }
+                if why != FREE_SLOT {
+                    self.events.push(Action::normal("Waiting", what));
+                }
             }
-            Some(TaskView::Waiting(_)) | None => {}
+            None => {}
         }
         if let Some(reason) = self.timed_out() {
             result::fail(component, reason);

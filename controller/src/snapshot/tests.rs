@@ -227,6 +227,28 @@ fn a_cancelled_session_takes_its_unfinished_snapshot_with_it() {
 }
 
 #[test]
+fn what_is_waited_for_longer_than_expected_stays_said() {
+    let pending = json!({"phase": "Pending", "totalComponents": 1, "components": {"dump-pod-0": {"phase": "Pending"}}});
+    let mut seen = observed(pending);
+    seen.reaches.remove("dump-pod-1");
+    seen.tasks.insert("dump-pod-0".into(), TaskView::Waiting("no agent is on node a".into()));
+    let actions = plan(&seen, now());
+    assert_eq!(status(&actions), None, "a minute is not long");
+    assert!(actions.contains(&Action::Later(Duration::from_secs(240))), "{actions:?}");
+    let later: Timestamp = "2026-11-22T22:05:00Z".parse().unwrap();
+    let said = status(&plan(&seen, later)).unwrap();
+    assert_eq!(said["conditions"][0]["type"], "PodHasBeenInPendingStateForLongerThanExpected");
+    assert_eq!(said["conditions"][0]["message"], "component dump-pod-0: no agent is on node a");
+    let mut waited = seen.snapshot.as_ref().clone();
+    waited.status.as_mut().unwrap().conditions = serde_json::from_value(said["conditions"].clone()).unwrap();
+    seen.snapshot = Arc::new(waited);
+    assert!(status(&plan(&seen, later)).is_none(), "it is said once");
+    seen.tasks.insert("dump-pod-0".into(), TaskView::Running { node: "a".into(), attempt: 1, progress: None });
+    let begun = status(&plan(&seen, later)).unwrap();
+    assert_eq!((&begun["phase"], begun.get("conditions")), (&json!("Running"), Some(&Value::Null)), "it goes");
+}
+
+#[test]
 fn what_is_waited_for_has_an_end() {
     let mut observed = observed(running());
     observed.reaches.insert("dump-pod-1".into(), Reach::Waiting("pod web-1 is not running".into()));

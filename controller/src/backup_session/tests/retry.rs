@@ -121,5 +121,8 @@ fn two_long_names_are_two_snapshots() {
     begun.status = Some(status);
     observed.session = Arc::new(begun);
     observed.snapshots = names.iter().map(|name| (name.clone(), snapshot("x-s", "Succeeded", "Succeeded").1)).collect();
-    assert_eq!(phase(&after(&observed, now()).0), "Failed");
+    let (status, actions) = after(&observed, now());
+    assert_eq!(phase(&status), "Failed");
+    let why = |action: &Action| matches!(action, Action::Event(note) if note.message.contains("is taken by a Snapshot of BackupSession s"));
+    assert!(actions.iter().any(why), "{actions:?}");
 }
