@@ -32,6 +32,8 @@ pub const REPOSITORIES_MAX: usize = 20_000;
 pub const SNAPSHOTS_MAX: usize = 10_000;
 /// Names in an Event.
 pub const NAMED_MAX: usize = 10;
+/// Longer than any key of an object store.
+const CURSOR_BYTES_MAX: usize = 4096;
 /// As Kubernetes has it.
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
@@ -88,6 +90,11 @@ pub fn want(after: &str, again_after: Option<u32>, storage: Named, group: String
 /// What is to be done before the status says that it was done, and the rest.
 pub fn before_status(actions: Vec<Action>) -> (Vec<Action>, Vec<Action>) {
     actions.into_iter().partition(|action| matches!(action, Action::BringBack { .. } | Action::Patch { .. }))
+}
+
+/// Whether there is no next page, or it is one behind this: folder by folder, as they are walked through.
+pub fn goes_on(after: &str, next: &str) -> bool {
+    next.is_empty() || (next.len() <= CURSOR_BYTES_MAX && next.split('/').gt(after.split('/')))
 }
 
 /// The document of a view, if it is of this kind.

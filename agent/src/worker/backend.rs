@@ -47,6 +47,12 @@ impl Opened {
         }
     }
 
+    /// One of the tests'.
+    #[cfg(test)]
+    pub(super) fn in_memory(store: Arc<dyn ObjectStore>, prefix: &str) -> Self {
+        Self { store, prefix: Path::from(prefix), location: "memory".into(), local: None }
+    }
+
     /// The directory that the sandbox must let in.
     pub(super) fn local_directory(&self) -> Option<&FilePath> {
         self.local.as_deref()

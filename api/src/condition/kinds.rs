@@ -198,8 +198,6 @@ pub mod read_back {
     pub const RUNNING: &str = "ReadingBack";
     /// It could not be read, and is tried again.
     pub const FAILED: &str = "ReadBackFailed";
-    /// There was nothing before.
-    pub const NEW: &str = "NothingWasThere";
     /// Ours, of a Snapshot whose view was lost: made from what the repository itself holds.
     pub const VIEW_LOST: &str = "ViewLost";
 }

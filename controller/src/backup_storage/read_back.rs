@@ -145,6 +145,11 @@ pub(super) fn plan(observed: &Observed, status: &mut BackupStorageStatus, action
         condition::set(&mut status.conditions, Condition::new(kinds::REPOSITORIES_READ_BACK, false, reasons::FAILED, message, now));
         return want(&page.after, Some(*attempt));
     };
+    if !read_back::goes_on(&page.after, &result.next) {
+        let message = "the agent says that the next page begins before this one".to_owned();
+        condition::set(&mut status.conditions, Condition::new(kinds::REPOSITORIES_READ_BACK, false, reasons::FAILED, message, now));
+        return want(&page.after, Some(*attempt));
+    }
     actions.extend(bring_back(observed, status));
     actions.extend(damaged(result, status));
     let is_too_much = observed.repositories.len() >= REPOSITORIES_MAX;

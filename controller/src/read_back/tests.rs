@@ -257,6 +257,12 @@ fn a_snapshot_that_had_not_ended_or_comes_from_the_future_stays_away() {
 }
 
 #[test]
+fn a_page_is_followed_only_by_one_behind_it() {
+    assert!(goes_on("", "") && goes_on("a", "") && goes_on("", "a") && goes_on("a", "a/b") && goes_on("a/b", "a-b"));
+    assert!(!goes_on("a", "a") && !goes_on("a-b", "a/b") && !goes_on("b", "a") && !goes_on("", &"a".repeat(5000)));
+}
+
+#[test]
 fn a_time_that_somebody_asks_for_counts_when_it_has_come() {
     let metadata = |time: &str| ObjectMeta { annotations: Some([(ASKED.to_owned(), time.to_owned())].into()), ..ObjectMeta::default() };
     assert!(asked(&metadata("2026-11-26T11:00:00Z"), now()).is_some());

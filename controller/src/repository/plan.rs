@@ -79,7 +79,7 @@ fn initialise(
         Some(TaskView::Finished { outcome, .. }) if only_existing && is_none_yet(outcome) => {
             let message = "no repository of Holdfast is there yet: a BackupConfiguration that names this Repository, its directory and its Secret makes one";
             fail(observed, status, message.into(), events, now);
-            read_back::begin(status, true, now);
+            read_back::begin(status, now);
             // Until somebody does; that wakes it.
             return vec![Wanted::Keep(String::new())];
         }
@@ -99,11 +99,6 @@ fn is_none_yet(outcome: &Outcome) -> bool {
 
 fn was_open(observed: &Observed) -> bool {
     observed.repository.status.as_ref().is_some_and(|status| condition::is_true(&status.conditions, kinds::REPOSITORY_INITIALIZED))
-}
-
-fn was_made(observed: &Observed) -> bool {
-    let Some(TaskView::Finished { outcome, .. }) = &observed.initialisation else { return false };
-    matches!(outcome.as_ref(), Outcome::Initialised(result) if result.created)
 }
 
 fn name_of(repository: &holdfast_api::Repository) -> Named {
@@ -131,7 +126,7 @@ fn write_views(
                 now,
             );
             if !was_open(observed) {
-                read_back::begin(status, !was_made(observed), now);
+                read_back::begin(status, now);
             }
             condition::set(&mut status.conditions, condition.observed(observed.repository.metadata.generation));
             return Vec::new();

@@ -1,4 +1,4 @@
-//! The Snapshots that were in a repository before: read once, when it is first opened and was there already, and when somebody asks.
+//! The Snapshots that were in a repository before: read once, when it is first opened, and when somebody asks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,17 +21,11 @@ use crate::read_back::{self, NAMED_MAX, SNAPSHOTS_MAX};
 #[cfg(test)]
 mod tests;
 
-/// A repository is open, or holds another tool's data only: what was there before is read if it was not made just now.
-pub(super) fn begin(status: &mut RepositoryStatus, was_there: bool, now: Timestamp) {
-    if condition::has(&status.conditions, kinds::SNAPSHOTS_READ_BACK) {
-        return;
+/// A repository is open for the first time, or its directory has none. Also one that was made just now: another tool's views may be there.
+pub(super) fn begin(status: &mut RepositoryStatus, now: Timestamp) {
+    if !condition::has(&status.conditions, kinds::SNAPSHOTS_READ_BACK) {
+        condition::set(&mut status.conditions, Condition::new(kinds::SNAPSHOTS_READ_BACK, false, reasons::RUNNING, "", now));
     }
-    let begun = if was_there {
-        Condition::new(kinds::SNAPSHOTS_READ_BACK, false, reasons::RUNNING, "", now)
-    } else {
-        Condition::new(kinds::SNAPSHOTS_READ_BACK, true, reasons::NEW, "", now)
-    };
-    condition::set(&mut status.conditions, begun);
 }
 
 /// What is wanted of what was there before; the status says how far that is.
@@ -70,6 +64,11 @@ pub(super) fn plan(
         condition::set(&mut status.conditions, Condition::new(kinds::SNAPSHOTS_READ_BACK, false, reasons::FAILED, message, now));
         return want(&page.after, Some(*attempt));
     };
+    if !read_back::goes_on(&page.after, &result.next) {
+        let message = "the agent says that the next page begins before this one".to_owned();
+        condition::set(&mut status.conditions, Condition::new(kinds::SNAPSHOTS_READ_BACK, false, reasons::FAILED, message, now));
+        return want(&page.after, Some(*attempt));
+    }
     actions.extend(bring_back(observed, result, now));
     let is_too_much = observed.snapshots.len() >= SNAPSHOTS_MAX;
     if is_too_much {

@@ -24,13 +24,17 @@ type Folder = Vec<String>;
 
 /// The page behind the folder `after`.
 pub(super) async fn repositories(after: &str, backend: &Opened, link: &Link) -> Result<ReadBackResult, TaskFailure> {
+    walk(after, FOLDERS_MAX, backend, link).await
+}
+
+async fn walk(after: &str, folders_max: usize, backend: &Opened, link: &Link) -> Result<ReadBackResult, TaskFailure> {
     let after: Folder = after.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
     let mut page = Page::default();
     let mut looked_at = 0;
     let mut last = after.clone();
     let mut waiting = vec![Folder::new()];
     while let Some(folder) = waiting.pop() {
-        if page.is_full() || looked_at >= FOLDERS_MAX {
+        if page.is_full() || looked_at >= folders_max {
             page.result.next = last.join("/");
             break;
         }
@@ -67,4 +71,55 @@ async fn look(folder: &Folder, backend: &Opened) -> Result<(bool, Vec<Folder>), 
     });
     let inside = inside.map(|name| folder.iter().cloned().chain([name.to_owned()]).collect()).collect();
     Ok((has_view, inside))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use holdfast_repository::testing::Mutator;
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::{ObjectStoreExt as _, PutPayload};
+
+    use super::*;
+
+    /// Trees of a few names each, some of which are a repository's own, and pages of a few folders: each view is found once, in order.
+    #[tokio::test]
+    async fn pages_of_whatever_size_find_each_view_once() {
+        const NAMES: [&str; 8] = ["a", "a-b", "ab", "b", "holdfast", "repository", "snapshots", "v1"];
+        let mut chance = Mutator::new(7);
+        for round in 0..60 {
+            let store = Arc::new(InMemory::new());
+            let mut folders = BTreeSet::new();
+            for _ in 0..chance.below(25) {
+                let folder: Folder = (0..=chance.below(4)).map(|_| NAMES[chance.below(NAMES.len())].to_owned()).collect();
+                let path = Path::from(format!("prefix/{}/{VIEW}", folder.join("/")));
+                store.put(&path, PutPayload::from("kind: Repository\n")).await.unwrap();
+                folders.insert(folder);
+            }
+            let is_seen = |folder: &Folder| {
+                let ends = 1..folder.len();
+                let own = ends.clone().any(|end| folders.contains(&folder[..end]) && INSIDE.contains(&folder[end].as_str()));
+                let format = folder.windows(2).any(|pair| pair == FORMAT);
+                !own && !format
+            };
+            let expected: Vec<String> = folders.iter().filter(|folder| is_seen(folder)).map(|folder| format!("{}/{VIEW}", folder.join("/"))).collect();
+            let backend = Opened::in_memory(store.clone(), "prefix");
+            let folders_max = 6 + chance.below(10);
+            let (mut found, mut after, mut pages) = (Vec::new(), String::new(), 0);
+            loop {
+                let page = walk(&after, folders_max, &backend, &Link::new()).await.unwrap();
+                found.extend(page.views.into_iter().map(|view| view.path));
+                pages += 1;
+                assert!(pages < 200, "round {round}: no end");
+                if page.next.is_empty() {
+                    break;
+                }
+                after = page.next;
+            }
+            assert_eq!(found, expected, "round {round}");
+        }
+    }
 }

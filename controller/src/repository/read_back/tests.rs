@@ -78,13 +78,14 @@ fn read_back(actions: &[Action]) -> (String, String) {
 }
 
 #[test]
-fn only_what_was_there_before_is_read_back_when_it_is_first_opened() {
+fn what_was_there_before_is_read_back_when_it_is_first_opened() {
     let views = || finished(Outcome::Views(v1::ViewsResult::default()));
-    let first = |created| plan(&Observed { initialisation: opened(created), views: views(), ..observed(json!({}), json!([])) }, now());
-    assert_eq!(read_back(&first(true)), ("True".into(), "NothingWasThere".into()));
-    assert!(wanted(&first(true)).is_empty());
-    assert_eq!(read_back(&first(false)), ("False".into(), "ReadingBack".into()));
-    assert_eq!(wanted(&first(false)), ["read  None"]);
+    // Also where the repository is new: another tool's views may be beside it.
+    for created in [true, false] {
+        let first = plan(&Observed { initialisation: opened(created), views: views(), ..observed(json!({}), json!([])) }, now());
+        assert_eq!(read_back(&first), ("False".into(), "ReadingBack".into()));
+        assert_eq!(wanted(&first), ["read  None"]);
+    }
     // Opened anew, as after a change of its spec: what people have deleted since stays deleted.
     let again = Observed { initialisation: opened(false), views: views(), ..observed(json!({}), json!([condition("RepositoryInitialized", "True")])) };
     assert!(wanted(&plan(&again, now())).is_empty());
@@ -116,6 +117,10 @@ fn what_a_view_names_is_opened_and_never_made_until_somebody_means_it() {
     assert_eq!(wanted(&waits), ["keep ", "read  None"]);
     let meant = Observed { initialisation: none(), is_named: true, ..observed(from, json!([])) };
     assert_eq!(wanted(&plan(&meant, now())), ["init false"]);
+}
+
+fn observed_again(conditions: Value) -> Observed {
+    observed(json!({}), conditions)
 }
 
 fn page(next: &str, views: Vec<v1::ReadView>) -> Option<Page> {
@@ -170,4 +175,7 @@ fn what_is_there_stays_as_it_is_and_the_rest_comes_back_before_the_status_says_s
     assert!(wanted(&actions).is_empty());
     let more = plan(&Observed { page: page("m.yaml", Vec::new()), ..observed }, now());
     assert_eq!(wanted(&more), ["read m.yaml None"]);
+    let back = plan(&Observed { page: page("A.yaml", vec![stored("new")]), ..observed_again(reading) }, now());
+    assert_eq!(wanted(&back), ["read a.yaml Some(2)"], "a page before this one would never end");
+    assert!(!back.iter().any(|action| matches!(action, Action::BringBack { .. })));
 }
