@@ -23,6 +23,7 @@ mod doom;
 mod inventory;
 mod look;
 mod mark;
+mod opened;
 mod rewrite;
 mod runs;
 mod sweep;
@@ -31,6 +32,7 @@ mod wait;
 
 use inventory::Inventory;
 use look::Look;
+use opened::Opened;
 use wait::Watch;
 
 /// How often other prunes may publish in between before this one gives up: they do the same work.
@@ -273,7 +275,7 @@ impl<'p> Prune<'p> {
     /// condemned can go; none if nothing is.
     async fn condemn(&mut self, begun: &State) -> Result<(Look, Option<u64>), PruneError> {
         for race in 0..RACES_MAX {
-            let mut look = Look::take(self.core, &mut self.inventory, self.options.memory_bytes, self.progress).await?;
+            let mut look = Look::take(self.core, &Opened::new(), &mut self.inventory, self.options.memory_bytes, self.progress).await?;
             let Marks { unused, condemned } = self.marks(&look, begun);
             self.count(&look, &unused, &condemned);
             // What was copied and then lost the race is not copied again: the next prune finds more time.

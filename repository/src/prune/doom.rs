@@ -28,7 +28,7 @@ impl Prune<'_> {
     /// it, else only as far as something is due, since a floor voids what a slow writer commits under it.
     pub(super) async fn doom(&mut self, look: &mut Look, up_to: u64, goal: u64, watch: &mut Watch) -> Result<(), PruneError> {
         for _ in 0..RACES_MAX {
-            self.look_again(look).await?;
+            self.look_again(look, up_to).await?;
             let last_due = look.state.condemned.values().copied().filter(|&since| since <= up_to).max();
             let floor = if up_to == goal { goal } else { last_due.unwrap_or_default() };
             if last_due.is_none() && look.state.floor >= floor {
@@ -69,8 +69,9 @@ impl Prune<'_> {
         Err(PruneError::Races)
     }
 
-    /// Lists the snapshots afresh. Only if there is another commit, or another prune or check has published, all is marked again.
-    async fn look_again(&mut self, look: &mut Look) -> Result<(), PruneError> {
+    /// Lists the snapshots afresh. Only if there is another commit, though it be forgotten again, or another prune or check has published,
+    /// all is marked again.
+    async fn look_again(&mut self, look: &mut Look, up_to: u64) -> Result<(), PruneError> {
         let newest = state::newest(self.core).await?;
         if left_out!(Relook) {
             look.state = newest;
@@ -89,10 +90,12 @@ impl Prune<'_> {
                 break;
             }
         }
+        let opened = self.opened(&newest, up_to).await?;
+        holds &= opened.iter().all(|(lease, last)| known.contains(lease) || look.opened.get(lease) >= Some(last));
         if holds {
             (look.candidates, look.state) = (candidates, newest);
         } else {
-            *look = Look::take(self.core, &mut self.inventory, self.options.memory_bytes, self.progress).await?;
+            *look = Look::take(self.core, &opened, &mut self.inventory, self.options.memory_bytes, self.progress).await?;
         }
         Ok(())
     }

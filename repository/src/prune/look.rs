@@ -3,11 +3,12 @@
 //! A blob that is used needs one copy. Which one is chosen here, and a pack that holds no chosen copy can go: as long as no pack that
 //! holds one goes in the same publish, every used blob keeps a copy.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::inventory::Inventory;
 use super::used::{Bits, InOrder, Used};
+use super::opened::{self, Opened};
 use super::{PruneError, PruneProgress, RACES_MAX, mark};
 use crate::blob::{BlobKind, BlobLocation, PackClass, PackName};
 use crate::blobs::Blobs;
@@ -57,6 +58,9 @@ pub(super) struct Look {
     pub(super) state: State,
     /// Names in `snapshots/` that the state accepts, sorted: commits and endings.
     pub(super) candidates: Vec<LeaseId>,
+    /// Forgotten commits that were looked at too, and the condemned packs that these need.
+    pub(super) opened: Opened,
+    pub(super) held: BTreeSet<PackName>,
     pub(super) snapshots: u64,
     /// Accepted commits that the state does not list, with their runs.
     pub(super) adopted: BTreeMap<LeaseId, Vec<(RunName, u64)>>,
@@ -70,14 +74,14 @@ pub(super) struct Look {
 impl Look {
     /// Marks, and joins what is marked with the index. Whatever cannot be read is an error, unless another prune has just published:
     /// then it may be what that one took away.
-    pub(super) async fn take(core: &Arc<Core>, inventory: &mut Inventory, memory_bytes: usize, progress: &PruneProgress) -> Result<Self, PruneError> {
+    pub(super) async fn take(core: &Arc<Core>, opened: &Opened, inventory: &mut Inventory, memory_bytes: usize, progress: &PruneProgress) -> Result<Self, PruneError> {
         for _ in 0..RACES_MAX {
             let state = state::newest(core).await?;
             if let Some(needs) = state.features.missing_to_write() {
                 return Err(PruneError::Write(WriteError::TooNew { needs }));
             }
             let seen_epoch = state.prune_epoch;
-            match Self::under(core, state, inventory, memory_bytes, progress).await {
+            match Self::under(core, state, opened, inventory, memory_bytes, progress).await {
                 Err(PruneError::Unreadable(_) | PruneError::Unlisted { .. }) if state::newest(core).await?.prune_epoch != seen_epoch => {}
                 look => return look,
             }
@@ -85,7 +89,7 @@ impl Look {
         Err(PruneError::Races)
     }
 
-    async fn under(core: &Arc<Core>, state: State, inventory: &mut Inventory, memory_bytes: usize, progress: &PruneProgress) -> Result<Self, PruneError> {
+    async fn under(core: &Arc<Core>, state: State, opened: &Opened, inventory: &mut Inventory, memory_bytes: usize, progress: &PruneProgress) -> Result<Self, PruneError> {
         let view = View::load_bounded(core, state, Looker::Pruner).await?;
         let unreadable = view.unreadable_runs.first().map(|(_, error)| error).or(view.unreadable_snapshots.first().map(|(_, error)| error));
         if let Some(error) = unreadable.filter(|_| !left_out!(FailClosed)) {
@@ -98,15 +102,16 @@ impl Look {
         let view = blobs.view();
         let used = Used::of(&view.index, &core.spill(), memory_bytes);
         let marked = mark::mark(core, &blobs, &view, used, progress).await?;
+        let held = opened::held(core, &blobs, &view, opened).await?;
         let join = Join { view: &view, inventory, packs: HashMap::new(), chosen: Chosen::default(), fine: HashSet::new() };
         let (packs, chosen) = join.run(marked.used.finish()?)?;
         let View { state, candidates, adopted, run_packs, .. } = view.as_ref();
         let (state, candidates, adopted, run_packs) = (state.clone(), candidates.clone(), adopted.clone(), run_packs.clone());
-        Ok(Self { state, candidates, snapshots: marked.commits, adopted, run_packs, packs, view: Some((view, chosen)) })
+        Ok(Self { state, candidates, opened: opened.clone(), held, snapshots: marked.commits, adopted, run_packs, packs, view: Some((view, chosen)) })
     }
 
     pub(super) fn needs(&self, pack: &PackName) -> bool {
-        self.packs.get(pack).is_some_and(|pack| pack.live_blobs > 0)
+        self.held.contains(pack) || self.packs.get(pack).is_some_and(|pack| pack.live_blobs > 0)
     }
 
     /// Packs without a chosen copy: stored and listed, stored only, or listed only.

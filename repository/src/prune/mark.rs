@@ -44,22 +44,23 @@ pub(super) async fn mark<'i>(core: &Core, blobs: &Blobs, view: &View, used: Used
             Err(_) if left_out!(FailClosed) => continue,
             Err(error) => return Err(error.into()),
         };
-        snapshot_refs(blobs, &record, &mut seen, &mut marked.used).await?;
+        snapshot_refs(blobs, &record, &mut seen, |blob| marked.used.note(blob)).await?;
         marked.commits += 1;
         progress.snapshots_marked.fetch_add(1, Ordering::Relaxed);
     }
     Ok(marked)
 }
 
-async fn snapshot_refs(blobs: &Blobs, record: &SnapshotRecord, seen: &mut HashSet<BlobId>, used: &mut Used<'_>) -> Result<(), PruneError> {
+/// Every blob that a snapshot names, but for segments that were `seen`.
+pub(super) async fn snapshot_refs(blobs: &Blobs, record: &SnapshotRecord, seen: &mut HashSet<BlobId>, mut note: impl FnMut(&BlobId) -> Result<(), PruneError>) -> Result<(), PruneError> {
     let damaged = |blob: &BlobId, error: Malformed| ReadError::damaged(format!("refs {blob}"), error.to_string());
     for catalog in record.sources.iter().filter_map(|source| source.catalog) {
-        used.note(&catalog)?;
+        note(&catalog)?;
     }
     if !seen.insert(record.refs) {
         return Ok(());
     }
-    used.note(&record.refs)?;
+    note(&record.refs)?;
     let root = blobs.read(BlobKind::Refs, &record.refs).await?;
     let segments = decode_root(&root).map_err(|error| damaged(&record.refs, error))?;
     let new: Vec<SegmentRef> = segments.into_iter().filter(|segment| seen.insert(segment.blob)).collect();
@@ -69,9 +70,9 @@ async fn snapshot_refs(blobs: &Blobs, record: &SnapshotRecord, seen: &mut HashSe
     };
     let mut reads = stream::iter(new.into_iter().map(read)).buffered(SEGMENTS_AT_ONCE);
     while let Some((segment, content)) = reads.next().await {
-        used.note(&segment.blob)?;
+        note(&segment.blob)?;
         for (blob, _) in decode_segment(&content?, &segment).map_err(|error| damaged(&segment.blob, error))? {
-            used.note(&blob)?;
+            note(&blob)?;
         }
     }
     Ok(())

@@ -32,6 +32,8 @@ pub enum Rule {
     BadIsAbsent,
     /// A prune lists the snapshots again after the old leases have ended.
     Relook,
+    /// What was committed and forgotten again since the state that condemned counts as used.
+    Opened,
     /// A prune waits until every lease older than its condemning state has ended.
     Wait,
     /// A prune dooms only what was condemned no later than the state it has waited for.

@@ -182,6 +182,7 @@ scenarios! {
     two_pruners in prunes, noticing Number;
     a_state_in_the_place_of_a_deleted_one in prunes, noticing InTheChain;
     a_restore_of_what_is_forgotten_meanwhile in prunes, noticing HeldByFloor;
+    a_restore_of_what_a_slow_backup_took_back_and_is_forgotten in prunes, noticing Opened;
     the_last_good_copy_is_found_at_the_last_moment in prunes, noticing DoomedBeforeDelete;
     a_condemning_state_that_is_lost in prunes, noticing;
     a_commit_that_is_forgotten_before_any_state_lists_it in prunes, noticing ForgetLists;

@@ -99,7 +99,7 @@ async fn a_commit_between_mark_and_lease_list() {
     repository.forget(&[old]).await.expect("forget");
     let (options, progress) = (now(), PruneProgress::default());
     let (mut prune, begun) = Prune::begin(&repository.core, &options, &progress).await.expect("begin");
-    let look = Look::take(&repository.core, &mut prune.inventory, 1 << 20, &progress).await.expect("look");
+    let look = Look::take(&repository.core, &Opened::new(), &mut prune.inventory, 1 << 20, &progress).await.expect("look");
     let content = add(&writer, 0..50).await;
     let id = commit(&writer, content).await.expect("commit");
     let published = state::publish_after(&repository.core, look.state.clone(), |current| {

@@ -138,6 +138,30 @@ pub(super) async fn a_restore_of_what_is_forgotten_meanwhile() {
     stage.end().await;
 }
 
+/// A slow backup uses what is condemned, and commits; a restore that began after the condemning state opens it, and then it is forgotten. The
+/// prune waits for no such lease, and must see for itself what is open.
+pub(super) async fn a_restore_of_what_a_slow_backup_took_back_and_is_forgotten() {
+    let stage = Stage::new().await;
+    let (old, slow, restore, pruner) = (stage.actor("old").await, stage.actor("slow").await, stage.actor("restore").await, stage.actor("pruner").await);
+    let first = old.back_up(&[1, 2, 3]).await;
+    let commit = slow.gate.hold(Operation::Create, "snapshots/");
+    let backup = slow.start_backup(&[1, 2, 3]);
+    commit.arrived().await;
+    old.forget(first).await;
+    let (prune, leases) = pruner.start_prune_up_to(Operation::List, "leases").await;
+    leases.arrived().await;
+    commit.release(Way::Through).await;
+    let taken_back = backup.await.unwrap().unwrap();
+    let reader = restore.repository.reader(Purpose::new(Activity::Restore, "restore")).await.unwrap();
+    assert_eq!(reader.snapshot(&taken_back).await.unwrap().sources.len(), 1);
+    old.forget(taken_back).await;
+    leases.release(Way::Through).await;
+    prune.await.unwrap().unwrap();
+    assert_eq!(crate::roles::reader::restore(&reader, &taken_back).await.unwrap(), [1, 2, 3]);
+    reader.close().await.unwrap();
+    stage.end().await;
+}
+
 /// A forget's state is long on its way; meanwhile others publish, and prunes delete states until its name is free again. It lands there,
 /// where nobody looks: the forget looks, and publishes anew.
 pub(super) async fn a_state_in_the_place_of_a_deleted_one() {
