@@ -4,10 +4,12 @@
 //! offset as nonce. The trailer lists the blobs, so that the index can be built again from packs alone.
 
 mod builder;
+mod memory;
 pub(crate) mod trailer;
 mod verify;
 
 pub(crate) use builder::{FinishedPack, PackBuilder};
+pub(crate) use memory::BLOCK_BYTES;
 pub(crate) use trailer::read_trailer;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use verify::verify_whole;
