@@ -11,6 +11,7 @@
 
 mod attributes;
 mod content;
+mod direct;
 mod directory;
 mod file;
 mod flusher;
@@ -25,6 +26,7 @@ mod rules;
 mod run;
 mod selection;
 mod standing;
+mod turns;
 mod window;
 mod worker;
 

@@ -8,6 +8,7 @@ use holdfast_repository::{BLOB_RAW_BYTES_MAX, BlobId, Fetched, Scratch};
 use rustix::io::Errno;
 
 use super::attributes::{Set, Standing, set_on_handle};
+use super::direct::{self, Direct};
 use super::file::{FileState, FileTask, Origin};
 use super::gate::{Failure, Halted};
 use super::place;
@@ -196,7 +197,54 @@ impl Worker {
         }
     }
 
-    fn write_new(&self, file: &FileTask, fd: &OwnedFd, offset: u64, content: Content<'_>) -> Result<(), Failure> {
+    fn write_new(&mut self, file: &FileTask, fd: &OwnedFd, offset: u64, content: Content<'_>) -> Result<(), Failure> {
+        let Some((before, blocks)) = direct::split(offset, content.length()) else { return self.write_cached(file, fd, offset, content) };
+        let Some(handle) = self.direct_handle(file)? else { return self.write_cached(file, fd, offset, content) };
+        let after = before + blocks;
+        let mut done = before;
+        while done < after {
+            self.shared.gate.pass()?;
+            let count = direct::BATCH_BYTES.min(after - done);
+            let (memory, batch) = (&mut self.blocks, content.range(done, count));
+            match self.shared.turns.wait(|| memory.write(&handle, batch.bytes(), count, offset + done)) {
+                Ok(()) => self.shared.wrote_direct(count),
+                // Blocks that are larger than any we know.
+                Err(Errno::INVAL) => {
+                    file.state().direct = Direct::Never;
+                    self.write_cached(file, fd, offset + done, content.range(done, after - done))?;
+                    break;
+                }
+                Err(errno) => return Err(self.refused(file, "write it", errno)),
+            }
+            done += count;
+        }
+        self.write_cached(file, fd, offset, content.range(0, before))?;
+        self.write_cached(file, fd, offset + after, content.range(after, content.length() - after))
+    }
+
+    /// The handle that writes past the page cache, if this file is worth one: large, and made by this restore.
+    fn direct_handle(&mut self, file: &FileTask) -> Result<Option<Arc<OwnedFd>>, Failure> {
+        let mut state = file.state();
+        match &state.direct {
+            Direct::Never => return Ok(None),
+            Direct::Handle(fd) => return Ok(Some(Arc::clone(fd))),
+            Direct::Untried => {}
+        }
+        state.direct = Direct::Never;
+        let is_worth_it = file.directory.target.is_direct && file.entry.size >= direct::FILE_BYTES_MIN && state.origin == Origin::Made;
+        let Some(identity) = state.identity.filter(|_| is_worth_it && self.shared.open_files.load(Ordering::Relaxed) < OPEN_FILES_MAX) else {
+            return Ok(None);
+        };
+        let at = self.open(&file.directory)?;
+        // Refused for whatever reason: the first handle still writes.
+        let Ok(fd) = place::reopen_direct(at, file.name(), identity) else { return Ok(None) };
+        let fd = Arc::new(fd);
+        self.shared.open_files.fetch_add(1, Ordering::Relaxed);
+        state.direct = Direct::Handle(Arc::clone(&fd));
+        Ok(Some(fd))
+    }
+
+    fn write_cached(&self, file: &FileTask, fd: &OwnedFd, offset: u64, content: Content<'_>) -> Result<(), Failure> {
         let mut done = 0;
         while done < content.length() {
             self.shared.gate.pass()?;
@@ -295,9 +343,10 @@ impl Worker {
             Ok(()) if file.has_failed() => self.discard(file),
             other => other,
         };
-        if file.state().fd.take().is_some() {
-            self.shared.open_files.fetch_sub(1, Ordering::Relaxed);
-        }
+        let mut state = file.state();
+        let closed = usize::from(state.fd.take().is_some()) + usize::from(matches!(std::mem::take(&mut state.direct), Direct::Handle(_)));
+        drop(state);
+        self.shared.open_files.fetch_sub(closed, Ordering::Relaxed);
         self.settle(&file.directory, &file.entry.path, finished)
     }
 
@@ -359,7 +408,24 @@ pub(super) enum Content<'a> {
     Hole(u64),
 }
 
-impl Content<'_> {
+impl<'a> Content<'a> {
+    /// A part of it.
+    fn range(&self, start: u64, length: u64) -> Self {
+        match self {
+            Self::Bytes(bytes) => {
+                let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                Self::Bytes(&bytes[place(start)..place(start.saturating_add(length))])
+            }
+            Self::Zeros(_) => Self::Zeros(length),
+            Self::Hole(_) => Self::Hole(length),
+        }
+    }
+
+    /// What is not all zeros.
+    fn bytes(&self) -> Option<&'a [u8]> {
+        if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
+    }
+
     fn length(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,

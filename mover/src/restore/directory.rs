@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{RestoreError, Target};
+use super::{RestoreError, Target, direct};
 use crate::catalog::RelPath;
 
 /// A path longer than `PATH_MAX` is walked in pieces of at most this.
@@ -27,6 +27,8 @@ pub(super) struct TargetRoot {
     pub(super) root: OwnedFd,
     /// The root again, opened at the start: a sync by way of it hears of every error of the file system since then.
     pub(super) sync: OwnedFd,
+    /// Large files are written past its page cache.
+    pub(super) is_direct: bool,
 }
 
 impl TargetRoot {
@@ -34,7 +36,8 @@ impl TargetRoot {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let sync = rustix::fs::openat(&target.root, c".", flags, Mode::empty());
         let sync = sync.map_err(|errno| RestoreError::Target { reason: format!("its root cannot be opened: {errno}") })?;
-        Ok(Self { index, source: target.snapshot_path, root: target.root, sync })
+        let is_direct = direct::is_known(&sync);
+        Ok(Self { index, source: target.snapshot_path, root: target.root, sync, is_direct })
     }
 }
 

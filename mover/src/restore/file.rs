@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::direct::Direct;
 use super::directory::Directory;
 use crate::catalog::{Entry, Extent};
 
@@ -25,6 +26,8 @@ pub(super) struct FileTask {
 #[derive(Default)]
 pub(super) struct FileState {
     pub(super) fd: Option<Arc<OwnedFd>>,
+    /// The same file again, to be written to past the page cache.
+    pub(super) direct: Direct,
     /// Device and inode, once it was made or found.
     pub(super) identity: Option<(u64, u64)>,
     pub(super) origin: Origin,

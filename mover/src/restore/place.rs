@@ -58,7 +58,16 @@ pub(super) fn open_file(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Opened, E
 
 /// Opens a file again that this restore has begun.
 pub(super) fn reopen_file(parent: BorrowedFd<'_>, name: &[u8], expected: (u64, u64)) -> Result<OwnedFd, Errno> {
-    let fd = rustix::fs::openat2(parent, name, REUSE, Mode::empty(), BENEATH)?;
+    reopen(parent, name, expected, REUSE)
+}
+
+/// The same, to write past the page cache.
+pub(super) fn reopen_direct(parent: BorrowedFd<'_>, name: &[u8], expected: (u64, u64)) -> Result<OwnedFd, Errno> {
+    reopen(parent, name, expected, REUSE.union(OFlags::DIRECT))
+}
+
+fn reopen(parent: BorrowedFd<'_>, name: &[u8], expected: (u64, u64), flags: OFlags) -> Result<OwnedFd, Errno> {
+    let fd = rustix::fs::openat2(parent, name, flags, Mode::empty(), BENEATH)?;
     let stat = rustix::fs::fstat(&fd)?;
     if identity(&stat) == expected { Ok(fd) } else { Err(Errno::STALE) }
 }

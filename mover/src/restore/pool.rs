@@ -42,10 +42,10 @@ impl Pool {
             let inbox = inbox.clone();
             let shared = Arc::clone(shared);
             let started = std::thread::Builder::new().name(format!("restore-{number}")).spawn(move || {
-                let mut worker = Worker::of_this_thread(shared);
+                let mut worker = Worker::of_this_thread(Arc::clone(&shared));
                 let mut scratch = Scratch::new();
                 for order in inbox {
-                    let result = worker.run(order.job, &mut scratch);
+                    let result = shared.turns.compute(|| worker.run(order.job, &mut scratch));
                     // Nobody waits any more if the restore was stopped.
                     let _ = order.done.send(result);
                 }

@@ -18,6 +18,7 @@ use super::issue::Issues;
 use super::planner::Planner;
 use super::pool::{Pool, Ticket};
 use super::selection::Selection;
+use super::turns::Turns;
 use super::window::{BlobWork, Link, Run, Window, join_runs, locate, split};
 use super::worker::{Counts, Job, Leftover, Shared, Unread};
 use super::{RestoreError, RestoreReport, RestoreRequest, TargetReport};
@@ -36,6 +37,8 @@ const FAREWELL: Duration = Duration::from_secs(60);
 const FETCHES_MAX: usize = 12;
 /// Files without content, and holes, are handed over in groups of this many.
 const PLAIN_FILES_PER_JOB: usize = 64;
+/// Threads that compute at once.
+const COMPUTING_MAX: usize = 64;
 /// A fetched range is decoded in parts of this many stored bytes, by all threads.
 const JOB_STORED_BYTES: u64 = 1 << 20;
 /// What stands in the target is looked at in parts of this many bytes.
@@ -97,6 +100,7 @@ async fn run_with(
     let (flusher, flusher_thread) = Flusher::start(synced, move |errno| {
         lost.shut(unsynced(errno));
     })?;
+    let computing = request.limits.threads.clamp(1, COMPUTING_MAX);
     let shared = Arc::new(Shared {
         gate,
         issues: Arc::clone(&issues),
@@ -104,14 +108,18 @@ async fn run_with(
         reader: reader.clone(),
         policy: Policy::new(request.rules, request.device_nodes),
         flusher,
+        turns: Turns::new(computing),
         bytes_written: AtomicU64::new(0),
+        bytes_cached: AtomicU64::new(0),
         counts: targets.iter().map(|_| Counts::default()).collect(),
         bad_blobs: Mutex::default(),
         open_files: AtomicUsize::new(0),
     });
     let patterns = (request.include, request.exclude);
     expect(progress, &plans, &patterns);
-    let pool = Pool::start(request.limits.threads.clamp(1, 64), &shared)?;
+    // Who writes past the page cache waits for the disk.
+    let threads = if targets.iter().any(|target| target.is_direct) { 2 * computing } else { computing };
+    let pool = Pool::start(threads, &shared)?;
     let work = Work { shared: &shared, pool: &pool, sync: request.sync, memory: Memory::of(request.limits.memory_bytes) };
     progress.enter(Phase::Write);
     let outcome = until_shut(&shared.gate, Box::pin(work.all(plans, &patterns))).await;

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::attributes::{Notes, Policy, Set, Standing, set_on_handle, set_on_name};
 use super::content::Content;
+use super::direct::Blocks;
 use super::directory::{BENEATH, Cursor, Directory, TargetRoot, open_from_root};
 use super::file::FileTask;
 use super::flusher::Flusher;
@@ -19,6 +20,7 @@ use super::issue::{Issue, Issues, Severity};
 use super::place;
 use super::private_directory::PrivateDirectory;
 use super::run::unsynced;
+use super::turns::Turns;
 use super::window::{BlobWork, Link, Make, Piece, Thing, Void};
 use crate::catalog::{Entry, EntryKind, RelPath};
 use crate::progress::Progress;
@@ -31,7 +33,10 @@ pub(super) struct Shared {
     pub(super) reader: Reader,
     pub(super) policy: Policy,
     pub(super) flusher: Flusher,
+    pub(super) turns: Turns,
     pub(super) bytes_written: AtomicU64,
+    /// Of these, those that the page cache has taken.
+    pub(super) bytes_cached: AtomicU64,
     pub(super) counts: Vec<Counts>,
     pub(super) bad_blobs: std::sync::Mutex<std::collections::BTreeSet<BlobId>>,
     pub(super) open_files: AtomicUsize,
@@ -39,7 +44,13 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn wrote(&self, bytes: u64) {
-        self.flusher.wrote(self.bytes_written.fetch_add(bytes, Ordering::Relaxed), bytes);
+        self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        self.flusher.wrote(self.bytes_cached.fetch_add(bytes, Ordering::Relaxed), bytes);
+    }
+
+    /// Past the page cache.
+    pub(super) fn wrote_direct(&self, bytes: u64) {
+        self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -100,12 +111,13 @@ pub(super) struct Worker {
     private: PrivateDirectory,
     /// What stands in the target is read into this.
     pub(super) there: Vec<u8>,
+    pub(super) blocks: Blocks,
 }
 
 impl Worker {
     /// On the thread that will use it, and no other.
     pub(super) fn of_this_thread(shared: Arc<Shared>) -> Self {
-        Self { shared, cursor: Cursor::default(), private: PrivateDirectory::of_this_thread(), there: Vec::new() }
+        Self { shared, cursor: Cursor::default(), private: PrivateDirectory::of_this_thread(), there: Vec::new(), blocks: Blocks::default() }
     }
 
     /// `scratch` is the thread's own.

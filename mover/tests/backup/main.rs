@@ -2,6 +2,8 @@
 // Helpers of tests may end them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../shared/cached.rs"]
+mod cached;
 mod change;
 mod content;
 mod delta;

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod again;
+#[path = "../shared/cached.rs"]
+mod cached;
+mod direct;
 mod fixture;
 mod forged;
 mod hostile;
