@@ -23,7 +23,7 @@ use crate::view::View;
 /// A request's bytes, and one blob more: half a pack.
 const PART_BYTES: u64 = 16 << 20;
 /// Bytes on their way or waiting to be verified; with the threads' working memory below 100 MB.
-const ROOM_KIB: u32 = 52 << 10;
+const ROOM_KIB: u32 = 49 << 10;
 /// As many as the room may hold of small ones: metadata and packs that a checkpoint closed early.
 const PACKS_AT_ONCE: usize = 8;
 const PARTS_AT_ONCE: usize = 2;
