@@ -58,6 +58,12 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         let wait = at.duration_since(now).max(SignedDuration::from_millis(1));
         return vec![Action::Later(wait.unsigned_abs().min(LONGEST_SLEEP))];
     }
+    if let Some(newer) = superseded_by(observed) {
+        status.next_retry = None;
+        let mut actions: Vec<Action> = Action::status(session.status.as_ref(), &status).into_iter().collect();
+        actions.push(Action::normal("RetryNotNeeded", format!("BackupSession {newer} came meanwhile, and has succeeded")));
+        return actions;
+    }
     status.retried = Some(true);
     let mut actions = Vec::new();
     if let (Some(invoker), Some(spec)) = (&observed.invoker, observed.spec())
@@ -74,6 +80,23 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     actions.extend(Action::status(session.status.as_ref(), &status));
     actions
+}
+
+/// A session after this one, by its schedule or by hand, that has done what failed here: nothing is missing any more.
+fn superseded_by(observed: &Observed) -> Option<String> {
+    let session = &observed.session;
+    let created = |session: &BackupSession| session.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let missing = failed(session);
+    let has_done_it = |other: &BackupSession| {
+        let Some(status) = &other.status else { return false };
+        let has = |repository: &&str| {
+            let mut listed = status.snapshots.iter().filter(|listed| listed.repository.as_deref() == Some(repository));
+            listed.any(|listed| listed.phase == Some(SnapshotPhase::Succeeded))
+        };
+        status.phase == Some(BackupSessionPhase::Succeeded) && missing.iter().all(has)
+    };
+    let newer = observed.ended.iter().find(|other| created(other) > created(session) && has_done_it(other))?;
+    newer.metadata.name.clone()
 }
 
 fn again(session: &BackupSession, retry_left: i32, at: Timestamp) -> BackupSession {

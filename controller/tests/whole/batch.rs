@@ -212,3 +212,21 @@ async fn pausing_a_batch_stops_all_of_it() {
     let why = condition(&session, "BackupExecutorEnsured")["message"].as_str().unwrap();
     assert!(why.contains("its BackupBatch was paused"), "{why}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_goes_on_where_a_killed_controller_left_it() {
+    let (mut house, agent, _task) = shop().await;
+    house.create(workload("Deployment", "front")).await;
+    pod_of(&house, "front", "front-1").await;
+    agent.hold(true);
+    house.create(batch("shop")).await;
+    let name = session_of(&house, "shop").await;
+    house.until("all to run", || async { agent.attempts().len() == 4 }).await;
+    house.kill_controller().await;
+    let house = house.start_controller().await;
+    agent.let_go();
+    house.until_phase("BackupSession", &name, "Succeeded").await;
+    assert_eq!(agent.attempts(), [1; 4], "nothing was begun again");
+    assert_eq!(house.list("Snapshot").await.len(), 4);
+    assert_eq!(house.list("BackupSession").await.len(), 1);
+}

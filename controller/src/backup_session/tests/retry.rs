@@ -126,3 +126,30 @@ fn two_long_names_are_two_snapshots() {
     let why = |action: &Action| matches!(action, Action::Event(note) if note.message.contains("is taken by a Snapshot of BackupSession s"));
     assert!(actions.iter().any(why), "{actions:?}");
 }
+
+#[test]
+fn a_retry_is_left_out_when_a_session_after_it_has_done_what_failed() {
+    let mut failing = observed(session("s", begun(["Running", "Running"])));
+    failing.snapshots = [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Failed", "Failed")].into();
+    let status = after(&failing, now()).0;
+    let at = status.next_retry.clone().unwrap().0;
+    let seen = observed(session("s", serde_json::to_value(&status).unwrap()));
+    let other = |created: &str, phase: &str, repositories: &[&str]| {
+        let listed: Vec<Value> = repositories.iter().map(|name| json!({"repository": name, "phase": phase})).collect();
+        let mut other = session("other", json!({"phase": phase, "snapshots": listed}));
+        other.metadata.creation_timestamp = serde_json::from_value(json!(created)).unwrap();
+        Arc::new(other)
+    };
+    let (before, after_it) = ("2026-11-22T21:00:00Z", "2026-11-22T22:00:30Z");
+    for (other, expected) in [
+        (other(after_it, "Succeeded", &["near", "far"]), 0),
+        (other(before, "Succeeded", &["near", "far"]), 1),
+        (other(after_it, "Failed", &["near", "far"]), 1),
+        (other(after_it, "Succeeded", &["near"]), 1),
+    ] {
+        let seen = Observed { ended: vec![Arc::clone(&other)], ..seen.clone() };
+        let (status, actions) = after(&seen, at);
+        assert_eq!(created(&actions).len(), expected, "{other:?}");
+        assert!(expected == 1 || (status.next_retry.is_none() && status.retried.is_none()), "it is cleaned up as any other");
+    }
+}
