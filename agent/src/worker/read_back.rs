@@ -33,8 +33,10 @@ const FILE_NAME_BYTES_MAX: usize = 253 + SUFFIX.len();
 const SUFFIX: &str = ".yaml";
 /// The label of a backup that names its Snapshot.
 const SNAPSHOT_LABEL: &str = "snapshot";
-/// Stored snapshots of one name that are told of: its components, and attempts at them.
-const STORED_MAX: usize = 256;
+/// What is told of the stored snapshots of one name, its components and attempts at them: with a full page and a view it fits a frame.
+const STORED_BYTES_MAX: usize = 384 * 1024;
+/// Around a message in another.
+const FIELD_BYTES: usize = 8;
 /// As a backup has sources.
 const SOURCES_MAX: usize = 64;
 
@@ -60,6 +62,20 @@ impl Page {
         if self.result.damaged_first.len() < NAMED_MAX {
             self.result.damaged_first.push(format!("{path}: {why}"));
         }
+    }
+
+    /// As many as a page takes; the newest are the ones that a Snapshot was made of.
+    fn newest(&mut self, path: &str, mut stored: Vec<StoredSnapshot>) -> Vec<StoredSnapshot> {
+        let mut bytes = 0;
+        let fits = stored.iter().rev().take_while(|stored| {
+            bytes += stored.encoded_len() + FIELD_BYTES;
+            bytes <= STORED_BYTES_MAX
+        });
+        let cut = stored.len() - fits.count();
+        if cut > 0 {
+            self.damaged(path, &format!("{cut} stored snapshots of this name do not fit a page"));
+        }
+        stored.split_off(cut)
     }
 
     /// A view's JSON; empty if there is none, or it is damaged.
@@ -108,7 +124,7 @@ pub(super) async fn snapshots(task: ReadSnapshots, backend: &Opened, link: &Link
         }
         let path = format!("{folder}/{name}");
         let json = page.read(backend, &path).await?;
-        let stored = stored.remove(&name).unwrap_or_default();
+        let stored = page.newest(&path, stored.remove(&name).unwrap_or_default());
         if !json.is_empty() || !stored.is_empty() {
             page.put(ReadView { path, json, stored });
         }
@@ -133,12 +149,7 @@ async fn stored(access: Option<RepositoryAccess>, backend: &Opened, page: &mut P
     for (id, record) in snapshots.readable {
         let name = record.extensions.get(SNAPSHOT_LABEL).and_then(|name| std::str::from_utf8(name).ok());
         let Some(name) = name.map(|name| format!("{name}{SUFFIX}")).filter(|name| is_view(name)) else { continue };
-        let of_name = stored.entry(name).or_default();
-        // The newest are the ones that a Snapshot was made of.
-        if of_name.len() >= STORED_MAX {
-            of_name.remove(0);
-        }
-        of_name.push(told(&id, record));
+        stored.entry(name).or_default().push(told(&id, record));
     }
     Ok(stored)
 }
@@ -186,4 +197,27 @@ async fn views_after(folder: &Path, after: &str, backend: &Opened) -> Result<BTr
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::message::FROM_WORKER_BYTES_MAX;
+
+    #[test]
+    fn the_fullest_page_fits_a_frame() {
+        let source = SourceResult { container_path: "/data/of/some/length".into(), bytes: u64::MAX, ..SourceResult::default() };
+        let one = |number: usize| StoredSnapshot { id: format!("e-{number}"), sources: vec![source.clone(); SOURCES_MAX], ..StoredSnapshot::default() };
+        let mut page = Page::default();
+        let mut views = 0;
+        while !page.is_full() {
+            let stored = page.newest("p", (0..1000).map(one).collect());
+            assert_eq!(stored.last().map(|stored| stored.id.as_str()), Some("e-999"));
+            page.put(ReadView { path: "p".into(), json: vec![b'x'; document::BYTES_MAX], stored });
+            views += 1;
+        }
+        assert_eq!((views, page.result.damaged_count), (1, 1));
+        // What came before it may be nearly as large as a page.
+        assert!(page.result.encoded_len() + PAGE_BYTES + NAMED_MAX * 1024 < FROM_WORKER_BYTES_MAX, "{}", page.result.encoded_len());
+    }
 }

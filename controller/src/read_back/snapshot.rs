@@ -23,7 +23,9 @@ use crate::restore_session::components::engine_snapshot;
 /// Components of a Snapshot; an object must not grow without bound.
 const COMPONENTS_MAX: usize = 1000;
 /// Seconds by which another machine's clock may be ahead of ours.
-const AHEAD_S_MAX: i64 = 24 * 3600;
+const AHEAD_S_MAX: i64 = 3600;
+/// From when on a number at the end of a name is a time: that of its session, in seconds.
+const TIMES_FROM_S: i64 = 1_000_000_000;
 
 /// The name of the Snapshot that a view stands for.
 pub fn name(view: &ReadView) -> Option<&str> {
@@ -34,6 +36,11 @@ pub fn name(view: &ReadView) -> Option<&str> {
 /// The Snapshot of `repository` that a view stands for, and its status; or why there is none.
 pub fn from_view(view: &ReadView, repository: &Repository, now: Timestamp) -> Result<(Snapshot, SnapshotStatus), String> {
     let name = name(view).ok_or("its name is none that an object can have")?;
+    // It would take the name of a session that is still to come, and whoever writes to the bucket can work that out.
+    let stamp = name.rsplit('-').next().and_then(|digits| digits.parse::<i64>().ok()).filter(|stamp| *stamp >= TIMES_FROM_S);
+    if stamp.is_some_and(|stamp| stamp > now.as_second().saturating_add(AHEAD_S_MAX)) {
+        return Err("its name is of a time that has not come yet".into());
+    }
     let told = if view.json.is_empty() { None } else { Some(told(view, name, repository)?) };
     let mut told_components = told.as_ref().and_then(|told| told.status.as_ref()).map(|status| status.components.clone()).unwrap_or_default();
     // Holdfast keeps no component beside another tool's: one that a view adds would only stand in a restore's way.

@@ -254,6 +254,10 @@ fn a_snapshot_that_had_not_ended_or_comes_from_the_future_stays_away() {
     let (_, status) = failed("2026-11-01T00:00:00Z").unwrap();
     assert_eq!((status.phase, status.components["dump"].error.as_deref()), (Some(SnapshotPhase::Failed), Some("nospace")));
     assert!(failed("2030-01-01T00:00:00Z").unwrap_err().contains("not come yet"));
+    for (name, is_good) in [("repo-app-daily-1795694400", true), ("repo-app-daily-1895694400", false), ("repo-app-2", true)] {
+        let view = ReadView { path: format!("demo/app/snapshots/{name}.yaml"), json: Vec::new(), stored: vec![stored("e-1", "dump", 1)] };
+        assert_eq!(snapshot::from_view(&view, &repository(), now()).is_ok(), is_good, "{name}");
+    }
 }
 
 #[test]

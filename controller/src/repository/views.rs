@@ -9,6 +9,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use serde_json::json;
 
+/// Of the list in `metadata.yaml`: an agent writes no view beyond 1 MiB.
+const LISTED_BYTES_MAX: usize = 896 * 1024;
+/// Around the three texts of an entry.
+const ENTRY_BYTES: usize = 64;
+
 /// `<directory>` of a repository, without slashes around it.
 pub fn directory(repository: &Repository) -> String {
     repository.spec.path.as_deref().unwrap_or_default().trim_matches('/').to_owned()
@@ -28,6 +33,14 @@ pub fn metadata(repositories: &[Arc<Repository>], now: Timestamp) -> Option<View
         })
         .collect();
     listed.sort();
+    // No Repository must fail for want of a view: what is in a storage is found by its folders, not by this list.
+    let mut bytes = 0;
+    let fits = listed.iter().take_while(|(namespace, name, path)| {
+        bytes += namespace.len() + name.len() + path.len() + ENTRY_BYTES;
+        bytes <= LISTED_BYTES_MAX
+    });
+    let fits = fits.count();
+    listed.truncate(fits);
     let repositories: Vec<_> = listed
         .into_iter()
         .map(|(namespace, name, path)| json!({"name": name, "namespace": namespace, "path": path}))
@@ -83,5 +96,22 @@ fn view(path: String, content: &impl Serialize) -> Option<View> {
             tracing::warn!(path, %error, "a view could not be written as YAML and is left out");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_a_storage_stays_a_view() {
+        let repository = |number: usize| {
+            let name = format!("{number:05}-{}", "n".repeat(240));
+            let value = json!({"metadata": {"name": name, "namespace": "s".repeat(63)}, "spec": {"path": format!("/teams/{name}")}});
+            Arc::new(serde_json::from_value::<Repository>(value).unwrap())
+        };
+        let all: Vec<_> = (0..10_000).map(repository).collect();
+        let written = metadata(&all, Timestamp::UNIX_EPOCH).unwrap();
+        assert!(written.yaml.len() < 1 << 20 && written.yaml.len() > 1 << 19, "{}", written.yaml.len());
     }
 }

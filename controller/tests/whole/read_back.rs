@@ -144,6 +144,8 @@ async fn what_is_missing_is_waited_for_and_what_is_damaged_is_named() {
         })
         .await;
     assert_eq!(house.get("BackupStorage", "store").await.unwrap()["status"]["phase"], "Ready");
+    // Until nothing else has the storage looked at.
+    tokio::time::sleep(std::time::Duration::from_secs(7)).await;
     house.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "late"}})).await;
     house
         .until("the Repositories of the namespace", || async {
@@ -198,4 +200,40 @@ async fn what_kubestash_wrote_is_shown_and_a_planted_view_makes_no_key() {
     let first = crate::session_of(&house, "one").await;
     house.until_phase("BackupSession", &first, "Succeeded").await;
     assert_eq!(house.list("Snapshot").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_counts_what_was_read_back_and_forgets_what_the_repository_knows_it_by() {
+    let (bucket, _) = lost().await;
+    let (house, agent) = another(bucket).await;
+    house.furnish().await;
+    until_read(&house, "one-repo").await;
+    house.create(house::policy(2)).await;
+    house.create(house::configuration("one")).await;
+    let first = crate::session_of(&house, "one").await;
+    house.until_phase("BackupSession", &first, "Succeeded").await;
+    house.until("two Snapshots to be left", || async { house.names("Snapshot").await.len() == 2 }).await;
+    house.until("the others to be forgotten", || async { agent.memory.lock().unwrap().forgotten == ["e-1", "e-2"] }).await;
+    assert!(house.names("Snapshot").await.contains(&"one-repo-s3".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_that_dies_in_between_begins_anew_and_nothing_is_missing() {
+    let (mut bucket, before) = lost().await;
+    // Many pages: as many Repositories again, of which only the first has Snapshots.
+    for number in 0..40 {
+        let view = bucket.views["one/repository.yaml"].replace("one-repo", &format!("r-{number:02}")).replace("/one", &format!("/r/{number:02}"));
+        bucket.views.insert(format!("r/{number:02}/repository.yaml"), view);
+    }
+    let (mut house, _agent) = another(bucket).await;
+    house.furnish().await;
+    for wanted in [3, 20] {
+        house.until("some of them", || async { house.list("Repository").await.len() >= wanted }).await;
+        house.kill_controller().await;
+        house = house.start_controller().await;
+    }
+    house.until("all of them", || async { house.list("Repository").await.len() == 41 }).await;
+    until_read(&house, "one-repo").await;
+    let good = || async { house.list("Snapshot").await.into_iter().filter(|snapshot| snapshot["status"]["phase"] == "Succeeded").count() };
+    house.until("the Snapshots", || async { good().await == before.len() }).await;
 }
