@@ -25,6 +25,9 @@ enum Subcommands {
     /// One task; started by the agent only.
     #[command(hide = true)]
     Worker,
+    /// Does nothing until it is told to end: in a pod that holds a claim which no other pod mounts.
+    #[command(hide = true)]
+    Hold,
 }
 
 #[derive(Debug, clap::Args)]
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
     log();
     match cli.command {
         Some(Subcommands::Worker) => holdfast_agent::worker::main(),
+        Some(Subcommands::Hold) => hold(),
         None => match serve(cli.serve) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -74,6 +78,23 @@ fn main() -> ExitCode {
             }
         },
     }
+}
+
+/// As process 1 of its container it would not hear a signal that it does not ask for.
+fn hold() -> ExitCode {
+    let waits = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+        runtime.block_on(async {
+            let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            Ok(())
+        })
+    });
+    if let Err(error) = waits {
+        tracing::error!("signals cannot be caught: {error}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 fn log() {

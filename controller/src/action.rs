@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use holdfast_api::{BackupConfiguration, BackupSession, Repository, Snapshot};
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -34,6 +34,8 @@ pub enum Action {
         /// Its status.
         status: Option<Value>,
     },
+    /// Create this claim; that it exists already is as good.
+    CreateClaim(Box<PersistentVolumeClaim>),
     /// Delete this, if it is still the object of this UID.
     Delete {
         /// Which object.

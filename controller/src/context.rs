@@ -20,6 +20,7 @@ use crate::clock::SharedClock;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::task::{Owner, Wanted};
 use crate::events::Events;
+use crate::holder::keeper::Holders;
 use crate::hooks::Runner;
 use crate::hooks::call::Call;
 use crate::object::{Key, Kind, Named};
@@ -66,6 +67,8 @@ pub struct Context {
     pub departed: Departed,
     /// Hooks that run.
     pub hooks: Runner,
+    /// Pods that hold claims which no other mounts.
+    pub holders: Holders,
     /// Objects whose versions in the cache we have replaced ourselves: which, and when last.
     replaced: Mutex<HashMap<Key, (Vec<String>, u64)>>,
     /// Objects that wait for a pod or claim: since when, and in which namespace.
@@ -141,6 +144,7 @@ impl Context {
             pace,
             claims: Claims::default(),
             departed: Departed::default(),
+            holders: Holders::default(),
             replaced: Mutex::default(),
             waiting: Mutex::default(),
             secrets: Mutex::default(),
@@ -185,6 +189,7 @@ impl Context {
                     self.patch(&key, resource_version, patch).await?;
                 }
                 Action::Create(object) => self.create(*object).await?,
+                Action::CreateClaim(claim) => unless_there(create(&self.client, claim.as_ref()).await)?,
                 Action::BringBack { object, status } => self.bring_back(subject, &object, status).await?,
                 Action::Delete { key, uid } => self.delete(&key, uid).await?,
                 Action::Tasks(wanted) => self.want(subject, wanted),
@@ -256,10 +261,7 @@ impl Context {
     }
 
     async fn create(&self, object: Created) -> Result<(), kube::Error> {
-        match self.create_new(&object).await {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            other => other,
-        }
+        unless_there(self.create_new(&object).await)
     }
 
     async fn create_new(&self, object: &Created) -> Result<(), kube::Error> {
@@ -315,6 +317,9 @@ impl Context {
     }
 
     fn want(&self, subject: &Subject, wanted: Vec<Wanted>) {
+        let (wishes, wanted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|wanted| matches!(wanted, Wanted::Hold(_)));
+        let wishes = wishes.into_iter().filter_map(|wanted| if let Wanted::Hold(wish) = wanted { Some(*wish) } else { None });
+        self.holders.want(&subject.key, wishes.collect());
         if !self.dispatcher.want(&subject.owner(), wanted) {
             tracing::warn!(object = %subject.key, "too many tasks wait; this object's are taken later");
             self.queue.add_after(subject.key.clone(), Duration::from_secs(5));
@@ -340,6 +345,7 @@ impl Context {
     /// The object is gone: nothing of it stays.
     pub fn forget(&self, key: &Key) {
         self.hooks.forget(key);
+        self.holders.want(key, Vec::new());
         self.dispatcher.want(&Owner { key: key.clone(), uid: String::new() }, Vec::new());
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
@@ -387,6 +393,13 @@ impl Context {
     pub async fn namespace_labels(&self, name: &str) -> Result<BTreeMap<String, String>, kube::Error> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         Ok(namespaces.get_opt(name).await?.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
+    }
+}
+
+fn unless_there(created: Result<(), kube::Error>) -> Result<(), kube::Error> {
+    match created {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        other => other,
     }
 }
 

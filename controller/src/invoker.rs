@@ -11,6 +11,7 @@ use holdfast_api::{Addon, BackupSession, BackupStorage, Repository, RestoreSessi
 use jiff::tz::TimeZone;
 
 use crate::context::{Context, Subject};
+use crate::holder::Purpose;
 use crate::object::{Key, Named};
 use crate::target::{self, Shape, Target};
 pub use either::Invoker;
@@ -134,7 +135,7 @@ async fn targets(context: &Context, invoker: &Invoker, key: &Key) -> Result<Vec<
     let mut awaited = None;
     for (_, reference) in invoker.targets() {
         let target =
-            target::observe::target(&context.client, &context.caches, namespace, reference, invoker.configuration()).await?;
+            target::observe::target(&context.client, &context.caches, namespace, reference, invoker.configuration(), Purpose::Backup).await?;
         if matches!(target.shape, Shape::Missing(_) | Shape::Unsupported(_)) {
             awaited.get_or_insert_with(|| reference.map_or(namespace, |target| target.namespace_or(namespace)));
         }

@@ -26,6 +26,7 @@ pub mod context;
 pub mod dispatch;
 pub mod events;
 pub mod health;
+pub mod holder;
 pub mod hooks;
 pub mod invoker;
 pub mod leadership;
@@ -48,6 +49,7 @@ use dispatch::assign::Preparer;
 use dispatch::authenticate::Authenticator;
 use dispatch::server::AgentService;
 use dispatch::table::Limits;
+use holder::pod::Image;
 use leadership::{Candidate, Leadership};
 use object::{Key, Kind};
 use repository::maintenance::Pace;
@@ -86,6 +88,8 @@ pub struct Config {
     pub time_zone: TimeZone,
     /// How often space is freed, and how patiently what is deleted waits for its backend.
     pub pace: Pace,
+    /// What the pods are made of that hold claims which no other mounts; none to make no such pods.
+    pub holder_image: Option<Image>,
     /// The time.
     pub clock: SharedClock,
 }
@@ -105,6 +109,7 @@ impl Config {
             stall_timeout: Duration::from_secs(600),
             time_zone: TimeZone::UTC,
             pace: Pace::default(),
+            holder_image: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -211,7 +216,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
             synced.store(true, Ordering::Relaxed);
         }
     });
-    beside.spawn(lead(Arc::clone(&context), preparer, leadership.clone(), shutdown.clone()));
+    beside.spawn(lead(Arc::clone(&context), preparer, leadership.clone(), config.holder_image.clone(), shutdown.clone()));
     let health = health::Health { synced, leadership, dispatcher, queue };
     let health_listener = config.health_listener;
     let serve_health = async {
@@ -299,7 +304,7 @@ impl Certificates {
 }
 
 /// Leads whenever this replica is elected, and stops as soon as it no longer is.
-async fn lead(context: Arc<Context>, preparer: Arc<Preparer>, leadership: Leadership, shutdown: CancellationToken) {
+async fn lead(context: Arc<Context>, preparer: Arc<Preparer>, leadership: Leadership, holder_image: Option<Image>, shutdown: CancellationToken) {
     let mut changes = leadership.changes();
     loop {
         let epoch = *changes.borrow_and_update();
@@ -309,7 +314,7 @@ async fn lead(context: Arc<Context>, preparer: Arc<Preparer>, leadership: Leader
             context.dispatcher.follow();
         } else {
             context.dispatcher.lead(epoch);
-            work.spawn(work_as_leader(Arc::clone(&context), Arc::clone(&preparer), stop.clone()));
+            work.spawn(work_as_leader(Arc::clone(&context), Arc::clone(&preparer), holder_image.clone(), stop.clone()));
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
@@ -324,7 +329,7 @@ async fn lead(context: Arc<Context>, preparer: Arc<Preparer>, leadership: Leader
     }
 }
 
-async fn work_as_leader(context: Arc<Context>, preparer: Arc<Preparer>, stop: CancellationToken) {
+async fn work_as_leader(context: Arc<Context>, preparer: Arc<Preparer>, holder_image: Option<Image>, stop: CancellationToken) {
     // Plans are made from complete caches only: what is merely not listed yet would look deleted.
     context.caches.synced().await;
     wake::wake_all(&context);
@@ -337,6 +342,10 @@ async fn work_as_leader(context: Arc<Context>, preparer: Arc<Preparer>, stop: Ca
         let stop = stop.clone();
         async move { dispatcher.pump(preparer, stop).await }
     });
+    if let Some(image) = holder_image {
+        let context = Arc::clone(&context);
+        work.spawn(async move { holder::keeper::keep(context.client.clone(), Arc::clone(&context.caches), &context.holders, image).await });
+    }
     for _ in 0..WORKERS {
         work.spawn(worker(Arc::clone(&context), stop.clone()));
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use clap::Parser;
+use holdfast_controller::holder::pod::Image;
 use holdfast_controller::{Config, run};
 use jiff::tz::TimeZone;
 use tokio::net::TcpListener;
@@ -47,6 +48,12 @@ struct Arguments {
     /// Seconds that a deleted object with deletionPolicy WipeOut waits for a backend that is away, before it goes without its data.
     #[arg(long, env = "HOLDFAST_WIPE_PATIENCE_SECONDS", default_value_t = 600)]
     wipe_patience_seconds: u64,
+    /// Image of the pods that hold a claim which no other pod mounts: the agents'. Without it there are no such pods.
+    #[arg(long, env = "HOLDFAST_HOLDER_IMAGE")]
+    holder_image: Option<String>,
+    /// When that is pulled.
+    #[arg(long, env = "HOLDFAST_HOLDER_PULL_POLICY", default_value = "IfNotPresent")]
+    holder_pull_policy: String,
     /// What is logged, as in RUST_LOG.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     log: String,
@@ -82,6 +89,8 @@ async fn main() -> anyhow::Result<()> {
     config.pace.interval = std::time::Duration::from_secs(arguments.prune_interval_seconds);
     config.pace.settle = std::time::Duration::from_secs(arguments.prune_delay_seconds);
     config.pace.patience = std::time::Duration::from_secs(arguments.wipe_patience_seconds);
+    let image = arguments.holder_image.filter(|name| !name.is_empty());
+    config.holder_image = image.map(|name| Image { name, pull_policy: arguments.holder_pull_policy });
     let shutdown = CancellationToken::new();
     tokio::spawn(wait_for_signal(shutdown.clone()));
     run(config, shutdown).await.context("the controller stopped")

@@ -15,11 +15,15 @@ use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
 use crate::hooks::{HookId, Standing};
 use crate::invoker::Invoker;
+use crate::holder::Purpose;
 use crate::object::{Key, Kind};
 use crate::target::{self, Reach, Target};
 use crate::work::{self, Job};
 
+use own_claims::OwnClaim;
+
 pub mod components;
+pub mod own_claims;
 pub mod plan;
 #[cfg(test)]
 mod tests;
@@ -45,6 +49,8 @@ pub struct Observed {
     pub job: Result<Job, String>,
     /// Where to.
     pub target: Target,
+    /// Claims of its own instead, by component, if it is to make some.
+    pub own_claims: BTreeMap<String, OwnClaim>,
     /// How each component is reached.
     pub reaches: BTreeMap<String, Reach>,
     /// Configurations and batches with the same target.
@@ -57,6 +63,13 @@ pub struct Observed {
     pub hooks: HashMap<HookId, Standing>,
     /// How long it has waited for pods or claims.
     pub waited: Duration,
+}
+
+impl Observed {
+    /// Whether it restores into claims of its own, which need no target.
+    pub fn makes_claims(&self) -> bool {
+        self.job.as_ref().is_ok_and(|job| !job.claim_templates.is_empty())
+    }
 }
 
 /// Looks at one restore and does what is to be done.
@@ -90,7 +103,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         Err(_) => None,
     };
     let repository_name = snapshot.as_ref().and_then(|snapshot| snapshot.spec.repository.clone());
-    let target = target::observe::target(&context.client, caches, &key.namespace, restore.spec.target.as_ref(), None).await?;
+    let target = target::observe::target(&context.client, caches, &key.namespace, restore.spec.target.as_ref(), None, Purpose::Restore).await?;
     let addons = caches
         .addons
         .select(|_| true)
@@ -113,16 +126,18 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         reaches: BTreeMap::new(),
         waited: Duration::ZERO,
         hooks: context.hooks.standings(&subject.uid),
+        own_claims: BTreeMap::new(),
         chosen,
         snapshot,
         target,
         invokers,
         restore,
     };
+    observed.own_claims = own_claims::observe(context, &observed, &key.namespace).await?;
     observed.reaches = components::reaches(&observed);
-    let waits = !observed.target.exists()
+    let waits = (!observed.target.exists() && !observed.makes_claims())
         || observed.snapshot.is_none()
-        || observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_)));
+        || observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_) | Reach::Unmounted(_)));
     let target = observed.restore.spec.target.as_ref();
     let theirs = target.map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
     observed.waited = context.waits(key, theirs, waits);

@@ -13,6 +13,7 @@ use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
 use crate::invoker::{Invoker, either};
+use crate::holder::Purpose;
 use crate::object::{Key, Kind};
 use crate::target::{self, Reach, Target};
 use crate::work::{self, Job};
@@ -117,14 +118,14 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
     if let Ok(job) = &observed.job {
         let reference = part.and_then(|part| part.app_ref);
         let made = invoker.as_ref().and_then(Invoker::configuration);
-        let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference, made).await?;
+        let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference, made, Purpose::Backup).await?;
         observed.target_found = target.exists();
         observed.reaches = target.components(&job.paths);
     }
     if plan::has_ended_components(&observed) {
         observed.predecessor = predecessor(context, &observed.snapshot);
     }
-    let waits = observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_)));
+    let waits = observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_) | Reach::Unmounted(_)));
     let theirs = part.and_then(|part| part.app_ref).map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
     observed.waited = context.waits(key, theirs, waits);
     Ok(observed)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use holdfast_api::TypedObjectReference;
 use holdfast_api::names::component;
 use holdfast_proto::v1;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume};
 
 pub mod consent;
 pub mod environment;
@@ -18,6 +18,9 @@ pub mod paths;
 mod tests;
 
 use paths::Place;
+
+use crate::holder::keeper::has_ended;
+use crate::holder::{Placement, Purpose, Wish};
 
 /// Where KubeStash's pvc-addon mounts a claim that is backed up for itself.
 pub const CLAIM_PATH: &str = "/kubestash-data";
@@ -31,6 +34,12 @@ pub struct Target {
     pub claims: BTreeMap<String, Arc<PersistentVolumeClaim>>,
     /// Those of them whose volume is a directory of its node: such volumes never appear under the kubelet's directory.
     pub host_path_claims: BTreeSet<String>,
+    /// Its namespace.
+    pub namespace: String,
+    /// What it is looked at for.
+    pub purpose: Purpose,
+    /// Holder pods of its namespace, by name.
+    pub holders: BTreeMap<String, Arc<Pod>>,
 }
 
 /// The kinds of targets.
@@ -44,13 +53,15 @@ pub enum Shape {
     Claim {
         /// Its name.
         name: String,
-        /// Pods that mount it.
+        /// Pods that mount it, but for holders.
         pods: Vec<Arc<Pod>>,
     },
     /// A Deployment, and its pods.
     Deployment {
         /// Its pods.
         pods: Vec<Arc<Pod>>,
+        /// The pod that it would have, if it is to have none.
+        idle: Option<Box<Pod>>,
     },
     /// A StatefulSet.
     StatefulSet {
@@ -62,6 +73,8 @@ pub enum Shape {
         replicas: u32,
         /// Its pods.
         pods: Vec<Arc<Pod>>,
+        /// Its pod template, without the claims that are each ordinal's own: those are named.
+        template: Box<(Pod, Vec<String>)>,
     },
 }
 
@@ -70,6 +83,8 @@ pub enum Shape {
 pub enum Reach {
     /// Mounted on a node.
     Ready(Access),
+    /// Nothing mounts it: a pod of ours has to.
+    Unmounted(Box<Wish>),
     /// Not now; says what is waited for.
     Waiting(String),
     /// Not as it stands; says what is to be changed.
@@ -85,6 +100,8 @@ pub struct Access {
     pub pod_uid: String,
     /// What of which volume.
     pub volumes: Vec<Located>,
+    /// The pod is a holder: it goes when nobody wants this any more.
+    pub held: Option<Box<Wish>>,
 }
 
 /// A directory in a volume, and what it is called.
@@ -99,6 +116,13 @@ pub struct Located {
 }
 
 impl Target {
+    /// For tests: without holders.
+    #[cfg(test)]
+    pub(crate) fn seen(purpose: Purpose, shape: Shape, claims: impl IntoIterator<Item = (String, Arc<PersistentVolumeClaim>)>) -> Self {
+        let claims = claims.into_iter().collect();
+        Self { shape, claims, host_path_claims: BTreeSet::new(), namespace: "demo".into(), purpose, holders: BTreeMap::new() }
+    }
+
     /// Whether it exists.
     pub fn exists(&self) -> bool {
         !matches!(self.shape, Shape::Missing(_))
@@ -129,11 +153,12 @@ impl Target {
             Shape::Missing(what) => Reach::Waiting(what.clone()),
             Shape::Unsupported(what) => Reach::Impossible(what.clone()),
             Shape::Claim { name, pods } => self.reach_claim(name, pods, paths),
-            Shape::Deployment { pods } => match first_usable(pods) {
-                Some(pod) => self.reach_pod(pod, paths),
-                None => Reach::Waiting("no pod of the Deployment is running".into()),
+            Shape::Deployment { pods, idle } => match (first_usable(pods), idle) {
+                (Some(pod), _) => self.reach_pod(pod, paths),
+                (None, Some(idle)) if pods.iter().all(|pod| has_ended(pod)) => self.reach_idle(idle, paths),
+                (None, _) => Reach::Waiting("no pod of the Deployment is running".into()),
             },
-            Shape::StatefulSet { name, pods, .. } => {
+            Shape::StatefulSet { name, pods, first, replicas, template } => {
                 let Some(ordinal) = ordinal else {
                     return Reach::Impossible(format!(
                         "a component of StatefulSet {name} must name an ordinal: dump-pod-0"
@@ -141,9 +166,12 @@ impl Target {
                 };
                 let pod_name = format!("{name}-{ordinal}");
                 let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(&pod_name) && is_usable(pod));
+                let is_wanted = (*first..first.saturating_add(*replicas)).contains(&ordinal);
+                let is_there = pods.iter().any(|pod| pod.metadata.name.as_deref() == Some(&pod_name) && !has_ended(pod));
                 match pod {
                     Some(pod) => self.reach_pod(pod, paths),
-                    None => Reach::Waiting(format!("pod {pod_name} is not running")),
+                    None if is_wanted || is_there => Reach::Waiting(format!("pod {pod_name} is not running")),
+                    None => self.reach_idle(&of_ordinal(template, &pod_name), paths),
                 }
             }
         }
@@ -157,29 +185,71 @@ impl Target {
                 Err(problem) => return Reach::Impossible(problem.to_string()),
             }
         }
-        match first_usable(pods) {
-            Some(pod) => self.access(pod, places),
-            None => Reach::Waiting(format!("no running pod mounts PersistentVolumeClaim {claim}")),
+        match (first_usable(pods), pods.iter().find(|pod| !has_ended(pod))) {
+            (Some(pod), _) => self.access(pod, places),
+            (None, Some(pod)) => {
+                let pod = pod.metadata.name.as_deref().unwrap_or_default();
+                Reach::Waiting(format!("pod {pod} wants PersistentVolumeClaim {claim} and is not running"))
+            }
+            (None, None) => self.held(places, Placement::default()),
         }
     }
 
-    fn reach_pod(&self, pod: &Pod, paths: &[String]) -> Reach {
-        let mut places: Vec<Place> = Vec::new();
-        for path in paths {
-            match paths::in_pod(pod, path) {
-                // One path below another, or the same twice: each place is read once.
-                Ok(found) => {
-                    for place in found {
-                        if !places.contains(&place) {
-                            places.push(place);
-                        }
-                    }
-                }
-                Err(problem) => return Reach::Impossible(problem.to_string()),
-            }
-        }
-        self.access(pod, places)
+    /// All of a claim, under the path that was backed up.
+    pub fn reach_whole(&self, path: &str) -> Reach {
+        let Shape::Claim { name, .. } = &self.shape else { return Reach::Impossible("it is no PersistentVolumeClaim".into()) };
+        let place = Place { claim: name.clone(), path_in_volume: String::new(), container_path: path.to_owned() };
+        self.held(vec![place], Placement::default())
     }
+
+    fn reach_pod(&self, pod: &Pod, paths: &[String]) -> Reach {
+        match places_in(pod, paths) {
+            Ok(places) => self.access(pod, places),
+            Err(reach) => reach,
+        }
+    }
+
+    /// Of a pod that the application would have.
+    fn reach_idle(&self, pod: &Pod, paths: &[String]) -> Reach {
+        match places_in(pod, paths) {
+            Ok(places) => self.held(places, pod.spec.as_ref().map(Placement::of).unwrap_or_default()),
+            Err(reach) => reach,
+        }
+    }
+
+    /// By a holder pod, once there is one.
+    fn held(&self, places: Vec<Place>, placement: Placement) -> Reach {
+        let claims: BTreeSet<String> = places.iter().map(|place| place.claim.clone()).collect();
+        let wish = Wish { namespace: self.namespace.clone(), claims, purpose: self.purpose, placement };
+        if let Some(pod) = self.holders.get(&wish.pod_name()).filter(|pod| is_usable(pod)) {
+            return match self.access(pod, places) {
+                Reach::Ready(access) => Reach::Ready(Access { held: Some(Box::new(wish)), ..access }),
+                other => other,
+            };
+        }
+        match places.iter().find_map(|place| self.unholdable(place)) {
+            Some(reach) => reach,
+            None if places.is_empty() => Reach::Impossible("no path is given: set the parameter `paths`".into()),
+            None => Reach::Unmounted(Box::new(wish)),
+        }
+    }
+
+    /// Why no pod of ours may mount it, if that is so. A claim that waits for its first consumer is bound for a restore only.
+    fn unholdable(&self, place: &Place) -> Option<Reach> {
+        let name = &place.claim;
+        let Some(claim) = self.claims.get(name) else {
+            return Some(Reach::Waiting(format!("PersistentVolumeClaim {name} does not exist")));
+        };
+        if self.host_path_claims.contains(name) {
+            return Some(Reach::Impossible(on_host_path(name)));
+        }
+        if is_block(claim) {
+            return Some(Reach::Impossible(block_device(name)));
+        }
+        let is_bound = claim.spec.as_ref().is_some_and(|spec| spec.volume_name.as_deref().is_some_and(|volume| !volume.is_empty()));
+        (self.purpose == Purpose::Backup && !is_bound).then(|| Reach::Waiting(format!("PersistentVolumeClaim {name} is not bound")))
+    }
+
 
     fn access(&self, pod: &Pod, places: Vec<Place>) -> Reach {
         if places.is_empty() {
@@ -191,10 +261,7 @@ impl Target {
                 return Reach::Waiting(format!("PersistentVolumeClaim {} does not exist", place.claim));
             };
             if self.host_path_claims.contains(&place.claim) {
-                return Reach::Impossible(format!(
-                    "PersistentVolumeClaim {} is bound to a hostPath PersistentVolume, which agents cannot reach",
-                    place.claim
-                ));
+                return Reach::Impossible(on_host_path(&place.claim));
             }
             match located(pod, claim, place) {
                 Ok(located) => volumes.push(located),
@@ -202,7 +269,7 @@ impl Target {
             }
         }
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-        Reach::Ready(Access { node, pod_uid: pod.metadata.uid.clone().unwrap_or_default(), volumes })
+        Reach::Ready(Access { node, pod_uid: pod.metadata.uid.clone().unwrap_or_default(), volumes, held: None })
     }
 }
 
@@ -211,11 +278,8 @@ fn located(pod: &Pod, claim: &PersistentVolumeClaim, place: Place) -> Result<Loc
     let Some(pv_name) = spec.and_then(|spec| spec.volume_name.clone()).filter(|name| !name.is_empty()) else {
         return Err(Reach::Waiting(format!("PersistentVolumeClaim {} is not bound", place.claim)));
     };
-    if spec.and_then(|spec| spec.volume_mode.as_deref()) == Some("Block") {
-        return Err(Reach::Impossible(format!(
-            "PersistentVolumeClaim {} is a raw block device; those are not supported yet",
-            place.claim
-        )));
+    if is_block(claim) {
+        return Err(Reach::Impossible(block_device(&place.claim)));
     }
     let volume = v1::VolumeAccess {
         pvc_namespace: claim.metadata.namespace.clone().unwrap_or_default(),
@@ -228,6 +292,47 @@ fn located(pod: &Pod, claim: &PersistentVolumeClaim, place: Place) -> Result<Loc
         block: false,
     };
     Ok(Located { volume, path_in_volume: place.path_in_volume, container_path: place.container_path })
+}
+
+/// The places that paths in a pod mean.
+fn places_in(pod: &Pod, paths: &[String]) -> Result<Vec<Place>, Reach> {
+    let mut places: Vec<Place> = Vec::new();
+    for path in paths {
+        // One path below another, or the same twice: each place is read once.
+        for place in paths::in_pod(pod, path).map_err(|problem| Reach::Impossible(problem.to_string()))? {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+    }
+    Ok(places)
+}
+
+/// The pod that a StatefulSet would have of this name.
+fn of_ordinal((template, claims): &(Pod, Vec<String>), name: &str) -> Pod {
+    let mut pod = template.clone();
+    pod.metadata.name = Some(name.to_owned());
+    let own = claims.iter().map(|claim| Volume {
+        name: claim.clone(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: format!("{claim}-{name}"), read_only: None }),
+        ..Volume::default()
+    });
+    if let Some(spec) = &mut pod.spec {
+        spec.volumes.get_or_insert_default().extend(own);
+    }
+    pod
+}
+
+fn is_block(claim: &PersistentVolumeClaim) -> bool {
+    claim.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref()) == Some("Block")
+}
+
+fn block_device(claim: &str) -> String {
+    format!("PersistentVolumeClaim {claim} is a raw block device; those are not supported yet")
+}
+
+fn on_host_path(claim: &str) -> String {
+    format!("PersistentVolumeClaim {claim} is bound to a hostPath PersistentVolume, which agents cannot reach")
 }
 
 fn one(name: &str, reach: Reach) -> BTreeMap<String, Reach> {

@@ -13,9 +13,11 @@ use crate::target::CLAIM_PATH;
 
 const BACKUP_TASK: &str = "logical-backup";
 const RESTORE_TASK: &str = "logical-backup-restore";
+/// A restore into claims of its own.
+const CLONE_TASK: &str = "volume-clone";
 
 /// What one run does to its volumes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Job {
     /// Paths in the application's container.
     pub paths: Vec<String>,
@@ -25,6 +27,8 @@ pub struct Job {
     pub include: Vec<String>,
     /// Whose eyes and hands the worker has.
     pub run_as: RunAs,
+    /// Claims to make and to restore into, instead of the target's.
+    pub claim_templates: Vec<holdfast_api::offshoot::volume::PersistentVolumeClaim>,
 }
 
 /// User and group of the worker, where the addon's pod would have had others than root: servers that look at ids (NFS with
@@ -82,16 +86,28 @@ pub fn unsupported_backup(addon: Option<&AddonInfo>, addons: &BTreeMap<String, A
 }
 
 fn unsupported_task(purpose: TaskPurpose, addon: &AddonInfo) -> Option<String> {
-    let supported = match purpose {
-        TaskPurpose::Backup => BACKUP_TASK,
-        TaskPurpose::Restore => RESTORE_TASK,
+    let supported: &[&str] = match purpose {
+        TaskPurpose::Backup => &[BACKUP_TASK],
+        TaskPurpose::Restore => &[RESTORE_TASK, CLONE_TASK],
     };
-    let names = addon.tasks.iter().filter_map(|task| task.name.as_deref());
-    if addon.tasks.iter().any(|task| task.target_volumes.is_some()) {
-        return Some("targetVolumes are not supported yet".into());
+    for task in &addon.tasks {
+        let name = task.name.as_deref().unwrap_or_default();
+        let canonical = canonical_name(name);
+        if !name.is_empty() && !supported.contains(&canonical) {
+            return Some(format!("task {name} is not supported yet; {} is", supported.join(" or ")));
+        }
+        let volumes = task.target_volumes.as_ref();
+        if volumes.is_some_and(|volumes| purpose == TaskPurpose::Backup || !volumes.volumes.is_empty() || !volumes.volume_mounts.is_empty()) {
+            return Some("of targetVolumes only the volumeClaimTemplates of a restore are supported yet".into());
+        }
+        let templates = volumes.map(|volumes| volumes.volume_claim_templates.as_slice()).unwrap_or_default();
+        match (templates, canonical == CLONE_TASK) {
+            ([], true) => return Some(format!("task {CLONE_TASK} needs targetVolumes.volumeClaimTemplates")),
+            ([_, _, ..], _) => return Some("of several volumeClaimTemplates nobody can tell which component means which".into()),
+            _ => {}
+        }
     }
-    let mut others = names.filter(|name| canonical_name(name) != supported);
-    others.next().map(|name| format!("task {name} is not supported yet; {supported} is"))
+    None
 }
 
 fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>) -> Result<Job, String> {
@@ -110,6 +126,7 @@ fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, addons: &BTreeMap<String,
         job.paths.extend(list(name::PATHS));
         job.exclude.extend(list(name::EXCLUDE));
         job.include.extend(list(name::INCLUDE));
+        job.claim_templates.extend(reference.target_volumes.iter().flat_map(|volumes| volumes.volume_claim_templates.clone()));
     }
     // The pvc-addon has this as its default; an older catalog may lack it.
     if job.paths.is_empty() && addon_name == "pvc-addon" {

@@ -239,6 +239,12 @@ fn addon(rights: &mut Vec<Right>, path: &str, addon: Option<&AddonInfo>, own: &s
     {
         rights.push(Right::pods(format!("{path}.jobTemplate"), own).with(template));
     }
+    for (index, task) in addon.map(|addon| addon.tasks.as_slice()).unwrap_or_default().iter().enumerate() {
+        if let Some(volumes) = task.target_volumes.as_ref().filter(|volumes| !volumes.volume_claim_templates.is_empty()) {
+            let path = format!("{path}.tasks[{index}].targetVolumes.volumeClaimTemplates");
+            rights.push(Right::new(path, "create", ("", "persistentvolumeclaims"), own, "").with(&volumes.volume_claim_templates));
+        }
+    }
 }
 
 fn encryption(rights: &mut Vec<Right>, path: impl Into<String>, secret: Option<&ObjectReference>, own: &str) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_proto::v1;
 
+use crate::holder::Wish;
 use crate::object::{Key, Named};
 
 /// Who wants a task: an object and which life of it.
@@ -85,6 +86,8 @@ pub enum Wanted {
     Task(Box<TaskRequest>),
     /// What is under way, or has ended, under this component stays as it is.
     Keep(String),
+    /// Not a task: a pod that holds claims, for as long as it is wanted.
+    Hold(Box<Wish>),
 }
 
 impl Wanted {
@@ -93,6 +96,7 @@ impl Wanted {
         match self {
             Self::Task(request) => &request.component,
             Self::Keep(component) => component,
+            Self::Hold(_) => "",
         }
     }
 }

@@ -11,6 +11,7 @@ use super::plan::plan;
 use super::{Invoker, Observed, PAUSED_BY};
 use crate::action::{Action, Created};
 use crate::object::Named;
+use crate::holder::Purpose;
 use crate::target::{Shape, Target};
 
 fn at(text: &str) -> Timestamp {
@@ -36,11 +37,7 @@ fn configuration(scheduler: Value, status: Value) -> BackupConfiguration {
 
 fn observed(invoker: impl Into<Invoker>) -> Observed {
     let invoker = invoker.into();
-    let target = Target {
-        shape: Shape::Claim { name: "data".into(), pods: vec![] },
-        claims: BTreeMap::new(),
-        host_path_claims: Default::default(),
-    };
+    let target = Target::seen(Purpose::Backup, Shape::Claim { name: "data".into(), pods: vec![] }, []);
     let storage = serde_json::from_value(
         json!({"metadata": {"name": "store", "namespace": "demo"}, "spec": {}, "status": {"phase": "Ready"}}),
     );

@@ -85,6 +85,7 @@ fn wanted(actions: &[Action]) -> Vec<(String, Option<Work>)> {
         .map(|wanted| match wanted {
             Wanted::Task(request) => (request.component.clone(), Some(request.work.clone())),
             Wanted::Keep(component) => (component.clone(), None),
+            Wanted::Hold(wish) => (wish.to_string(), None),
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use holdfast_api::driver::Driver;
 use holdfast_api::names::component;
 use holdfast_api::snapshot::{Component, ComponentPhase};
 
-use super::Observed;
+use super::{Observed, own_claims};
 use crate::target::{Reach, Shape};
 
 /// The components that are to be restored; or what is wrong with the choice.
@@ -54,6 +54,9 @@ pub fn reaches(observed: &Observed) -> BTreeMap<String, Reach> {
     let Ok(chosen) = chosen(observed) else { return BTreeMap::new() };
     let several = chosen.len() > 1;
     let reach = |name: &str, stored: &Component| {
+        if observed.makes_claims() {
+            return own_claims::reach(observed, name, &paths(stored));
+        }
         let ordinal = component::stateful_set_ordinal(name);
         match &observed.target.shape {
             Shape::Claim { .. } | Shape::Deployment { .. } if several => Reach::Impossible(

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::{CHOSEN, Observed, components, key_of};
+use super::{own_claims, CHOSEN, Observed, components, key_of};
 use crate::action::Action;
 use crate::invoker::PAUSED_BY;
 use crate::dispatch::assign::storage_of;
@@ -72,7 +72,9 @@ fn problem(observed: &Observed) -> Option<String> {
     if let Some(problem) = &observed.problem {
         return Some(problem.clone());
     }
-    if let Shape::Unsupported(what) = &observed.target.shape {
+    if let Shape::Unsupported(what) = &observed.target.shape
+        && !observed.makes_claims()
+    {
         return Some(format!("spec.target: {what}"));
     }
     let source = observed.restore.spec.data_source.as_ref();
@@ -112,8 +114,10 @@ fn write(observed: &Observed, status: &RestoreSessionStatus) -> Vec<Action> {
 
 /// What is not there yet. Everything may come later: nothing fails for it.
 fn missing(observed: &Observed, status: &mut RestoreSessionStatus, now: Timestamp) -> Option<String> {
-    status.target_found = Some(observed.target.exists());
-    if let Shape::Missing(what) = &observed.target.shape {
+    status.target_found = Some(observed.target.exists() || observed.makes_claims());
+    if let Shape::Missing(what) = &observed.target.shape
+        && !observed.makes_claims()
+    {
         let condition = Condition::new(
             kinds::RESTORE_TARGET_FOUND,
             ConditionStatus::False,
@@ -367,9 +371,21 @@ impl Run<'_> {
         let running = matches!(self.observed.tasks.get(name), Some(TaskView::Running { .. }));
         match self.observed.reaches.get(name) {
             Some(Reach::Ready(access)) => match self.request(name, access, again_after) {
-                Ok(request) => self.wanted.push(Wanted::Task(Box::new(request))),
+                Ok(request) => {
+                    self.wanted.extend(access.held.clone().map(Wanted::Hold));
+                    self.wanted.push(Wanted::Task(Box::new(request)));
+                }
                 Err(reason) => fail(component, reason),
             },
+            Some(Reach::Unmounted(wish)) => {
+                self.wanted.push(Wanted::Hold(wish.clone()));
+                if running {
+                    self.wanted.push(Wanted::Keep(name.to_owned()));
+                } else {
+                    self.events.push(Action::normal("Waiting", format!("component {name}: {wish} is to run")));
+                    self.look_again(LOOK_AGAIN);
+                }
+            }
             _ if running => self.wanted.push(Wanted::Keep(name.to_owned())),
             // A restore waits for its pod for as long as it takes, or for its restoreTimeout.
             Some(Reach::Waiting(why)) => {
@@ -480,6 +496,9 @@ impl Run<'_> {
             actions.push(Action::normal("BackupsPaused", names.join(", ")));
         }
         actions.extend(pauses);
+        if !status.phase.is_some_and(RestorePhase::is_terminal) {
+            actions.extend(own_claims::missing(self.observed));
+        }
         actions.push(Action::Tasks(self.wanted));
         actions.extend(self.events);
         actions.extend(self.later.map(Action::Later));

@@ -9,12 +9,14 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
 use super::plan::plan;
+use super::own_claims::{self, OwnClaim};
 use super::{CHOSEN, Observed, components};
 
 mod hooks;
 use crate::action::Action;
 use crate::dispatch::task::{Outcome, TaskView, Wanted, Work};
-use crate::target::{Shape, Target};
+use crate::holder::Purpose;
+use crate::target::{Reach, Shape, Target};
 use crate::work::Job;
 
 fn now() -> Timestamp {
@@ -53,11 +55,8 @@ fn target() -> Target {
         "metadata": {"name": "data", "namespace": "demo", "uid": "claim-uid"}, "spec": {"volumeName": "pv"},
     }))
     .unwrap();
-    Target {
-        shape: Shape::Claim { name: "data".into(), pods: vec![Arc::new(pod)] },
-        claims: BTreeMap::from([("data".into(), Arc::new(claim))]),
-        host_path_claims: Default::default(),
-    }
+    let shape = Shape::Claim { name: "data".into(), pods: vec![Arc::new(pod)] };
+    Target::seen(Purpose::Restore, shape, [("data".into(), Arc::new(claim))])
 }
 
 fn observed(restore: RestoreSession) -> Observed {
@@ -78,6 +77,7 @@ fn observed(restore: RestoreSession) -> Observed {
         attempts: BTreeMap::new(),
         waited: Duration::ZERO,
         hooks: HashMap::new(),
+        own_claims: BTreeMap::new(),
     };
     observed.reaches = components::reaches(&observed);
     observed
@@ -101,7 +101,7 @@ fn requests(actions: &[Action]) -> Vec<v1::RestoreTask> {
             Work::Restore { task, .. } => Some(task.as_ref().clone()),
             _ => None,
         },
-        Wanted::Keep(_) => None,
+        Wanted::Keep(_) | Wanted::Hold(_) => None,
     });
     works.collect()
 }
@@ -235,4 +235,76 @@ fn the_timeout_counts_from_the_first_assignment() {
     let actions = plan(&late, now());
     assert_eq!(status(&actions)["phase"], "Failed");
     assert!(requests(&actions).is_empty(), "it goes on after its time");
+}
+
+/// A restore into a claim of its own, whose component is `name`.
+fn cloning(claim_name: &str, name: &str) -> Observed {
+    let mut observed = observed(restore(json!({}), Value::Null));
+    observed.restore = Arc::new(RestoreSession { metadata: kube::api::ObjectMeta { uid: Some("restore-uid".into()), ..observed.restore.metadata.clone() }, ..observed.restore.as_ref().clone() });
+    let mut stored = observed.snapshot.clone().unwrap();
+    let components = &mut stored.status.as_mut().unwrap().components;
+    let only = components.pop_first().unwrap().1;
+    components.insert(name.into(), only);
+    observed.snapshot = Some(stored);
+    let template: holdfast_api::offshoot::volume::PersistentVolumeClaim = serde_json::from_value(json!({
+        "metadata": {"name": claim_name, "labels": {"app": "web"}},
+        "spec": {"storageClassName": "fast", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }))
+    .unwrap();
+    observed.job = Ok(Job { claim_templates: vec![template.clone()], ..Job::default() });
+    observed.target.shape = Shape::Unsupported("a backup without a target is not supported yet".into());
+    let claim = own_claims::claim(&observed, &template, name, "demo");
+    let missing = claim.as_ref().ok().map(|_| Target::seen(Purpose::Restore, Shape::Missing("not there".into()), []));
+    observed.own_claims.insert(name.into(), OwnClaim { claim, target: missing, is_ours: false });
+    observed.reaches = components::reaches(&observed);
+    observed
+}
+
+/// The claim is there now, and these pods use it.
+fn made(observed: &mut Observed, is_ours: bool, pods: Vec<Arc<Pod>>) {
+    let own = observed.own_claims.values_mut().next().unwrap();
+    let name = own.claim.as_ref().unwrap().metadata.name.clone().unwrap();
+    let claim: PersistentVolumeClaim = serde_json::from_value(json!({"metadata": {"name": name, "namespace": "demo", "uid": "new-uid"}, "spec": {}})).unwrap();
+    own.target = Some(Target::seen(Purpose::Restore, Shape::Claim { name: name.clone(), pods }, [(name, Arc::new(claim))]));
+    own.is_ours = is_ours;
+    observed.reaches = components::reaches(observed);
+}
+
+#[test]
+fn a_claim_of_its_own_is_made_then_held_and_needs_no_target() {
+    let mut observed = cloning("own-web-${POD_ORDINAL}", "dump-pod-2");
+    let actions = plan(&observed, now());
+    let made_claims: Vec<&PersistentVolumeClaim> =
+        actions.iter().filter_map(|action| if let Action::CreateClaim(claim) = action { Some(claim.as_ref()) } else { None }).collect();
+    let [claim] = made_claims[..] else { panic!("{actions:?}") };
+    assert_eq!(claim.metadata.name.as_deref(), Some("own-web-2"));
+    assert_eq!(claim.metadata.labels.as_ref().unwrap()[own_claims::MADE_BY], "restore-uid");
+    assert_eq!(claim.spec.as_ref().unwrap().storage_class_name.as_deref(), Some("fast"));
+    assert_eq!(status(&actions)["targetFound"], true);
+
+    made(&mut observed, true, Vec::new());
+    let actions = plan(&observed, now());
+    assert!(!actions.iter().any(|action| matches!(action, Action::CreateClaim(_))));
+    let held = actions.iter().any(|action| matches!(action, Action::Tasks(wanted) if matches!(wanted.as_slice(), [Wanted::Hold(wish)] if wish.claims.contains("own-web-2"))));
+    assert!(held, "{actions:?}");
+}
+
+#[test]
+fn a_claim_that_others_use_is_not_restored_into_unless_it_was_made_for_that() {
+    let mut observed = cloning("copy", "dump");
+    let pod: Arc<Pod> = Arc::new(serde_json::from_value(json!({"metadata": {"name": "app", "namespace": "demo"}, "status": {"phase": "Pending"}})).unwrap());
+    made(&mut observed, false, vec![pod.clone()]);
+    assert!(matches!(&observed.reaches["dump"], Reach::Impossible(why) if why.contains("pod app uses it")), "{:?}", observed.reaches);
+    made(&mut observed, true, vec![pod]);
+    assert!(matches!(&observed.reaches["dump"], Reach::Unmounted(_)), "{:?}", observed.reaches);
+    made(&mut observed, false, Vec::new());
+    assert!(matches!(&observed.reaches["dump"], Reach::Unmounted(_)), "there, and nobody's: only what differs is written");
+}
+
+#[test]
+fn names_that_cannot_be_worked_out_say_why() {
+    for (name, why) in [("data-${POD_ORDINAL}", "has no ordinal"), ("copy-of-${PVC_NAME}", "of no PersistentVolumeClaim"), ("", "has no name")] {
+        let observed = cloning(name, "dump");
+        assert!(matches!(&observed.reaches["dump"], Reach::Impossible(said) if said.contains(why)), "{name}: {:?}", observed.reaches);
+    }
 }

@@ -281,12 +281,22 @@ impl Run<'_> {
         match self.observed.reaches.get(name) {
             Some(Reach::Ready(access)) => match self.open_repository() {
                 Ok(Some(storage)) => {
+                    self.wanted.extend(access.held.clone().map(Wanted::Hold));
                     let request = self.request(name, access, storage, again_after);
                     self.wanted.push(Wanted::Task(Box::new(request)));
                 }
                 Ok(None) => self.look_again(Duration::from_secs(2)),
                 Err(reason) => result::fail(component, reason),
             },
+            Some(Reach::Unmounted(wish)) if running || self.observed.waited < VOLUME_PATIENCE => {
+                self.wanted.push(Wanted::Hold(wish.clone()));
+                if running {
+                    self.wanted.push(Wanted::Keep(name.to_owned()));
+                } else {
+                    self.wait_for(format!("component {name}: {wish} is to run"));
+                }
+            }
+            Some(Reach::Unmounted(wish)) => result::fail(component, format!("{wish} does not run")),
             // Its agent has been told to let go: what comes of that decides.
             Some(Reach::Waiting(_)) if running => self.wanted.push(Wanted::Keep(name.to_owned())),
             Some(Reach::Waiting(why)) if self.observed.waited < VOLUME_PATIENCE => {

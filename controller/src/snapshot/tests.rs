@@ -15,6 +15,7 @@ use super::plan::plan;
 use super::{Observed, VIEWS};
 use crate::action::Action;
 use crate::dispatch::task::{NotStarted, Outcome, TaskView, Wanted, Work};
+use crate::holder::{Placement, Purpose, Wish};
 use crate::object::Kind;
 use crate::target::{Access, Located, Reach};
 use crate::work::Job;
@@ -49,7 +50,7 @@ fn repository(phase: &str) -> Repository {
 fn reach() -> Reach {
     let volume = v1::VolumeAccess { pvc_uid: "claim-uid".into(), ..v1::VolumeAccess::default() };
     let located = Located { volume, path_in_volume: String::new(), container_path: "/data".into() };
-    Reach::Ready(Access { node: "a".into(), pod_uid: "pod-uid".into(), volumes: vec![located] })
+    Reach::Ready(Access { node: "a".into(), pod_uid: "pod-uid".into(), volumes: vec![located], held: None })
 }
 
 fn observed(status: Value) -> Observed {
@@ -108,6 +109,7 @@ fn wanted(actions: &[Action]) -> Vec<String> {
     });
     let names = all.expect("every plan says what it wants").iter().map(|wanted| match wanted {
         Wanted::Keep(name) => format!("keep {name}"),
+        Wanted::Hold(wish) => format!("hold {}", wish.claims.iter().cloned().collect::<Vec<_>>().join(",")),
         Wanted::Task(request) if request.again_after.is_some() => format!("again {}", request.component),
         Wanted::Task(request) => request.component.clone(),
     });
@@ -395,4 +397,24 @@ fn what_a_cancelled_backup_has_stored_is_forgotten() {
     let [Action::Patch { key, patch, .. }, Action::Tasks(_), Action::Delete { .. }] = actions.as_slice() else { panic!("{actions:?}") };
     assert_eq!(key.kind, Kind::Repository);
     assert!(patch.to_string().contains(" e-7"), "{patch}");
+}
+
+#[test]
+fn a_claim_that_nothing_mounts_is_held_until_it_is_read() {
+    let wish = Wish { namespace: "demo".into(), claims: ["data".to_owned()].into(), purpose: Purpose::Backup, placement: Placement::default() };
+    let mut observed = observed(json!(null));
+    observed.reaches = BTreeMap::from([("dump".into(), Reach::Unmounted(Box::new(wish.clone())))]);
+    assert_eq!(wanted(&plan(&observed, now())), ["hold data"]);
+    observed.waited = Duration::from_secs(301);
+    observed.reaches.insert("other".into(), reach());
+    let actions = plan(&observed, now());
+    let error = status(&actions).unwrap()["components"]["dump"]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains(&wish.pod_name()) && error.contains("does not run"), "{error}");
+    let Reach::Ready(access) = reach() else { panic!() };
+    observed.waited = Duration::ZERO;
+    observed.reaches = BTreeMap::from([("dump".into(), Reach::Ready(Access { held: Some(Box::new(wish)), ..access }))]);
+    assert_eq!(wanted(&plan(&observed, now())), ["hold data", "dump"]);
+    let done = TaskView::Finished { attempt: 1, retries: 0, elapsed_ms: 10, outcome: Arc::new(Outcome::Backup(v1::BackupResult::default())) };
+    observed.tasks.insert("dump".into(), done);
+    assert!(!wanted(&plan(&observed, now())).contains(&"hold data".to_owned()), "read: let go before the views are written");
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use holdfast_api::{BackupConfiguration, TypedObjectReference};
 use holdfast_api::usage_policy::selector_matches;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::Api;
 
 use super::{Shape, Target, consent, paths};
 use crate::caches::Caches;
+use crate::holder::{Purpose, is_holder};
 
 /// The target that an object in `namespace` names; `configuration` is that object, or what it runs, if it is one.
 pub async fn target(
@@ -20,15 +21,16 @@ pub async fn target(
     namespace: &str,
     reference: Option<&TypedObjectReference>,
     configuration: Option<&BackupConfiguration>,
+    purpose: Purpose,
 ) -> Result<Target, kube::Error> {
     let Some(reference) = reference else {
-        return Ok(without_claims(Shape::Unsupported(
+        return Ok(without_claims(namespace, purpose, Shape::Unsupported(
             "a backup without a target is not supported yet: set spec.target".into(),
         )));
     };
     let theirs = reference.namespace_or(namespace);
     if theirs != namespace && !consent::given(caches, namespace, reference, configuration) {
-        return Ok(without_claims(Shape::Unsupported(format!(
+        return Ok(without_claims(theirs, purpose, Shape::Unsupported(format!(
             "the target is in namespace {theirs} and does not grant its use to {namespace}: annotate it {}={namespace}",
             consent::GRANTED_TO
         ))));
@@ -43,21 +45,33 @@ pub async fn target(
             "targets of kind {kind} ({group}) are not supported yet; PersistentVolumeClaim, Deployment and StatefulSet are"
         )),
     };
-    let claims = claims_of(caches, namespace, &shape);
-    let host_path_claims = host_path_claims(client, caches, &claims).await?;
-    Ok(Target { shape, claims, host_path_claims })
+    with_claims(client, caches, namespace, purpose, shape).await
 }
 
-fn without_claims(shape: Shape) -> Target {
-    Target { shape, claims: BTreeMap::new(), host_path_claims: BTreeSet::new() }
+/// A claim that is a target by itself.
+pub async fn claim_target(client: &kube::Client, caches: &Caches, namespace: &str, name: &str, purpose: Purpose) -> Result<Target, kube::Error> {
+    with_claims(client, caches, namespace, purpose, claim(caches, namespace, name)).await
+}
+
+async fn with_claims(client: &kube::Client, caches: &Caches, namespace: &str, purpose: Purpose, shape: Shape) -> Result<Target, kube::Error> {
+    let claims = claims_of(caches, namespace, &shape);
+    let host_path_claims = host_path_claims(client, caches, &claims).await?;
+    let holders = caches.pods.select(|pod| in_namespace(pod, namespace) && is_holder(pod));
+    let holders = holders.into_iter().filter_map(|pod| Some((pod.metadata.name.clone()?, pod))).collect();
+    Ok(Target { shape, claims, host_path_claims, namespace: namespace.to_owned(), purpose, holders })
+}
+
+fn without_claims(namespace: &str, purpose: Purpose, shape: Shape) -> Target {
+    let (claims, host_path_claims, holders) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+    Target { shape, claims, host_path_claims, namespace: namespace.to_owned(), purpose, holders }
 }
 
 fn claim(caches: &Caches, namespace: &str, name: &str) -> Shape {
     if caches.claims.get(namespace, name).is_none() {
         return Shape::Missing(format!("PersistentVolumeClaim {namespace}/{name} does not exist"));
     }
-    let pods =
-        caches.pods.select(|pod| in_namespace(pod, namespace) && claims_in(pod).iter().any(|claim| claim == name));
+    let wants = |pod: &Pod| !is_holder(pod) && claims_in(pod).iter().any(|claim| claim == name);
+    let pods = caches.pods.select(|pod| in_namespace(pod, namespace) && wants(pod));
     Shape::Claim { name: name.to_owned(), pods }
 }
 
@@ -66,14 +80,16 @@ async fn deployment(client: &kube::Client, caches: &Caches, namespace: &str, nam
     let Some(deployment) = deployments.get_opt(name).await? else {
         return Ok(Shape::Missing(format!("Deployment {namespace}/{name} does not exist")));
     };
-    let selector = deployment.spec.map(|spec| spec.selector).unwrap_or_default();
+    let spec = deployment.spec.unwrap_or_default();
+    let idle = (spec.replicas == Some(0)).then(|| Box::new(pod_of(namespace, name, spec.template)));
+    let selector = spec.selector;
     let prefix = format!("{name}-");
     let pods = selected(caches, namespace, &selector)
         .into_iter()
         // Two Deployments whose selectors overlap: the ReplicaSet's name tells whose pod it is.
         .filter(|pod| owner(pod, "ReplicaSet").is_none_or(|owner| owner.starts_with(&prefix)))
         .collect();
-    Ok(Shape::Deployment { pods })
+    Ok(Shape::Deployment { pods, idle })
 }
 
 async fn stateful_set(
@@ -91,13 +107,23 @@ async fn stateful_set(
         .into_iter()
         .filter(|pod| owner(pod, "StatefulSet").is_none_or(|owner| owner == name))
         .collect();
+    let own_claims = spec.volume_claim_templates.unwrap_or_default().into_iter().filter_map(|claim| claim.metadata.name).collect();
+    let template = Box::new((pod_of(namespace, name, spec.template), own_claims));
     let count = |number: Option<i32>, default| u32::try_from(number.unwrap_or(default)).unwrap_or(0);
     Ok(Shape::StatefulSet {
         name: name.to_owned(),
         first: count(spec.ordinals.and_then(|ordinals| ordinals.start), 0),
         replicas: count(spec.replicas, 1),
         pods,
+        template,
     })
+}
+
+/// A pod as a template makes it: named like its workload, since nothing else is known of its name.
+fn pod_of(namespace: &str, name: &str, template: PodTemplateSpec) -> Pod {
+    let mut pod = Pod { metadata: template.metadata.unwrap_or_default(), spec: template.spec, status: None };
+    (pod.metadata.namespace, pod.metadata.name) = (Some(namespace.to_owned()), Some(name.to_owned()));
+    pod
 }
 
 fn selected(caches: &Caches, namespace: &str, selector: &LabelSelector) -> Vec<Arc<Pod>> {
@@ -121,17 +147,34 @@ fn owner<'a>(pod: &'a Pod, kind: &str) -> Option<&'a str> {
     owners.iter().find(|owner| owner.kind == kind && owner.controller == Some(true)).map(|owner| owner.name.as_str())
 }
 
-fn claims_in(pod: &Pod) -> Vec<String> {
+/// The claims that a pod names.
+pub fn claims_in(pod: &Pod) -> Vec<String> {
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
     volumes.iter().filter_map(|volume| paths::claim_of(pod, volume)).collect()
 }
 
 fn claims_of(caches: &Caches, namespace: &str, shape: &Shape) -> BTreeMap<String, Arc<PersistentVolumeClaim>> {
-    let (Shape::Claim { pods, .. } | Shape::Deployment { pods } | Shape::StatefulSet { pods, .. }) = shape else {
-        return BTreeMap::new();
+    let (pods, mut names) = match shape {
+        Shape::Missing(_) | Shape::Unsupported(_) => return BTreeMap::new(),
+        Shape::Claim { name, pods } => (pods, vec![name.clone()]),
+        Shape::Deployment { pods, idle } => (pods, idle.iter().flat_map(|pod| claims_in(pod)).collect()),
+        Shape::StatefulSet { name, pods, template, .. } => (pods, idle_claims(caches, namespace, name, template)),
     };
-    let names = pods.iter().flat_map(|pod| claims_in(pod));
-    names.filter_map(|name| caches.claims.get(namespace, &name).map(|claim| (name, claim))).collect()
+    names.extend(pods.iter().flat_map(|pod| claims_in(pod)));
+    names.into_iter().filter_map(|name| caches.claims.get(namespace, &name).map(|claim| (name, claim))).collect()
+}
+
+/// What a StatefulSet's pods would mount: the template's claims, and of each ordinal whose own claims are there, those.
+fn idle_claims(caches: &Caches, namespace: &str, name: &str, (template, own): &(Pod, Vec<String>)) -> Vec<String> {
+    let is_own = |claim: &str| {
+        own.iter().any(|prefix| {
+            let ordinal = claim.strip_prefix(prefix.as_str()).and_then(|rest| rest.strip_prefix(&format!("-{name}-")));
+            ordinal.is_some_and(|ordinal| ordinal.parse::<u32>().is_ok())
+        })
+    };
+    let in_namespace = |claim: &PersistentVolumeClaim| claim.metadata.namespace.as_deref() == Some(namespace);
+    let named = caches.claims.select(|claim| in_namespace(claim) && claim.metadata.name.as_deref().is_some_and(is_own));
+    claims_in(template).into_iter().chain(named.into_iter().filter_map(|claim| claim.metadata.name.clone())).collect()
 }
 
 /// A volume's source never changes, so each is read once in this process's life.

@@ -62,6 +62,7 @@ fn wanted(actions: &[Action]) -> Vec<String> {
     let all = actions.iter().filter_map(|action| if let Action::Tasks(wanted) = action { Some(wanted) } else { None }).flatten();
     all.map(|wanted| match wanted {
         Wanted::Keep(component) => format!("keep {component}"),
+        Wanted::Hold(wish) => format!("{wish}"),
         Wanted::Task(request) => match &request.work {
             Work::ReadSnapshots { after, .. } => format!("read {after} {:?}", request.again_after),
             Work::Initialise { only_existing, .. } => format!("init {only_existing}"),

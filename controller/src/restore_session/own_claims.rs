@@ -1,0 +1,116 @@
+//! Claims that a restore makes for itself: one for each component, filled, and left to whoever mounts it then.
+
+use std::collections::BTreeMap;
+
+use holdfast_api::names::component;
+use holdfast_api::offshoot::volume::PersistentVolumeClaim as Template;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::ObjectMeta;
+
+use super::{Observed, components};
+use crate::action::Action;
+use crate::context::Context;
+use crate::holder::Purpose;
+use crate::target::{self, Reach, Shape, Target};
+
+/// On a claim that a restore has made: the restore's UID.
+pub const MADE_BY: &str = "holdfast.dev/made-by";
+const ORDINAL: &str = "${POD_ORDINAL}";
+const CLAIM: &str = "${PVC_NAME}";
+
+/// A claim for one component, and how it stands.
+#[derive(Clone, Debug)]
+pub struct OwnClaim {
+    /// As it is to be made; or why it cannot be.
+    pub claim: Result<PersistentVolumeClaim, String>,
+    /// It as a target.
+    pub target: Option<Target>,
+    /// Whether this restore has made it.
+    pub is_ours: bool,
+}
+
+/// The claims of the components that are chosen.
+pub(super) async fn observe(context: &Context, observed: &Observed, namespace: &str) -> Result<BTreeMap<String, OwnClaim>, kube::Error> {
+    let mut own = BTreeMap::new();
+    let (Ok(job), Ok(chosen)) = (&observed.job, components::chosen(observed)) else { return Ok(own) };
+    let Some(template) = job.claim_templates.first() else { return Ok(own) };
+    for name in chosen.keys() {
+        let claim = claim(observed, template, name, namespace);
+        let (mut target, mut is_ours) = (None, false);
+        if let Ok(claim) = &claim {
+            let name = claim.metadata.name.as_deref().unwrap_or_default();
+            target = Some(target::observe::claim_target(&context.client, &context.caches, namespace, name, Purpose::Restore).await?);
+            let found = context.caches.claims.get(namespace, name);
+            is_ours = found.is_some_and(|found| made_by(&found.metadata) == observed.restore.metadata.uid.as_deref());
+        }
+        own.insert((*name).to_owned(), OwnClaim { claim, target, is_ours });
+    }
+    Ok(own)
+}
+
+/// The template as this component's claim.
+pub(super) fn claim(observed: &Observed, template: &Template, name: &str, namespace: &str) -> Result<PersistentVolumeClaim, String> {
+    let metadata = template.metadata.clone().unwrap_or_default();
+    let mut claim_name = metadata.name.unwrap_or_default();
+    if claim_name.contains(ORDINAL) {
+        let ordinal = component::stateful_set_ordinal(name).ok_or_else(|| format!("{ORDINAL} in a name, and component {name:?} has no ordinal"))?;
+        claim_name = claim_name.replace(ORDINAL, &ordinal.to_string());
+    }
+    if claim_name.contains(CLAIM) {
+        let app = observed.snapshot.as_ref().and_then(|snapshot| snapshot.spec.app_ref.as_ref());
+        let app = app.filter(|app| app.kind.as_deref() == Some("PersistentVolumeClaim"));
+        let app = app.ok_or_else(|| format!("{CLAIM} in a name, and the Snapshot is of no PersistentVolumeClaim"))?;
+        claim_name = claim_name.replace(CLAIM, &app.name);
+    }
+    if claim_name.is_empty() {
+        return Err("the volumeClaimTemplate has no name".into());
+    }
+    let mut labels = metadata.labels;
+    labels.insert(MADE_BY.into(), observed.restore.metadata.uid.clone().unwrap_or_default());
+    Ok(PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(claim_name),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(labels),
+            annotations: (!metadata.annotations.is_empty()).then_some(metadata.annotations),
+            ..ObjectMeta::default()
+        },
+        spec: template.spec.clone(),
+        status: None,
+    })
+}
+
+fn made_by(metadata: &ObjectMeta) -> Option<&str> {
+    metadata.labels.as_ref()?.get(MADE_BY).map(String::as_str)
+}
+
+/// Those that are not there yet.
+pub(super) fn missing(observed: &Observed) -> Vec<Action> {
+    let missing = observed.own_claims.values().filter(|own| own.target.as_ref().is_some_and(|target| !target.exists()));
+    missing.filter_map(|own| own.claim.clone().ok()).map(|claim| Action::CreateClaim(Box::new(claim))).collect()
+}
+
+/// How the claim of a component is reached, all of it.
+pub(super) fn reach(observed: &Observed, name: &str, paths: &[String]) -> Reach {
+    let [path] = paths else {
+        return Reach::Impossible(format!("component {name} holds {} paths, and one claim takes one", paths.len()));
+    };
+    let Some(OwnClaim { claim, target, is_ours }) = observed.own_claims.get(name) else {
+        return Reach::Waiting("its claim was not looked at".into());
+    };
+    let (Some(target), Ok(claim)) = (target, claim) else {
+        return Reach::Impossible(claim.as_ref().err().cloned().unwrap_or_default());
+    };
+    let claim = claim.metadata.name.as_deref().unwrap_or_default();
+    match &target.shape {
+        Shape::Claim { pods, .. } => match pods.first() {
+            // Whoever mounts one that was made for this waits for it, or sees it fill.
+            Some(pod) if !is_ours => {
+                let pod = pod.metadata.name.as_deref().unwrap_or_default();
+                Reach::Impossible(format!("PersistentVolumeClaim {claim} was there before, and pod {pod} uses it: choose another name"))
+            }
+            _ => target.reach_whole(path),
+        },
+        _ => Reach::Waiting(format!("PersistentVolumeClaim {claim} is to be made")),
+    }
+}
