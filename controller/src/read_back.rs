@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_api::reference::TypedObjectReference;
 use holdfast_proto::v1;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -105,6 +106,13 @@ fn document(view: &v1::ReadView, kind: &str) -> Result<serde_json::Value, String
         return Err(format!("it is no {kind}"));
     }
     Ok(value)
+}
+
+/// An application that can be one.
+fn application(told: TypedObjectReference) -> Option<TypedObjectReference> {
+    let fits = |text: &Option<String>, fits: fn(&str) -> bool| text.as_deref().is_none_or(|text| text.is_empty() || fits(text));
+    let is_one = is_name(&told.name) && fits(&told.kind, is_word) && fits(&told.api_group, is_name) && fits(&told.namespace, is_namespace);
+    is_one.then_some(told)
 }
 
 /// A name that an object can have.

@@ -191,7 +191,8 @@ fn bring_back(observed: &Observed, status: &mut BackupStorageStatus) -> Vec<Acti
     let asked = observed.storage.metadata.annotations.as_ref().and_then(|all| all.get(ASKED));
     for found in &observed.found {
         let why = match (&found.repository, &found.ground) {
-            (Err(why), _) => why.as_str(),
+            // It may quote the view.
+            (Err(why), _) => &read_back::shown(why),
             (Ok(repository), Ground::Free) => {
                 made.push(Key::of(Kind::Repository, &repository.metadata));
                 actions.push(Action::BringBack { object: Box::new(Created::Repository(repository.clone())), status: None });
@@ -206,13 +207,14 @@ fn bring_back(observed: &Observed, status: &mut BackupStorageStatus) -> Vec<Acti
             (Ok(_), Ground::Taken) => TAKEN,
         };
         let metadata = found.repository.as_ref().map(|repository| repository.metadata.clone()).unwrap_or_default();
-        missed.push(format!("{} ({why})", found.directory));
+        let directory = read_back::shown(&found.directory);
+        missed.push(format!("{directory} ({why})"));
         remember(
             status,
             RepositoryInfo {
                 name: metadata.name,
                 namespace: metadata.namespace,
-                path: Some(format!("/{}", found.directory)),
+                path: Some(format!("/{directory}")),
                 size: None,
                 synced: Some(false),
                 error: Some(why.to_owned()),

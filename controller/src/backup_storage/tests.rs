@@ -178,6 +178,17 @@ fn a_page_makes_repositories_before_the_status_says_so_and_the_next_one_goes_on_
 }
 
 #[test]
+fn what_a_hostile_view_has_said_of_itself_stays_short() {
+    let long = || Found { directory: format!("d\u{1b}[2J{}", "d".repeat(5000)), repository: Err("\n".to_owned() + &"x".repeat(200_000)), ground: Ground::Free };
+    let page = Page { after: String::new(), view: finished(Outcome::ReadBack(v1::ReadBackResult::default())) };
+    let observed = Observed { page: Some(page), found: vec![long(), long()], ..observed(json!([open(), read("False", "")])) };
+    let actions = plan(&observed, now());
+    let text = format!("{:?} {actions:?}", status(&actions));
+    assert!(text.len() < 20_000 && !text.contains('\u{1b}') && !text.contains("u{1b}"), "{}", text.len());
+    assert_eq!(condition(&actions)["status"], "True");
+}
+
+#[test]
 fn a_page_that_fails_is_read_again_from_where_it_began() {
     let failure = v1::TaskFailure { reason: v1::task_failure::Reason::BackendUnreachable.into(), message: "nobody answers".into(), retry_may_help: true };
     let page = Some(Page { after: "demo/a".into(), view: finished(Outcome::Failed(failure)) });

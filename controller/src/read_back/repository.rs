@@ -6,7 +6,7 @@ use holdfast_api::repository::RepositorySpec;
 use holdfast_api::{ObjectReference, Repository, labels};
 use holdfast_proto::v1;
 
-use super::{FROM, document, is_name, is_namespace, is_word};
+use super::{FROM, application, document, is_name, is_namespace, is_word};
 use crate::object::Named;
 
 const VIEW: &str = "/repository.yaml";
@@ -41,8 +41,7 @@ pub fn from_view(view: &v1::ReadView, storage: &Named) -> Result<Repository, Str
         return Err("spec.encryptionSecret.name is no name".into());
     }
     let path = told.spec.path.filter(|path| path.trim_matches('/') == directory);
-    let app_ref = told.spec.app_ref.filter(|app| is_word(app.kind.as_deref().unwrap_or("-")) && is_name(&app.name));
-    let app_ref = app_ref.map(|app| app.absolute(&namespace));
+    let app_ref = told.spec.app_ref.and_then(application).map(|app| app.absolute(&namespace));
     let mut repository = Repository::new(
         &name,
         RepositorySpec {

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use serde_json::{Value, json};
 
-use super::{FROM, document, is_component, is_name, is_word, shown};
+use super::{FROM, application, document, is_component, is_name, is_word, shown};
 use crate::dispatch::assign::storage_of;
 use crate::object::Named;
 use crate::restore_session::components::engine_snapshot;
@@ -87,11 +87,8 @@ fn older_shape(value: &mut Value) {
 
 /// The application: what was stored says so itself. A view alone could make another namespace's files look like this one's.
 fn app_of(view: &ReadView, told: Option<&Snapshot>) -> Result<TypedObjectReference, String> {
-    let told = told.and_then(|told| told.spec.app_ref.clone());
-    let Some(stored) = view.stored.last() else {
-        let told = told.filter(|app| is_name(&app.name) && app.kind.as_deref().is_some_and(is_word));
-        return Ok(told.unwrap_or_default());
-    };
+    let told = told.and_then(|told| told.spec.app_ref.clone()).and_then(application);
+    let Some(stored) = view.stored.last() else { return Ok(told.unwrap_or_default()) };
     let mut parts = stored.host.splitn(3, '/');
     let (Some(namespace), Some(kind), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(format!("what is stored is of {:?}, which is no application", shown(&stored.host)));

@@ -83,6 +83,10 @@ fn a_hostile_repository_view_gets_nothing_that_is_not_its_own() {
     assert_eq!(labelled.metadata.labels, None);
     assert_eq!(labelled.metadata.annotations.unwrap().keys().collect::<Vec<_>>(), [FROM]);
     assert_eq!(labelled.metadata.owner_references, None);
+    for app in [json!({"name": "a b"}), json!({"kind": "x/y"}), json!({"apiGroup": "g".repeat(1000)}), json!({"namespace": "Up"})] {
+        let other = made("demo/app/repository.yaml", json!({"spec": {"appRef": app}})).unwrap();
+        assert_eq!(other.spec.app_ref, None);
+    }
     for (path, change) in [
         ("demo/app/repository.yaml", json!({"metadata": {"name": "../x"}})),
         ("demo/app/repository.yaml", json!({"metadata": {"name": "X"}})),

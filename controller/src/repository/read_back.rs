@@ -99,7 +99,8 @@ fn bring_back(observed: &Observed, result: &v1::ReadBackResult, now: Timestamp) 
                 let status = serde_json::to_value(&status).ok();
                 actions.push(Action::BringBack { object: Box::new(Created::Snapshot(snapshot)), status });
             }
-            Err(why) => missed.push(format!("{} ({why})", read_back::shown(&view.path))),
+            // It may quote the view.
+            Err(why) => missed.push(format!("{} ({})", read_back::shown(&view.path), read_back::shown(&why))),
         }
     }
     for (names, warning) in [(made, false), (missed, true)] {
