@@ -89,7 +89,11 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         Some(storage) => allows(context, storage, &key.namespace).await?,
         None => false,
     };
+    let mut tasks = context.dispatcher.views(&subject.uid);
+    // Only for a list that is to be written.
+    let lists = tasks.contains_key("") || repository.metadata.deletion_timestamp.is_some();
     let neighbours = name
+        .filter(|_| lists)
         .map(|name| context.caches.repositories.select(|other| crate::backup_storage::is_in(other, &name)))
         .unwrap_or_default();
     let snapshots = context.caches.snapshots.select(|snapshot| {
@@ -100,7 +104,6 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         (Some(_), Some(storage)) => shared_with(context, &repository, storage),
         _ => None,
     };
-    let mut tasks = context.dispatcher.views(&subject.uid);
     let is_named = crate::read_back::is_read_back(&repository.metadata) && is_named(context, &repository);
     let is_used = context.dispatcher.is_used(&Named::new(&key.namespace, &key.name), &views::directory(&repository));
     Ok(Observed {

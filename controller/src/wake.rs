@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_api::backup_configuration::InvokerPhase;
+use holdfast_api::repository::RepositoryPhase;
 use holdfast_api::{BackupSession, BackupStorage, Repository, RestoreSession, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -84,7 +85,9 @@ fn departed(context: &Context, storage: &BackupStorage) {
 fn storage(context: &Context, storage: &Arc<BackupStorage>) {
     add(context, Kind::BackupStorage, storage.as_ref());
     let name = Named::new(storage.namespace().unwrap_or_default(), storage.name_any());
-    for repository in context.caches.repositories.select(|repository| crate::backup_storage::is_in(repository, &name)) {
+    // One that is open learns nothing from its storage's new list of thousands.
+    let waits = |repository: &Repository| !is_open(repository) && backup_storage::is_in(repository, &name);
+    for repository in context.caches.repositories.select(waits) {
         add(context, Kind::Repository, repository.as_ref());
     }
     invokers(context, |invoker| {
@@ -136,6 +139,11 @@ fn shows_ready(invoker: &Invoker, repository: &Repository) -> bool {
     let listed = invoker.shown_repositories().iter();
     let same = listed.filter(|listed| listed.name.as_deref() == Some(&repository.name_any()));
     phase.is_some() && same.into_iter().any(|listed| listed.phase == phase)
+}
+
+fn is_open(repository: &Repository) -> bool {
+    let phase = repository.status.as_ref().and_then(|status| status.phase);
+    phase == Some(RepositoryPhase::Ready) && repository.metadata.deletion_timestamp.is_none()
 }
 
 fn has_ended(snapshot: &Snapshot) -> bool {

@@ -73,6 +73,13 @@ fn initialise(
     // opened; to make it is for those who ask for it by a BackupConfiguration.
     let only_existing = crate::read_back::is_read_back(&observed.repository.metadata) && !observed.is_named;
     match &observed.initialisation {
+        // Its view is what it came from; and to write the list of all beside each of thousands would be most of the work.
+        Some(TaskView::Finished { outcome, .. })
+            if matches!(outcome.as_ref(), Outcome::Initialised(_)) && crate::read_back::is_read_back(&observed.repository.metadata) =>
+        {
+            initialised(observed, status, now);
+            return Vec::new();
+        }
         Some(TaskView::Finished { outcome, .. }) if matches!(outcome.as_ref(), Outcome::Initialised(_)) => {
             return write_views(observed, name, storage, status, events, now);
         }
@@ -106,6 +113,16 @@ fn name_of(repository: &holdfast_api::Repository) -> Named {
     Named::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
+fn initialised(observed: &Observed, status: &mut RepositoryStatus, now: Timestamp) {
+    if !was_open(observed) {
+        read_back::begin(status, now);
+    }
+    // Where: the right to remove it later is that it was opened there.
+    let place = deletion::place(&observed.repository);
+    let condition = Condition::new(kinds::REPOSITORY_INITIALIZED, true, kinds::REPOSITORY_INITIALIZATION_SUCCEEDED, place, now);
+    condition::set(&mut status.conditions, condition.observed(observed.repository.metadata.generation));
+}
+
 fn write_views(
     observed: &Observed,
     name: Named,
@@ -117,24 +134,14 @@ fn write_views(
     let mut again_after = None;
     match &observed.views {
         Some(TaskView::Finished { outcome, .. }) if matches!(outcome.as_ref(), Outcome::Views(_)) => {
-            let condition = Condition::new(
-                kinds::REPOSITORY_INITIALIZED,
-                true,
-                kinds::REPOSITORY_INITIALIZATION_SUCCEEDED,
-                // Where: the right to remove it later is that it was opened there.
-                deletion::place(&observed.repository),
-                now,
-            );
-            if !was_open(observed) {
-                read_back::begin(status, now);
-            }
-            condition::set(&mut status.conditions, condition.observed(observed.repository.metadata.generation));
+            initialised(observed, status, now);
             return Vec::new();
         }
         Some(TaskView::Finished { attempt, outcome, .. }) => {
             fail(observed, status, failure_of(outcome), events, now);
             again_after = Some(*attempt);
         }
+        Some(TaskView::Running { .. }) => return vec![Wanted::Keep(String::new()), Wanted::Keep(VIEWS.into())],
         _ => {}
     }
     let put = [views::metadata(&observed.neighbours, now), views::repository(&observed.repository)];
