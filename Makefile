@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: demo test test-unit test-servers test-e2e bench bench-growth bench-chain bench-s3 bench-huge bench-peers crds lint cluster-up cluster-down scale prerequisites
+.PHONY: demo test test-unit test-servers test-e2e bench bench-growth bench-chain bench-s3 bench-huge bench-control bench-peers crds lint cluster-up cluster-down scale prerequisites
 
 demo: prerequisites
 	@tests/run demo
@@ -39,6 +39,10 @@ bench-s3: prerequisites
 # Ten million names in one directory: long, by hand.
 bench-huge: prerequisites
 	@bench/run huge
+
+# The control plane under load: 2,000 configurations, 100 simulated agents. CONFIGURATIONS=200 shows how it grows.
+bench-control: prerequisites
+	@bench/run control $(if $(CONFIGURATIONS),--configurations $(CONFIGURATIONS))
 
 bench-peers:
 	@bench/install-peers
