@@ -17,7 +17,7 @@ use crate::hooks::{HookId, Standing};
 use crate::invoker::Invoker;
 use crate::holder::Purpose;
 use crate::object::{Key, Kind};
-use crate::target::{self, Reach, Target};
+use crate::target::{self, Reach, Target, consent};
 use crate::work::{self, Job};
 
 use own_claims::OwnClaim;
@@ -96,8 +96,9 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     let caches = &context.caches;
     let none = BTreeMap::new();
     let own = Namespace { name: &key.namespace, labels: &none };
-    let chosen = choose(context, &restore, &key.namespace);
-    let snapshots: Api<Snapshot> = Api::namespaced(context.client.clone(), &key.namespace);
+    let from = source_namespace(&restore).to_owned();
+    let chosen = choose(context, &restore, &from);
+    let snapshots: Api<Snapshot> = Api::namespaced(context.client.clone(), &from);
     let snapshot = match &chosen {
         Ok(name) => snapshots.get_opt(name).await?,
         Err(_) => None,
@@ -120,7 +121,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     let mut observed = Observed {
         problem: validate(&restore, own, &[]).err().map(|errors| errors.to_string()),
         job: work::restore(restore.spec.addon.as_ref(), &addons),
-        repository: repository_name.and_then(|name| caches.repositories.get(&key.namespace, &name)),
+        repository: repository_name.and_then(|name| caches.repositories.get(&from, &name)),
         tasks: context.dispatcher.views(&subject.uid),
         attempts: attempts::persisted(&restore.metadata),
         reaches: BTreeMap::new(),
@@ -146,13 +147,11 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
 
 /// The snapshot that is meant: as decided before, by its name, or the newest good one (at a time, if one is given).
 fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Result<String, String> {
+    granted(context, restore, namespace)?;
     if let Some(chosen) = restore.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CHOSEN)) {
         return Ok(chosen.clone());
     }
     let source = restore.spec.data_source.as_ref().ok_or("spec.dataSource is missing")?;
-    if source.namespace.as_deref().is_some_and(|other| !other.is_empty() && other != namespace) {
-        return Err("snapshots of other namespaces are not supported yet".into());
-    }
     let named = source.snapshot.as_deref().filter(|name| !name.is_empty() && *name != LATEST);
     if let (Some(name), None) = (named, &source.pitr) {
         return match context.caches.snapshots.get(namespace, name) {
@@ -182,6 +181,36 @@ fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Resul
     newest
         .and_then(|snapshot| snapshot.metadata.name.clone())
         .ok_or_else(|| format!("Repository {namespace}/{repository} has no Snapshot that succeeded"))
+}
+
+/// The namespace of the Repository and Snapshot.
+pub fn source_namespace(restore: &RestoreSession) -> &str {
+    let named = restore.spec.data_source.as_ref().and_then(|source| source.namespace.as_deref());
+    named.filter(|namespace| !namespace.is_empty()).or(restore.metadata.namespace.as_deref()).unwrap_or_default()
+}
+
+/// A Repository of another namespace must grant its use. Until it does, nothing is told of what there is.
+fn granted(context: &Context, restore: &RestoreSession, from: &str) -> Result<(), String> {
+    let own = restore.metadata.namespace.as_deref().unwrap_or_default();
+    if from == own {
+        return Ok(());
+    }
+    let source = restore.spec.data_source.as_ref();
+    let named = |name: Option<&String>| name.filter(|name| !name.is_empty()).cloned();
+    let of_snapshot = || {
+        let snapshot = context.caches.snapshots.get(from, source?.snapshot.as_deref()?)?;
+        snapshot.spec.repository.clone()
+    };
+    let repository = named(source.and_then(|source| source.repository.as_ref())).or_else(of_snapshot);
+    let found = repository.as_deref().and_then(|name| context.caches.repositories.get(from, name));
+    if found.is_some_and(|found| consent::granted(&found.metadata, own)) {
+        return Ok(());
+    }
+    let name = repository.unwrap_or_else(|| "<its name>".into());
+    Err(format!(
+        "no Repository of namespace {from} grants its use to {own} for this: kubectl -n {from} annotate repository {name} {}={own}",
+        consent::GRANTED_TO
+    ))
 }
 
 /// A restore's key.

@@ -215,7 +215,9 @@ fn unready_invokers(context: &Context) {
 fn waiting_restores(context: &Context, namespace: Option<&str>) {
     let waits = |restore: &RestoreSession| {
         !crate::restore_session::plan::is_settled(restore)
-            && namespace.is_none_or(|namespace| restore.namespace().as_deref() == Some(namespace))
+            && namespace.is_none_or(|namespace| {
+                restore.namespace().as_deref() == Some(namespace) || crate::restore_session::source_namespace(restore) == namespace
+            })
     };
     for restore in context.caches.restores.select(waits) {
         add(context, Kind::RestoreSession, restore.as_ref());

@@ -128,10 +128,10 @@ fn policy_of(
     }
 }
 
-/// Snapshots that restores of a namespace are at, or will be.
+/// Snapshots of a namespace that restores are at, or will be.
 fn pinned(context: &Context, namespace: &str) -> BTreeSet<String> {
     let open = context.caches.restores.select(|restore| {
-        restore.metadata.namespace.as_deref() == Some(namespace) && !crate::restore_session::plan::is_settled(restore)
+        crate::restore_session::source_namespace(restore) == namespace && !crate::restore_session::plan::is_settled(restore)
     });
     open.iter()
         .flat_map(|restore| {

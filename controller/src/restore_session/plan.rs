@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::{own_claims, CHOSEN, Observed, components, key_of};
+use super::{CHOSEN, Observed, components, key_of, own_claims, source_namespace};
 use crate::action::Action;
 use crate::invoker::PAUSED_BY;
 use crate::dispatch::assign::storage_of;
@@ -77,17 +77,8 @@ fn problem(observed: &Observed) -> Option<String> {
     {
         return Some(format!("spec.target: {what}"));
     }
-    let source = observed.restore.spec.data_source.as_ref();
-    let namespace = observed.restore.metadata.namespace.as_deref();
-    if source
-        .and_then(|source| source.namespace.as_deref())
-        .is_some_and(|other| !other.is_empty() && Some(other) != namespace)
-    {
-        return Some("spec.dataSource.namespace: snapshots of other namespaces are not supported yet".into());
-    }
-    let secret = source.and_then(|source| source.encryption_secret.as_ref());
-    if secret.is_some_and(|secret| Some(secret.namespace_or(namespace.unwrap_or_default())) != namespace) {
-        return Some("spec.dataSource.encryptionSecret: only a Secret of the same namespace may be used".into());
+    if foreign_secret(observed) {
+        return Some("spec.dataSource.encryptionSecret: only a Secret of the same namespace may be used, or the Repository's own".into());
     }
     // A missing Addon may come; anything else about the job is the writer's to mend.
     observed
@@ -96,6 +87,19 @@ fn problem(observed: &Observed) -> Option<String> {
         .err()
         .filter(|problem| !problem.ends_with("does not exist"))
         .map(|problem| format!("spec.addon: {problem}"))
+}
+
+/// Whether it names a Secret of another namespace that is not the Repository's own.
+fn foreign_secret(observed: &Observed) -> bool {
+    let own = observed.restore.metadata.namespace.as_deref().unwrap_or_default();
+    let Some(secret) = observed.restore.spec.data_source.as_ref().and_then(|source| source.encryption_secret.as_ref()) else { return false };
+    let namespace = secret.namespace_or(own);
+    let of_repository = || {
+        let theirs = observed.repository.as_ref().map(|repository| repository.spec.encryption_secret.as_ref());
+        // Which one that is is not known yet.
+        theirs.is_none_or(|theirs| theirs.is_some_and(|theirs| theirs.name == secret.name))
+    };
+    namespace != own && !(namespace == source_namespace(&observed.restore) && of_repository())
 }
 
 fn refuse(observed: &Observed, mut status: RestoreSessionStatus, problem: &str, now: Timestamp) -> Vec<Action> {
@@ -130,7 +134,7 @@ fn missing(observed: &Observed, status: &mut RestoreSessionStatus, now: Timestam
     }
     let found = Condition::new(kinds::RESTORE_TARGET_FOUND, true, kinds::RESTORE_TARGET_FOUND, "", now);
     condition::set(&mut status.conditions, found);
-    let namespace = observed.restore.metadata.namespace.clone();
+    let namespace = Some(source_namespace(&observed.restore).to_owned());
     let dependency = |kind: &str, name: &str, found: bool| ResourceFoundStatus {
         api_group: Some("storage.kubestash.com".into()),
         kind: Some(kind.into()),
@@ -408,7 +412,8 @@ impl Run<'_> {
         let job = observed.job.clone()?;
         let repository = observed.repository.as_ref().ok_or("its Repository is gone")?;
         let namespace = observed.restore.metadata.namespace.clone().unwrap_or_default();
-        let repository_name = Named::new(&namespace, repository.metadata.name.clone().unwrap_or_default());
+        let from = source_namespace(&observed.restore);
+        let repository_name = Named::new(from, repository.metadata.name.clone().unwrap_or_default());
         let storage = storage_of(repository, &repository_name).map_err(|reason| reason.to_string())?;
         let source = observed.restore.spec.data_source.as_ref();
         let secret = source.and_then(|source| source.encryption_secret.as_ref());
@@ -429,7 +434,7 @@ impl Run<'_> {
             include: job.include,
             exclude: job.exclude,
             grant_ttl_ms: crate::dispatch::table::Limits::default().grant_ttl_ms,
-            same_namespace: app.and_then(|app| app.namespace.as_deref()).is_none_or(|from| from == namespace),
+            same_namespace: app.and_then(|app| app.namespace.as_deref()).unwrap_or(from) == self.target_namespace(),
             run_as_user,
             run_as_group,
         };
@@ -444,10 +449,16 @@ impl Run<'_> {
             pod_uids: vec![access.pod_uid.clone()],
             work: Work::Restore {
                 repository: repository_name,
-                encryption_secret: secret.map(|secret| Named::new(&namespace, &secret.name)),
+                encryption_secret: secret.map(|secret| Named::new(secret.namespace_or(&namespace), &secret.name)),
                 task: Box::new(task),
             },
         })
+    }
+
+    fn target_namespace(&self) -> &str {
+        let own = self.observed.restore.metadata.namespace.as_deref().unwrap_or_default();
+        let target = self.observed.restore.spec.target.as_ref().filter(|_| !self.observed.makes_claims());
+        target.map_or(own, |target| target.namespace_or(own))
     }
 
     /// The deadline counts from the first assignment.

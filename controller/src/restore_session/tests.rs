@@ -158,11 +158,11 @@ fn what_is_not_there_yet_is_waited_for() {
 #[test]
 fn what_cannot_be_is_invalid() {
     let missing = observed(restore(json!({"components": ["dump-pod-7"]}), Value::Null));
-    let elsewhere = observed(restore(json!({"namespace": "other"}), Value::Null));
+    let elsewhere = observed(restore(json!({"encryptionSecret": {"name": "password", "namespace": "other"}}), Value::Null));
     let mut foreign = observed(restore(json!({}), Value::Null));
     let snapshot = foreign.snapshot.as_mut().unwrap().status.as_mut().unwrap();
     snapshot.components.get_mut("dump").unwrap().driver = Some(holdfast_api::Driver::Restic);
-    for (observed, why) in [(missing, "dump-pod-7"), (elsewhere, "other namespaces"), (foreign, "another tool")] {
+    for (observed, why) in [(missing, "dump-pod-7"), (elsewhere, "encryptionSecret: only a Secret of the same namespace"), (foreign, "another tool")] {
         let status = status(&plan(&observed, now()));
         assert_eq!(status["phase"], "Invalid");
         assert!(status["conditions"].to_string().contains(why), "{status}");

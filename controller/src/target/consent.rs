@@ -1,5 +1,5 @@
-//! Targets in other namespaces. Whoever may write an object in one namespace may not therefore have volumes of another read or
-//! written: the other side says so, at the target itself.
+//! Targets and Repositories in other namespaces. Whoever may write an object in one namespace may not therefore have volumes of another read or
+//! written: the other side says so, at the object itself.
 
 use holdfast_api::blueprint::Application;
 use holdfast_api::reference::TypedObjectReference;
@@ -7,6 +7,7 @@ use holdfast_api::{BackupConfiguration, ObjectReference};
 
 use crate::backup_blueprint::{applications, blueprint_of, plan};
 use crate::caches::Caches;
+use kube::api::ObjectMeta;
 
 /// On a target: the namespaces whose objects may name it, separated by commas.
 pub const GRANTED_TO: &str = "holdfast.dev/granted-to";
@@ -24,7 +25,16 @@ pub fn given(
 }
 
 fn grants(application: &Application, namespace: &str) -> bool {
-    let granted = application.annotations.get(GRANTED_TO).map(String::as_str).unwrap_or_default();
+    names(application.annotations.get(GRANTED_TO), namespace)
+}
+
+/// Whether any object grants its use to the objects of a namespace.
+pub fn granted(metadata: &ObjectMeta, namespace: &str) -> bool {
+    names(metadata.annotations.as_ref().and_then(|annotations| annotations.get(GRANTED_TO)), namespace)
+}
+
+fn names(granted: Option<&String>, namespace: &str) -> bool {
+    let granted = granted.map(String::as_str).unwrap_or_default();
     granted.split(',').map(str::trim).any(|granted| !granted.is_empty() && granted == namespace)
 }
 

@@ -183,7 +183,11 @@ impl House {
     }
 
     pub(crate) async fn get(&self, kind: &str, name: &str) -> Option<Value> {
-        let found = self.api(kind, "demo").get_opt(name).await.unwrap();
+        self.get_in("demo", kind, name).await
+    }
+
+    pub(crate) async fn get_in(&self, namespace: &str, kind: &str, name: &str) -> Option<Value> {
+        let found = self.api(kind, namespace).get_opt(name).await.unwrap();
         found.map(|object| serde_json::to_value(object).unwrap())
     }
 

@@ -5,6 +5,7 @@ mod admission;
 mod agent;
 mod batch;
 mod blueprint;
+mod elsewhere;
 mod hooks;
 mod house;
 mod read_back;

@@ -1,0 +1,73 @@
+//! Restores from Repositories of other namespaces.
+
+use std::time::Duration;
+
+use holdfast_proto::v1;
+use serde_json::{Value, json};
+
+use crate::agent::Agent;
+use crate::house::{self, House};
+
+/// A restore in `annex` of what `demo` has backed up, into a claim of `annex`.
+fn restore(name: &str) -> Value {
+    let mut restore = house::restore(name);
+    restore["metadata"]["namespace"] = json!("annex");
+    restore["spec"]["dataSource"]["namespace"] = json!("demo");
+    restore["spec"]["dataSource"]["encryptionSecret"] = json!({"name": "password", "namespace": "demo"});
+    restore
+}
+
+fn restores(agent: &Agent) -> Vec<v1::RestoreTask> {
+    let memory = agent.memory.lock().unwrap();
+    let tasks = memory.assigned.iter().filter_map(|assign| match &assign.spec {
+        Some(v1::assign::Spec::Restore(task)) => Some(task.clone()),
+        _ => None,
+    });
+    tasks.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_elsewhere_grants_its_use_itself_and_may_do_so_later() {
+    let house = House::start().await;
+    let (agent, _task) = Agent::start(&house, "a");
+    house.furnish().await;
+    house.create(house::configuration("one")).await;
+    let first = crate::session_of(&house, "one").await;
+    house.until_phase("BackupSession", &first, "Succeeded").await;
+    house.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "annex"}})).await;
+    house.create(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "annex"}, "spec": {"volumeName": "pv-annex"}})).await;
+    let mut pod = house::pod("app", "a");
+    pod["metadata"]["namespace"] = json!("annex");
+    house.create(pod).await;
+
+    house.create(restore("back")).await;
+    house
+        .until("the restore to wait", || async { house.get_in("annex", "RestoreSession", "back").await.unwrap()["status"]["phase"] == "Pending" })
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(restores(&agent).is_empty(), "nobody has granted it");
+    let waiting = house.get_in("annex", "RestoreSession", "back").await.unwrap();
+    assert!(!waiting.to_string().contains("one-repo-"), "nor is the Snapshot's name told: {waiting}");
+    let granted = |to: &str| json!({"metadata": {"annotations": {"holdfast.dev/granted-to": to}}});
+    house.patch("Repository", "one-repo", granted("annexe")).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(restores(&agent).is_empty(), "that is another namespace");
+
+    house.patch("Repository", "one-repo", granted("vault, annex")).await;
+    house
+        .until("the restore to succeed", || async { house.get_in("annex", "RestoreSession", "back").await.unwrap()["status"]["phase"] == "Succeeded" })
+        .await;
+    let tasks = restores(&agent);
+    assert_eq!(tasks.len(), 1);
+    assert_eq!(tasks[0].targets[0].volume.as_ref().unwrap().pvc_namespace, "annex");
+    assert!(!tasks[0].same_namespace, "device nodes and the like stay where they were");
+    let done = house.get_in("annex", "RestoreSession", "back").await.unwrap();
+    assert_eq!(done["status"]["dependencies"][0]["namespace"], "demo");
+
+    let mut thief = restore("thief");
+    thief["spec"]["dataSource"]["encryptionSecret"]["name"] = json!("s3");
+    house.create(thief).await;
+    house
+        .until("the other Secret to be refused", || async { house.get_in("annex", "RestoreSession", "thief").await.unwrap()["status"]["phase"] == "Invalid" })
+        .await;
+}
