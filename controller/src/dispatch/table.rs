@@ -19,10 +19,12 @@ use crate::object::{Key, Kind, Named};
 mod admission;
 mod arrival;
 mod report;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
 pub use admission::Start;
+use tasks::Tasks;
 
 /// Bounds of admission and of waiting.
 #[derive(Clone, Debug)]
@@ -76,7 +78,7 @@ pub struct Table {
     epoch: u64,
     since_ms: u64,
     agents: Agents,
-    tasks: HashMap<TaskKey, Task>,
+    tasks: Tasks,
     /// When the last grant for a restore was answered, until the attempt it was for has ended.
     granted_ms: HashMap<TaskKey, u64>,
     /// Attempts that ended under this leadership: what their node says of them no longer matters.
@@ -151,7 +153,7 @@ impl Table {
             epoch,
             since_ms: now_ms,
             agents: Agents::default(),
-            tasks: HashMap::new(),
+            tasks: Tasks::default(),
             granted_ms: HashMap::new(),
             ended: HashMap::new(),
             order: 0,
@@ -175,13 +177,10 @@ impl Table {
     pub fn want(&mut self, owner: &Owner, wanted: Vec<Wanted>, now_ms: u64) -> bool {
         let unwanted: Vec<TaskKey> = self
             .tasks
-            .iter()
-            .filter(|(key, task)| {
-                // Another life of the same name is not this owner: its tasks go.
-                task.owner.key == owner.key
-                    && (key.owner_uid != owner.uid || !wanted.iter().any(|wanted| wanted.component() == key.component))
-            })
-            .map(|(key, _)| key.clone())
+            .of_object(&owner.key)
+            // Another life of the same name is not this owner: its tasks go.
+            .filter(|key| key.owner_uid != owner.uid || !wanted.iter().any(|wanted| wanted.component() == key.component))
+            .cloned()
             .collect();
         for key in unwanted {
             self.withdraw(&key);
@@ -316,8 +315,8 @@ impl Table {
     /// What an owner's tasks look like.
     pub fn views(&self, owner_uid: &str, now_ms: u64) -> BTreeMap<String, TaskView> {
         self.tasks
-            .iter()
-            .filter(|(key, task)| key.owner_uid == owner_uid && !task.unwanted)
+            .of_uid(owner_uid)
+            .filter(|(_, task)| !task.unwanted)
             .map(|(key, task)| (key.component.clone(), self.view(task, now_ms)))
             .collect()
     }

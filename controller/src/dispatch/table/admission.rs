@@ -1,14 +1,16 @@
 //! Which task is next, and on which agent: restores first, then small service work, then backups; within a class the
 //! group with the fewest running tasks, then the oldest.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use holdfast_proto::v1;
 
-use super::{State, Table, occupied_by, reference};
+use super::{State, Table, Task, occupied_by, reference};
 use crate::dispatch::agents::AgentId;
 use crate::dispatch::task::{Class, NotStarted, Outcome, Owner, TaskKey, TaskRequest, Work};
+use crate::object::Named;
 
 /// A task that has been given to an agent and is to be prepared: attempt persisted, secrets read.
 #[derive(Clone, Debug)]
@@ -40,7 +42,7 @@ impl Start {
 #[derive(Default)]
 struct Load {
     in_all: usize,
-    per_storage: HashMap<String, usize>,
+    per_storage: HashMap<Named, usize>,
     per_group: HashMap<String, usize>,
     per_agent: HashMap<AgentId, usize>,
     maintenance: usize,
@@ -60,7 +62,7 @@ impl Load {
         // Service work is small: it takes an agent's slot, but no part of what bounds the data in flight.
         if !request.class.is_repeatable() {
             self.in_all += 1;
-            *self.per_storage.entry(request.storage.to_string()).or_default() += 1;
+            *self.per_storage.entry(request.storage.clone()).or_default() += 1;
             *self.per_group.entry(request.group.clone()).or_default() += 1;
         }
     }
@@ -70,19 +72,34 @@ impl Load {
     }
 }
 
+/// Whose turn it is: the least first.
+type Rank = (Class, usize, u64);
+
+fn rank(task: &Task, load: &Load) -> Rank {
+    (task.request.class, load.of_group(&task.request.group), task.order)
+}
+
 impl Table {
     /// Gives what can run now to agents, and returns it to be prepared.
     pub fn starts(&mut self, now_ms: u64) -> Vec<Start> {
         let mut load = self.load();
-        let mut ready: Vec<TaskKey> = self
+        let mut ready: BinaryHeap<Reverse<(Rank, TaskKey)>> = self
             .tasks
             .iter()
             .filter(|(_, task)| matches!(task.state, State::Queued { not_before_ms } if not_before_ms <= now_ms))
-            .map(|(key, _)| key.clone())
+            .map(|(key, task)| Reverse((rank(task, &load), key.clone())))
             .collect();
         let mut starts = Vec::new();
-        while let Some((at, agent)) = self.choose(&ready, &load) {
-            let key = ready.swap_remove(at);
+        while let Some(Reverse((ranked, key))) = ready.pop() {
+            let Some(task) = self.tasks.get(&key) else { continue };
+            // Others of its group were begun meanwhile: it is another's turn.
+            let now = rank(task, &load);
+            if now != ranked {
+                ready.push(Reverse((now, key)));
+                continue;
+            }
+            // What does not fit now does not later in this round either: slots are only taken.
+            let Some(agent) = self.agent_for(&task.request, &load) else { continue };
             if let Some(start) = self.start(key, agent) {
                 load.add(agent, &start.request);
                 starts.push(start);
@@ -103,15 +120,6 @@ impl Table {
         load
     }
 
-    fn choose(&self, ready: &[TaskKey], load: &Load) -> Option<(usize, AgentId)> {
-        let candidates = ready.iter().enumerate().filter_map(|(at, key)| {
-            let task = self.tasks.get(key)?;
-            let agent = self.agent_for(&task.request, load)?;
-            Some(((task.request.class, load.of_group(&task.request.group), task.order), at, agent))
-        });
-        candidates.min_by_key(|(rank, ..)| *rank).map(|(_, at, agent)| (at, agent))
-    }
-
     fn agent_for(&self, request: &TaskRequest, load: &Load) -> Option<AgentId> {
         let is_maintenance = request.class == Class::Maintenance;
         if is_maintenance && load.maintenance >= self.limits.maintenance {
@@ -121,7 +129,7 @@ impl Table {
             return None;
         }
         if !request.class.is_repeatable() {
-            let on_storage = load.per_storage.get(&request.storage.to_string()).copied().unwrap_or(0);
+            let on_storage = load.per_storage.get(&request.storage).copied().unwrap_or(0);
             if load.in_all >= self.limits.running || on_storage >= self.limits.running_per_storage {
                 return None;
             }
@@ -130,10 +138,10 @@ impl Table {
         let fits = self.agents.iter().filter(|(id, agent)| {
             // Maintenance leaves a slot for whatever comes, where there is more than one.
             let slots = if is_maintenance { agent.slots.saturating_sub(1).max(1) } else { agent.slots };
-            taken(*id) < slots
+            request.node.as_ref().is_none_or(|node| *node == agent.node)
+                && taken(*id) < slots
                 && !(is_maintenance && load.maintained.contains_key(id))
                 && agent.can(capability(&request.work))
-                && request.node.as_ref().is_none_or(|node| *node == agent.node)
         });
         fits.map(|(id, _)| id).min_by_key(|id| (taken(*id), *id))
     }
