@@ -6,6 +6,7 @@ use std::sync::Arc;
 use holdfast_api::invoker::SessionView;
 use holdfast_api::{BackupSession, Repository, Snapshot};
 
+use crate::cache::By;
 use crate::context::{Context, Subject};
 use crate::hooks::{HookId, Standing};
 use crate::invoker::{Invoker, either};
@@ -67,11 +68,9 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
 async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> Result<Observed, kube::Error> {
     let caches = &context.caches;
     let invoker = either::key_in(&session).and_then(|key| Invoker::find(caches, &key));
-    let siblings = caches.sessions.select(|other| {
-        other.metadata.namespace == session.metadata.namespace
-            && other.spec.invoker == session.spec.invoker
-            && other.metadata.name != session.metadata.name
-    });
+    let of_invoker = either::key_in(&session).map(|key| caches.sessions.of(By::Invoker, either::group_of(&key)));
+    let mut siblings = of_invoker.unwrap_or_default();
+    siblings.retain(|other| other.spec.invoker == session.spec.invoker && other.metadata.name != session.metadata.name);
     let other = context.claims.claim(&session, &siblings);
     let mut observed = Observed {
         invoker,

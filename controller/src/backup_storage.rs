@@ -5,6 +5,7 @@ use std::sync::Arc;
 use holdfast_api::BackupStorage;
 use holdfast_api::Repository;
 
+use crate::cache::By;
 use crate::context::{Context, Subject};
 use crate::dispatch::task::TaskView;
 use crate::object::{Key, Kind, Named};
@@ -53,7 +54,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
         return Ok(());
     }
     let name = Named::new(&key.namespace, &key.name);
-    let repositories = context.caches.repositories.select(|repository| is_in(repository, &name));
+    let repositories = context.caches.repositories.of(By::Storage, name);
     let mut tasks = context.dispatcher.views(&subject.uid);
     let (probe, views) = (tasks.remove(""), tasks.remove(VIEWS));
     let page = crate::read_back::page(&mut tasks);

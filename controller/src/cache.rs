@@ -1,6 +1,6 @@
 //! Watched objects of one kind, as of the newest event.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::fmt::Debug;
 use std::sync::PoisonError;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,11 +14,21 @@ use tokio::sync::watch;
 
 use crate::object::Named;
 
+pub mod content;
+
+pub use content::{By, Group, Shape};
+use content::{Content, name_of};
+
 /// Objects of one kind.
-#[derive(Debug)]
 pub struct Cache<K> {
-    objects: RwLock<HashMap<Named, Arc<K>>>,
+    content: RwLock<Content<K>>,
     synced: watch::Sender<bool>,
+}
+
+impl<K> Debug for Cache<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("synced", &*self.synced.borrow()).finish_non_exhaustive()
+    }
 }
 
 /// What an event changed.
@@ -39,29 +49,49 @@ impl<K> Change<K> {
     }
 }
 
-impl<K> Default for Cache<K> {
+impl<K: Resource> Default for Cache<K> {
     fn default() -> Self {
-        Self { objects: RwLock::default(), synced: watch::channel(false).0 }
+        Self::shaped(Shape::PLAIN)
     }
 }
 
 impl<K: Resource> Cache<K> {
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<Named, Arc<K>>> {
-        self.objects.read().unwrap_or_else(PoisonError::into_inner)
+    /// An empty cache of objects that are kept so.
+    pub fn shaped(shape: Shape<K>) -> Self {
+        Self { content: RwLock::new(Content::new(shape)), synced: watch::channel(false).0 }
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<Named, Arc<K>>> {
-        self.objects.write().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Content<K>> {
+        self.content.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Content<K>> {
+        self.content.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The object of this name ("" as namespace of cluster-scoped ones).
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.read().get(&Named::new(namespace, name)).cloned()
+        self.read().get(&Named::new(namespace, name))
     }
 
-    /// All objects that `keep` wants.
+    /// All objects that `keep` wants. What is done for each object of a large cluster looks into a group instead.
     pub fn select(&self, keep: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        self.read().values().filter(|object| keep(object)).cloned().collect()
+        self.read().all().filter(|object| keep(object)).collect()
+    }
+
+    /// All objects of a group.
+    pub fn of(&self, by: By, name: Named) -> Vec<Arc<K>> {
+        self.read().of(&(by, name)).collect()
+    }
+
+    /// All objects that are not at rest.
+    pub fn awake(&self) -> Vec<Arc<K>> {
+        self.read().awake().cloned().collect()
+    }
+
+    /// The objects of a group that are not at rest.
+    pub fn awake_of(&self, by: By, name: Named) -> Vec<Arc<K>> {
+        self.read().awake_of(&(by, name)).cloned().collect()
     }
 
     /// Waits until the first list is complete.
@@ -74,7 +104,7 @@ impl<K: Resource> Cache<K> {
     /// The change, and what the object was before.
     fn apply(&self, object: K) -> (Change<K>, Option<Arc<K>>) {
         let object = Arc::new(object);
-        let before = self.write().insert(name_of(object.as_ref()), Arc::clone(&object));
+        let before = self.write().insert(&object);
         (Change::Applied(object), before)
     }
 
@@ -83,32 +113,33 @@ impl<K: Resource> Cache<K> {
         Change::Deleted(Arc::new(object))
     }
 
-    /// A new list replaces everything: what is not in it was deleted while nobody watched.
-    fn replace(&self, listed: Vec<K>, matters: Matters<K>) -> Vec<Change<K>> {
-        let fresh: HashMap<Named, Arc<K>> =
-            listed.into_iter().map(|object| (name_of(&object), Arc::new(object))).collect();
-        let mut changes: Vec<Change<K>> = fresh.values().cloned().map(Change::Applied).collect();
-        let old = std::mem::replace(&mut *self.write(), fresh);
-        changes.retain(|change| {
-            let object = change.object().as_ref();
-            matters(old.get(&name_of(object)).map(AsRef::as_ref), object)
-        });
-        let current = self.read();
-        changes.extend(
-            old.into_iter().filter(|(name, _)| !current.contains_key(name)).map(|(_, object)| Change::Deleted(object)),
-        );
-        drop(current);
-        self.synced.send_replace(true);
-        changes
+    /// A new list replaces everything: what is not in it was deleted while nobody watched. Of the first one nobody hears: whoever
+    /// begins to work looks at all there is.
+    fn replace(&self, listed: Content<K>, matters: Matters<K>, changed: impl Fn(&Change<K>)) {
+        let old = std::mem::replace(&mut *self.write(), listed);
+        if !self.synced.send_replace(true) {
+            return;
+        }
+        let names: Vec<Arc<Named>> = self.read().names().cloned().collect();
+        for name in names {
+            let before = old.get(&name);
+            let Some(object) = self.get(&name.namespace, &name.name) else { continue };
+            let is_same = before.as_ref().is_some_and(|before| before.meta().resource_version == object.meta().resource_version);
+            if !is_same && matters(before.as_deref(), &object) {
+                changed(&Change::Applied(object));
+            }
+        }
+        for name in old.names() {
+            let is_there = self.read().contains(name);
+            if let Some(object) = old.get(name).filter(|_| !is_there) {
+                changed(&Change::Deleted(object));
+            }
+        }
     }
 }
 
 /// Whether somebody has to hear of a change, given the object before and after it.
 type Matters<K> = fn(Option<&K>, &K) -> bool;
-
-fn name_of<K: Resource>(object: &K) -> Named {
-    Named::new(object.meta().namespace.clone().unwrap_or_default(), object.meta().name.clone().unwrap_or_default())
-}
 
 /// Keeps `cache` as the API server has it, for ever. `strip` drops what nobody needs before it is kept; `changed` hears of
 /// each change after the cache shows it.
@@ -147,19 +178,18 @@ async fn follow<K: Resource<DynamicType = ()>>(
     changed: impl Fn(&Change<K>),
 ) {
     let mut events = events.default_backoff().boxed();
-    let mut listed: Vec<K> = Vec::new();
+    let mut listed = cache.read().emptied();
     while let Some(event) = events.next().await {
         match event {
-            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::Init) => listed = listed.emptied(),
             Ok(watcher::Event::InitApply(mut object)) => {
                 drop_managed_fields(&mut object);
                 strip(&mut object);
-                listed.push(object);
+                listed.insert(&Arc::new(object));
             }
             Ok(watcher::Event::InitDone) => {
-                for change in cache.replace(std::mem::take(&mut listed), matters) {
-                    changed(&change);
-                }
+                let empty = listed.emptied();
+                cache.replace(std::mem::replace(&mut listed, empty), matters, &changed);
             }
             Ok(watcher::Event::Apply(mut object)) => {
                 drop_managed_fields(&mut object);
@@ -191,19 +221,31 @@ mod tests {
         Pod { metadata, ..Pod::default() }
     }
 
+    fn listed(cache: &Cache<Pod>, pods: &[(&str, &str)]) -> Vec<String> {
+        let mut content = cache.read().emptied();
+        for (name, version) in pods {
+            let mut pod = pod(name);
+            pod.metadata.resource_version = Some((*version).into());
+            content.insert(&Arc::new(pod));
+        }
+        let heard = std::sync::Mutex::new(Vec::new());
+        cache.replace(content, |_, _| true, |change| {
+            let name = change.object().metadata.name.clone().unwrap_or_default();
+            heard.lock().unwrap().push(match change {
+                Change::Deleted(_) => format!("-{name}"),
+                Change::Applied(_) => name,
+            });
+        });
+        let mut heard = heard.into_inner().unwrap();
+        heard.sort();
+        heard
+    }
+
     #[test]
-    fn what_a_new_list_lacks_was_deleted() {
+    fn what_a_new_list_lacks_was_deleted_and_what_is_the_same_is_no_news() {
         let cache = Cache::<Pod>::default();
-        cache.replace(vec![pod("a"), pod("b")], |_, _| true);
-        let changes = cache.replace(vec![pod("b"), pod("c")], |_, _| true);
-        let deleted: Vec<_> = changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::Deleted(pod) => pod.metadata.name.clone(),
-                Change::Applied(_) => None,
-            })
-            .collect();
-        assert_eq!(deleted, ["a"]);
+        assert!(listed(&cache, &[("a", "1"), ("b", "2"), ("d", "3")]).is_empty());
+        assert_eq!(listed(&cache, &[("b", "2"), ("c", "4"), ("d", "5")]), ["-a", "c", "d"]);
         assert!(cache.get("demo", "a").is_none() && cache.get("demo", "c").is_some());
     }
 }

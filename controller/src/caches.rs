@@ -18,10 +18,11 @@ use crate::backup_blueprint::applications;
 use crate::cache::{Cache, Change, reflect, reflect_metadata};
 use crate::object::Key;
 
+pub mod shape;
 mod strip;
 
 /// All watched kinds.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct Caches {
     /// BackupStorages.
     pub storages: Arc<Cache<BackupStorage>>,
@@ -49,7 +50,7 @@ pub struct Caches {
     pub stateful_sets: Arc<Cache<PartialObjectMeta<StatefulSet>>>,
     /// DaemonSets, likewise.
     pub daemon_sets: Arc<Cache<PartialObjectMeta<DaemonSet>>>,
-    /// Namespaces, likewise.
+    /// Namespaces: what they ask of blueprints, and their labels.
     pub namespaces: Arc<Cache<PartialObjectMeta<Namespace>>>,
     /// Pods: what their volumes and mounts need, no more.
     pub pods: Arc<Cache<Pod>>,
@@ -57,6 +58,30 @@ pub struct Caches {
     pub claims: Arc<Cache<PersistentVolumeClaim>>,
     /// Which claims' volumes are directories of their nodes.
     pub host_paths: HostPaths,
+}
+
+impl Default for Caches {
+    fn default() -> Self {
+        Self {
+            storages: Arc::default(),
+            repositories: Arc::new(Cache::shaped(shape::REPOSITORIES)),
+            configurations: Arc::new(Cache::shaped(shape::CONFIGURATIONS)),
+            batches: Arc::new(Cache::shaped(shape::BATCHES)),
+            sessions: Arc::new(Cache::shaped(shape::SESSIONS)),
+            snapshots: Arc::new(Cache::shaped(shape::SNAPSHOTS)),
+            restores: Arc::default(),
+            addons: Arc::default(),
+            policies: Arc::default(),
+            blueprints: Arc::default(),
+            deployments: Arc::default(),
+            stateful_sets: Arc::default(),
+            daemon_sets: Arc::default(),
+            namespaces: Arc::default(),
+            pods: Arc::new(Cache::shaped(shape::PODS)),
+            claims: Arc::new(Cache::shaped(shape::CLAIMS)),
+            host_paths: HostPaths::default(),
+        }
+    }
 }
 
 /// By UID of the claim and name of its volume: whether that is a hostPath volume.
@@ -148,7 +173,7 @@ impl Caches {
         watch_workloads!(daemon_sets, DaemonSet);
         watches.spawn({
             let (seen, api, cache) = (seen.clone(), Api::<PartialObjectMeta<Namespace>>::all(client.clone()), Arc::clone(&self.namespaces));
-            reflect_metadata(api, cache, strip::metadata, true, move |change| seen(Seen::Namespace(change)))
+            reflect_metadata(api, cache, strip::namespace, true, move |change| seen(Seen::Namespace(change)))
         });
         watch!(blueprints, Blueprint, |_| {});
         watch!(storages, Storage, |_| {});

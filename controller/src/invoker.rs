@@ -10,6 +10,7 @@ use holdfast_api::validation::{FieldErrors, backup_batch, backup_configuration, 
 use holdfast_api::{Addon, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, defaults};
 use jiff::tz::TimeZone;
 
+use crate::cache::By;
 use crate::context::{Context, Subject};
 use crate::holder::Purpose;
 use crate::object::{Key, Named};
@@ -78,7 +79,7 @@ async fn observe(context: &Context, invoker: Invoker, key: &Key) -> Result<Obser
     let namespace = key.namespace.as_str();
     let (effective, labels) = effective(context, &invoker, namespace).await?;
     let (storages, policies) = (caches.storages.select(|_| true), caches.policies.select(|_| true));
-    let repositories = caches.repositories.select(|_| true);
+    let repositories = repositories::concerned(caches, &effective, namespace);
     let (storage_refs, policy_refs): (Vec<_>, Vec<_>) =
         (storages.iter().map(AsRef::as_ref).collect(), policies.iter().map(AsRef::as_ref).collect());
     let repository_refs: Vec<_> = repositories.iter().map(AsRef::as_ref).collect();
@@ -111,7 +112,7 @@ async fn observe(context: &Context, invoker: Invoker, key: &Key) -> Result<Obser
             .filter(|repository| repository.metadata.namespace.as_deref() == Some(namespace))
             .filter_map(|repository| Some((repository.metadata.name.clone()?, repository)))
             .collect(),
-        sessions: caches.sessions.select(|session| invoker.is_of(session)),
+        sessions: caches.sessions.of(By::Invoker, either::group_of(key)),
         paused_by: paused_by(context, &invoker),
         time_zone: context.time_zone.clone(),
         problem,

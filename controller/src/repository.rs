@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_api::{BackupStorage, Repository, Snapshot};
 
+use crate::cache::By;
 use crate::context::{Context, Subject};
 use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::TaskView;
@@ -90,22 +91,20 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         None => false,
     };
     let mut tasks = context.dispatcher.views(&subject.uid);
-    // Only for a list that is to be written.
-    let lists = tasks.contains_key("") || repository.metadata.deletion_timestamp.is_some();
-    let neighbours = name
-        .filter(|_| lists)
-        .map(|name| context.caches.repositories.select(|other| crate::backup_storage::is_in(other, &name)))
-        .unwrap_or_default();
-    let snapshots = context.caches.snapshots.select(|snapshot| {
-        snapshot.spec.repository.as_deref() == Some(&key.name)
-            && snapshot.metadata.namespace.as_deref() == Some(&key.namespace)
-    });
+    let is_going = repository.metadata.deletion_timestamp.is_some();
+    // All of a storage's, for its view; that is written when one comes and when one goes.
+    let neighbours = match name {
+        Some(name) if is_going || tasks.contains_key("") => context.caches.repositories.of(By::Storage, name),
+        _ => Vec::new(),
+    };
+    let snapshots = context.caches.snapshots.of(By::Repository, Named::new(&key.namespace, &key.name));
     let shared_with = match (&repository.metadata.deletion_timestamp, &storage) {
         (Some(_), Some(storage)) => shared_with(context, &repository, storage),
         _ => None,
     };
     let is_named = crate::read_back::is_read_back(&repository.metadata) && is_named(context, &repository);
-    let is_used = context.dispatcher.is_used(&Named::new(&key.namespace, &key.name), &views::directory(&repository));
+    // It holds up a deletion, and nothing else.
+    let is_used = is_going && context.dispatcher.is_used(&Named::new(&key.namespace, &key.name), &views::directory(&repository));
     Ok(Observed {
         repository,
         storage,
@@ -131,14 +130,14 @@ fn is_named(context: &Context, repository: &Repository) -> bool {
     let secret = repository.spec.encryption_secret.as_ref().map(|secret| secret.absolute(namespace));
     let directory = views::directory(repository);
     let asks = |invoker: &Invoker| {
-        invoker.metadata().namespace.as_deref() == Some(namespace)
-            && invoker.sessions().iter().flat_map(|session| session.repositories()).any(|(_, asked)| {
-                asked.name == repository.metadata.name
-                    && asked.directory.as_deref().unwrap_or_default().trim_matches('/') == directory
-                    && asked.encryption_secret.as_ref().map(|secret| secret.absolute(namespace)) == secret
-            })
+        invoker.sessions().iter().flat_map(|session| session.repositories()).any(|(_, asked)| {
+            asked.name == repository.metadata.name
+                && asked.directory.as_deref().unwrap_or_default().trim_matches('/') == directory
+                && asked.encryption_secret.as_ref().map(|secret| secret.absolute(namespace)) == secret
+        })
     };
-    !Invoker::select(&context.caches, asks).is_empty()
+    let name = repository.metadata.name.as_deref().unwrap_or_default();
+    Invoker::using(&context.caches, &Named::new(namespace, name)).iter().any(asks)
 }
 
 /// Another Repository, by whatever storage, whose data would go with this one's.

@@ -10,13 +10,14 @@ use holdfast_api::validation::restore_session::{LATEST, validate};
 use holdfast_api::{Repository, RestoreSession, Snapshot};
 use kube::api::Api;
 
+use crate::cache::By;
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
 use crate::hooks::{HookId, Standing};
 use crate::invoker::Invoker;
 use crate::holder::Purpose;
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, Named};
 use crate::target::{self, Reach, Target, consent};
 use crate::work::{self, Job};
 
@@ -170,10 +171,9 @@ fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Resul
         };
         if pitr.exclusive == Some(true) { at < limit } else { at <= limit }
     };
-    let good = context.caches.snapshots.select(|snapshot| {
-        snapshot.metadata.namespace.as_deref() == Some(namespace)
-            && snapshot.spec.repository.as_deref() == Some(repository)
-            && snapshot.metadata.deletion_timestamp.is_none()
+    let mut good = context.caches.snapshots.of(By::Repository, Named::new(namespace, repository));
+    good.retain(|snapshot| {
+        snapshot.metadata.deletion_timestamp.is_none()
             && snapshot.status.as_ref().and_then(|status| status.phase) == Some(SnapshotPhase::Succeeded)
             && in_time(snapshot)
     });

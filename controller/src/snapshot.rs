@@ -9,12 +9,13 @@ use holdfast_api::{BackupSession, Repository, Snapshot};
 
 use crate::backup_session::hooks::{self, Hold};
 use crate::backup_session::retention;
+use crate::cache::By;
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
 use crate::invoker::{Invoker, either};
 use crate::holder::Purpose;
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, Named};
 use crate::target::{self, Reach, Target};
 use crate::work::{self, Job};
 
@@ -134,7 +135,8 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
 /// What a volume held at the backup before.
 fn predecessor(context: &Context, snapshot: &Snapshot) -> Option<Arc<Snapshot>> {
     let (namespace, repository) = (snapshot.metadata.namespace.as_deref()?, snapshot.spec.repository.as_deref()?);
-    let good = context.caches.snapshots.select(|other| {
+    let mut good = context.caches.snapshots.of(By::Repository, Named::new(namespace, repository));
+    good.retain(|other| {
         retention::is_of(other, namespace, repository, snapshot.spec.session.as_deref())
             && other.metadata.uid != snapshot.metadata.uid
             && other.metadata.deletion_timestamp.is_none()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_api::backup_configuration::InvokerPhase;
+use holdfast_api::condition;
 use holdfast_api::repository::RepositoryPhase;
 use holdfast_api::{BackupSession, BackupStorage, Repository, RestoreSession, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
@@ -11,7 +12,7 @@ use kube::ResourceExt;
 
 use crate::backup_blueprint::{self, applications};
 use crate::backup_storage;
-use crate::cache::Change;
+use crate::cache::{By, Change};
 use crate::caches::Seen;
 use crate::context::Context;
 use crate::dispatch::assign::storage_of;
@@ -78,7 +79,7 @@ fn add<K: ResourceExt>(context: &Context, kind: Kind, object: &K) {
 
 fn departed(context: &Context, storage: &BackupStorage) {
     let name = Named::new(storage.namespace().unwrap_or_default(), storage.name_any());
-    let repositories = context.caches.repositories.select(|repository| backup_storage::is_in(repository, &name));
+    let repositories = context.caches.repositories.of(By::Storage, name.clone());
     context.departed.note(storage, Key::new(Kind::BackupStorage, name.namespace, name.name), repositories);
 }
 
@@ -86,8 +87,7 @@ fn storage(context: &Context, storage: &Arc<BackupStorage>) {
     add(context, Kind::BackupStorage, storage.as_ref());
     let name = Named::new(storage.namespace().unwrap_or_default(), storage.name_any());
     // One that is open learns nothing from its storage's new list of thousands.
-    let waits = |repository: &Repository| !is_open(repository) && backup_storage::is_in(repository, &name);
-    for repository in context.caches.repositories.select(waits) {
+    for repository in context.caches.repositories.of(By::Storage, name.clone()).into_iter().filter(|repository| !is_open(repository)) {
         add(context, Kind::Repository, repository.as_ref());
     }
     invokers(context, |invoker| {
@@ -112,24 +112,15 @@ fn repository(context: &Context, repository: &Arc<Repository>) {
     if let Ok(storage) = storage_of(repository, &Named::new(&namespace, &name)) {
         context.queue.add_after(Key::new(Kind::BackupStorage, storage.namespace, storage.name), LIST_LAG);
     }
-    invokers(context, |invoker| {
-        invoker.metadata().namespace.as_deref() == Some(&namespace)
-            && invoker.uses(&name)
-            // One that is ready and shows this repository as ready learns nothing from its new numbers.
-            && !shows_ready(invoker, repository)
-    });
-    for recent in repository.status.iter().flat_map(|status| &status.recent_snapshots) {
-        if let Some(snapshot) = &recent.name {
-            context.queue.add(Key::new(Kind::Snapshot, &namespace, snapshot));
+    let named = Named::new(&namespace, &name);
+    // One that is ready and shows this repository as ready learns nothing from its new numbers.
+    let users = Invoker::using(&context.caches, &named);
+    context.queue.extend(users.iter().filter(|invoker| !shows_ready(invoker, repository)).map(Invoker::key));
+    // Those that it lists now, or that wait for it.
+    for snapshot in context.caches.snapshots.awake_of(By::Repository, named) {
+        if !is_listed(&snapshot) {
+            add(context, Kind::Snapshot, snapshot.as_ref());
         }
-    }
-    let waits = |snapshot: &Snapshot| {
-        snapshot.namespace().as_deref() == Some(&namespace)
-            && snapshot.spec.repository.as_deref() == Some(&name)
-            && !has_ended(snapshot)
-    };
-    for snapshot in context.caches.snapshots.select(waits) {
-        add(context, Kind::Snapshot, snapshot.as_ref());
     }
     waiting_restores(context, Some(&namespace));
 }
@@ -146,16 +137,18 @@ fn is_open(repository: &Repository) -> bool {
     phase == Some(RepositoryPhase::Ready) && repository.metadata.deletion_timestamp.is_none()
 }
 
-fn has_ended(snapshot: &Snapshot) -> bool {
-    snapshot.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal())
+fn is_listed(snapshot: &Snapshot) -> bool {
+    let status = snapshot.status.as_ref();
+    status.is_some_and(|status| condition::has(&status.conditions, condition::kinds::snapshot::RECENT_SNAPSHOT_LIST_UPDATED))
 }
 
 fn invoker(context: &Context, invoker: &Invoker) {
     let key = invoker.key();
     context.queue.add(key.clone());
-    let goes_on = |session: &BackupSession| invoker.is_of(session) && !crate::backup_session::claims::has_ended(session);
-    for session in context.caches.sessions.select(goes_on) {
-        add(context, Kind::BackupSession, session.as_ref());
+    for session in context.caches.sessions.of(By::Invoker, either::group_of(&key)) {
+        if !crate::backup_session::claims::has_ended(&session) {
+            add(context, Kind::BackupSession, session.as_ref());
+        }
     }
     // One that was read back waits for somebody who means it.
     for (_, reference) in invoker.sessions().iter().flat_map(|session| session.repositories()) {
@@ -180,12 +173,7 @@ fn session(context: &Context, session: &Arc<BackupSession>) {
         }
     }
     // One that was cancelled no longer lists what it had begun.
-    let unfinished = |snapshot: &Snapshot| {
-        snapshot.namespace().as_deref() == Some(&namespace)
-            && snapshot.spec.backup_session.as_deref() == Some(&session.name_any())
-            && !has_ended(snapshot)
-    };
-    for snapshot in context.caches.snapshots.select(unfinished) {
+    for snapshot in context.caches.snapshots.awake_of(By::Session, Named::new(&namespace, session.name_any())) {
         add(context, Kind::Snapshot, snapshot.as_ref());
     }
 }
@@ -264,8 +252,11 @@ pub fn wake_all(context: &Context) {
     }
     all!(
         storages: BackupStorage, repositories: Repository, configurations: BackupConfiguration, batches: BackupBatch,
-        sessions: BackupSession, snapshots: Snapshot, restores: RestoreSession, blueprints: BackupBlueprint
+        sessions: BackupSession, restores: RestoreSession, blueprints: BackupBlueprint
     );
+    for snapshot in caches.snapshots.awake() {
+        add(context, Kind::Snapshot, snapshot.as_ref());
+    }
     // Also those that do not exist, or no longer.
     context.queue.extend(applications::all(caches).iter().filter_map(|application| {
         application.blueprint().map(|(namespace, name)| Key::new(Kind::BackupBlueprint, namespace, name))

@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use kube::api::PartialObjectMeta;
 use kube::{Resource, ResourceExt};
 
-use crate::cache::Cache;
+use crate::cache::{By, Cache};
 use crate::caches::Caches;
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, Named};
 use crate::target::consent::GRANTED_TO;
 
 /// On a namespace that asks for a blueprint: which of its claims are meant, as `key=value,key!=value,key,!key`; all without it.
@@ -34,7 +34,7 @@ pub fn all(caches: &Caches) -> Vec<Application> {
     found.extend(annotated(&caches.claims, "", "PersistentVolumeClaim"));
     for namespace in caches.namespaces.select(|namespace| asks(namespace)) {
         let name = namespace.name_any();
-        let claims = caches.claims.select(|claim| claim.namespace().as_deref() == Some(&name));
+        let claims = caches.claims.of(By::Namespace, Named::new(&name, ""));
         found.extend(claims.iter().filter_map(|claim| of_namespace(&namespace, claim)));
     }
     found

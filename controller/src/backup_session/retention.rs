@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::Observed;
 use crate::action::Action;
+use crate::cache::By;
 use crate::context::Context;
 use crate::events::first_of;
 use crate::invoker::{self, Invoker};
@@ -91,7 +92,8 @@ pub(super) async fn observe(
         };
         let session = observed.session.spec.session.as_deref();
         let repository = observed.repositories.get(name);
-        let snapshots = context.caches.snapshots.select(|snapshot| {
+        let mut snapshots = context.caches.snapshots.of(By::Repository, Named::new(&key.namespace, name));
+        snapshots.retain(|snapshot| {
             is_of(snapshot, &key.namespace, name, session)
                 && phase(snapshot).is_some_and(|phase| phase.is_terminal())
                 && snapshot.metadata.deletion_timestamp.is_none()

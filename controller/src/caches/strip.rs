@@ -6,7 +6,7 @@ use kube::api::PartialObjectMeta;
 use holdfast_api::snapshot::stats::{BackupSummary, ResticStats};
 use holdfast_api::{Snapshot, size};
 use k8s_openapi::api::core::v1::{
-    Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSpec, PodStatus,
+    Container, Namespace, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSpec, PodStatus, Volume,
 };
 
 /// A finished Snapshot keeps what lists, statistics, retention and removal need: of each component one identifier and how much it
@@ -17,6 +17,12 @@ pub(super) fn snapshot(snapshot: &mut Snapshot) {
         for component in status.components.values_mut() {
             component.restic_stats = summary(&component.restic_stats).into_iter().collect();
             component.restic_stats.shrink_to_fit();
+        }
+        // Which attempts there were, whose it is, what it is found by: of no more interest to us.
+        snapshot.metadata.labels = None;
+        snapshot.metadata.owner_references = None;
+        if let Some(annotations) = &mut snapshot.metadata.annotations {
+            annotations.remove(crate::dispatch::attempts::ANNOTATION);
         }
     }
 }
@@ -37,7 +43,7 @@ pub(super) fn pod(pod: &mut Pod) {
         pod.metadata.annotations = pod.metadata.annotations.take().filter(|_| expanded);
         pod.spec = Some(PodSpec {
             node_name: spec.node_name,
-            volumes: spec.volumes,
+            volumes: spec.volumes.map(|volumes| volumes.into_iter().map(volume).collect()),
             containers: spec.containers.into_iter().map(container).collect(),
             ..PodSpec::default()
         });
@@ -47,6 +53,23 @@ pub(super) fn pod(pod: &mut Pod) {
             .conditions
             .map(|conditions| conditions.into_iter().filter(|condition| condition.type_ == "Ready").collect());
         pod.status = Some(PodStatus { phase: status.phase, conditions, ..PodStatus::default() });
+    }
+}
+
+/// Of a claim's volume which claim; of any other what kind of volume it is.
+fn volume(volume: Volume) -> Volume {
+    fn bare<T: Default>(source: Option<T>) -> Option<T> {
+        source.map(|_| T::default())
+    }
+    Volume {
+        persistent_volume_claim: volume.persistent_volume_claim,
+        ephemeral: bare(volume.ephemeral),
+        secret: bare(volume.secret),
+        config_map: bare(volume.config_map),
+        projected: bare(volume.projected),
+        downward_api: bare(volume.downward_api),
+        empty_dir: bare(volume.empty_dir),
+        ..volume
     }
 }
 
@@ -73,6 +96,11 @@ fn only_asked_for(metadata: &mut ObjectMeta) {
     }
     metadata.annotations = metadata.annotations.take().filter(|annotations| !annotations.is_empty());
     metadata.owner_references = None;
+}
+
+/// A namespace keeps its labels, which usage policies select by, and what it asks of blueprints.
+pub(super) fn namespace(namespace: &mut PartialObjectMeta<Namespace>) {
+    only_asked_for(&mut namespace.metadata);
 }
 
 /// A workload keeps its name, and what it asks of blueprints.

@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 
 use super::pod::Image;
 use super::{Purpose, Wish, is_holder};
+use crate::cache::By;
 use crate::caches::Caches;
-use crate::object::Key;
+use crate::object::{Key, Named};
 use crate::target::observe::claims_in;
 
 /// Looked at this often while there is anything to look at, and whenever a wish changes.
@@ -97,15 +98,24 @@ pub fn has_ended(pod: &Pod) -> bool {
 pub async fn keep(client: kube::Client, caches: Arc<Caches>, holders: &Holders, image: Image) {
     let settled_at = tokio::time::Instant::now() + SETTLED_AFTER;
     loop {
-        // Nothing wanted and nothing there costs one look at names.
-        let pods = caches.pods.select(|_| true);
-        let plan = plan(&holders.wanted(), &pods, tokio::time::Instant::now() >= settled_at);
+        let wanted = holders.wanted();
+        let plan = plan(&wanted, &concerned(&caches, &wanted), tokio::time::Instant::now() >= settled_at);
         apply(&client, plan, &image).await;
         tokio::select! {
             () = holders.changed.notified() => {}
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
+}
+
+/// The holders that are there, and whoever mounts what is wanted.
+fn concerned(caches: &Caches, wanted: &BTreeMap<(String, String), Wish>) -> Vec<Arc<Pod>> {
+    let mut pods = caches.pods.of(By::Holder, Named::new("", ""));
+    for wish in wanted.values() {
+        let users = wish.claims.iter().flat_map(|claim| caches.pods.of(By::Claim, Named::new(&wish.namespace, claim)));
+        pods.extend(users.filter(|pod| !is_holder(pod)));
+    }
+    pods
 }
 
 async fn apply(client: &kube::Client, plan: Plan, image: &Image) {

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use super::PAUSED_BY;
 use crate::action::Action;
+use crate::cache::By;
 use crate::caches::Caches;
 use crate::object::{Key, Kind, Named};
 
@@ -54,6 +55,12 @@ impl Invoker {
         let configurations = caches.configurations.select(|_| true).into_iter().map(Self::Configuration);
         let batches = caches.batches.select(|_| true).into_iter().map(Self::Batch);
         configurations.chain(batches).filter(|invoker| keep(invoker)).collect()
+    }
+
+    /// Those of both kinds that use a Repository.
+    pub fn using(caches: &Caches, repository: &Named) -> Vec<Self> {
+        let configurations = caches.configurations.of(By::Repository, repository.clone()).into_iter().map(Self::Configuration);
+        configurations.chain(caches.batches.of(By::Repository, repository.clone()).into_iter().map(Self::Batch)).collect()
     }
 
     /// Its kind.
@@ -155,20 +162,6 @@ impl Invoker {
         }
     }
 
-    /// Whether a session of it goes to this Repository of its namespace.
-    pub fn uses(&self, repository: &str) -> bool {
-        let is_it = |reference: &RepositoryReference| reference.name.as_deref() == Some(repository);
-        match self {
-            Self::Configuration(configuration) => {
-                configuration.spec.sessions.iter().flat_map(|session| &session.repositories).any(is_it)
-            }
-            Self::Batch(batch) => {
-                let targets = batch.spec.sessions.iter().flat_map(|session| &session.targets);
-                targets.flat_map(|target| &target.repositories).any(is_it)
-            }
-        }
-    }
-
     /// As sessions and what it creates name it.
     pub fn reference(&self) -> TypedLocalObjectReference {
         TypedLocalObjectReference {
@@ -252,6 +245,11 @@ impl Invoker {
 pub fn found(reference: Option<&TypedObjectReference>, namespace: &str, exists: bool) -> ResourceFoundStatus {
     let reference = reference.cloned().unwrap_or_else(TypedObjectReference::not_applicable);
     ResourceFoundStatus { found: Some(exists), ..ResourceFoundStatus::of(&reference.absolute(namespace)) }
+}
+
+/// The group of an invoker's sessions.
+pub fn group_of(invoker: &Key) -> Named {
+    Named::new(&invoker.namespace, format!("{}/{}", invoker.kind.as_str(), invoker.name))
 }
 
 /// The invoker that a session names.

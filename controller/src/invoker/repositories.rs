@@ -1,6 +1,7 @@
 //! Repositories of an invoker: made for each target of each session, and kept as the invoker says.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use holdfast_api::backup_configuration::{RepositoryReference, RepositoryStatus};
 use holdfast_api::condition;
@@ -11,8 +12,10 @@ use holdfast_api::reference::{ObjectReference, TypedObjectReference};
 use holdfast_api::repository::{Repository, RepositoryPhase, RepositorySpec};
 use serde_json::json;
 
-use super::Observed;
+use super::{Invoker, Observed};
 use crate::action::{Action, Created};
+use crate::cache::By;
+use crate::caches::{Caches, shape::place};
 use crate::object::{Key, Kind, Named};
 
 /// Each repository once, with its application.
@@ -28,6 +31,27 @@ fn references(observed: &Observed) -> Vec<(TypedObjectReference, &RepositoryRefe
         }
     }
     all
+}
+
+/// The Repositories that matter to an invoker: those that it names, and whatever is where these are or would be.
+pub(super) fn concerned(caches: &Caches, invoker: &Invoker, namespace: &str) -> Vec<Arc<Repository>> {
+    let mut found: Vec<Arc<Repository>> = Vec::new();
+    for session in invoker.sessions() {
+        for (_, reference) in session.repositories() {
+            let named = reference.name.as_ref().and_then(|name| caches.repositories.get(namespace, name));
+            let storage = invoker.backend_of(reference).and_then(|backend| backend.storage_ref.as_ref());
+            let neighbours = storage.into_iter().flat_map(|storage| {
+                let storage = Named::new(storage.namespace_or(namespace), &storage.name);
+                caches.repositories.of(By::Place, place(&storage, reference.directory.as_deref().unwrap_or_default()))
+            });
+            for repository in named.into_iter().chain(neighbours) {
+                if !found.iter().any(|known| known.metadata.uid == repository.metadata.uid) {
+                    found.push(repository);
+                }
+            }
+        }
+    }
+    found
 }
 
 /// Makes those that are missing.

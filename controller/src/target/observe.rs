@@ -11,8 +11,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::Api;
 
 use super::{Shape, Target, consent, paths};
+use crate::cache::By;
 use crate::caches::Caches;
 use crate::holder::{Purpose, is_holder};
+use crate::object::Named;
 
 /// The target that an object in `namespace` names; `configuration` is that object, or what it runs, if it is one.
 pub async fn target(
@@ -56,7 +58,7 @@ pub async fn claim_target(client: &kube::Client, caches: &Caches, namespace: &st
 async fn with_claims(client: &kube::Client, caches: &Caches, namespace: &str, purpose: Purpose, shape: Shape) -> Result<Target, kube::Error> {
     let claims = claims_of(caches, namespace, &shape);
     let host_path_claims = host_path_claims(client, caches, &claims).await?;
-    let holders = caches.pods.select(|pod| in_namespace(pod, namespace) && is_holder(pod));
+    let holders = caches.pods.of(By::Holder, Named::new(namespace, ""));
     let holders = holders.into_iter().filter_map(|pod| Some((pod.metadata.name.clone()?, pod))).collect();
     Ok(Target { shape, claims, host_path_claims, namespace: namespace.to_owned(), purpose, holders })
 }
@@ -70,8 +72,8 @@ fn claim(caches: &Caches, namespace: &str, name: &str) -> Shape {
     if caches.claims.get(namespace, name).is_none() {
         return Shape::Missing(format!("PersistentVolumeClaim {namespace}/{name} does not exist"));
     }
-    let wants = |pod: &Pod| !is_holder(pod) && claims_in(pod).iter().any(|claim| claim == name);
-    let pods = caches.pods.select(|pod| in_namespace(pod, namespace) && wants(pod));
+    let mut pods = caches.pods.of(By::Claim, Named::new(namespace, name));
+    pods.retain(|pod| !is_holder(pod));
     Shape::Claim { name: name.to_owned(), pods }
 }
 
@@ -131,15 +133,12 @@ fn selected(caches: &Caches, namespace: &str, selector: &LabelSelector) -> Vec<A
     let empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
         && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
     let none = BTreeMap::new();
-    caches.pods.select(|pod| {
-        !empty
-            && in_namespace(pod, namespace)
-            && selector_matches(selector, pod.metadata.labels.as_ref().unwrap_or(&none))
-    })
-}
-
-fn in_namespace(pod: &Pod, namespace: &str) -> bool {
-    pod.metadata.namespace.as_deref() == Some(namespace)
+    if empty {
+        return Vec::new();
+    }
+    let mut pods = caches.pods.of(By::Namespace, Named::new(namespace, ""));
+    pods.retain(|pod| selector_matches(selector, pod.metadata.labels.as_ref().unwrap_or(&none)));
+    pods
 }
 
 fn owner<'a>(pod: &'a Pod, kind: &str) -> Option<&'a str> {
@@ -172,8 +171,8 @@ fn idle_claims(caches: &Caches, namespace: &str, name: &str, (template, own): &(
             ordinal.is_some_and(|ordinal| ordinal.parse::<u32>().is_ok())
         })
     };
-    let in_namespace = |claim: &PersistentVolumeClaim| claim.metadata.namespace.as_deref() == Some(namespace);
-    let named = caches.claims.select(|claim| in_namespace(claim) && claim.metadata.name.as_deref().is_some_and(is_own));
+    let mut named = caches.claims.of(By::Namespace, Named::new(namespace, ""));
+    named.retain(|claim| claim.metadata.name.as_deref().is_some_and(is_own));
     claims_in(template).into_iter().chain(named.into_iter().filter_map(|claim| claim.metadata.name.clone())).collect()
 }
 
