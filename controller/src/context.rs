@@ -22,6 +22,7 @@ use crate::dispatch::task::{Owner, Wanted};
 use crate::events::Events;
 use crate::holder::keeper::Holders;
 use crate::hooks::Runner;
+use crate::lag::Unwritten;
 use crate::hooks::call::Call;
 use crate::object::{Key, Kind, Named};
 use crate::read_back;
@@ -73,6 +74,8 @@ pub struct Context {
     replaced: Mutex<HashMap<Key, (Vec<String>, u64)>>,
     /// Objects that wait for a pod or claim: since when, and in which namespace.
     waiting: Mutex<HashMap<Key, (u64, String)>>,
+    /// Statuses whose writes wait.
+    unwritten: Unwritten,
     secrets: Mutex<HashMap<Named, (bool, u64)>>,
     /// Notes made lately about each object: none is made again while it is among them.
     noted: Mutex<HashMap<Key, VecDeque<(ObjectReference, Note)>>>,
@@ -147,6 +150,7 @@ impl Context {
             holders: Holders::default(),
             replaced: Mutex::default(),
             waiting: Mutex::default(),
+            unwritten: Unwritten::default(),
             secrets: Mutex::default(),
             noted: Mutex::default(),
         }
@@ -178,7 +182,12 @@ impl Context {
         let subject = &mut subject.clone();
         for action in actions {
             match action {
-                Action::Status(status) => self.write_status(subject, status).await?,
+                Action::Status(status) => {
+                    match self.unwritten.wait(&subject.key, &status, self.clock.boottime_ms()) {
+                        Some(left) => self.queue.add_after(subject.key.clone(), left),
+                        None => self.write_status(subject, status).await?,
+                    }
+                }
                 Action::Patch { key, resource_version: Some(_), patch } if key == subject.key => {
                     let version = subject.resource_version.clone();
                     if let Some(after) = self.patch(&key, Some(version), patch).await? {
@@ -221,6 +230,7 @@ impl Context {
         let written = api::of_kind(&self.client, key.kind, &key.namespace)
             .patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
+        self.unwritten.forget(key);
         let after = written.resource_version();
         self.remember(key, &subject.resource_version, after.as_deref());
         if let Some(after) = after {
@@ -347,6 +357,7 @@ impl Context {
         self.hooks.forget(key);
         self.holders.want(key, Vec::new());
         self.dispatcher.want(&Owner { key: key.clone(), uid: String::new() }, Vec::new());
+        self.unwritten.forget(key);
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
@@ -391,6 +402,10 @@ impl Context {
 
     /// Labels of a namespace; none if it is gone.
     pub async fn namespace_labels(&self, name: &str) -> Result<BTreeMap<String, String>, kube::Error> {
+        if let Some(namespace) = self.caches.namespaces.get("", name) {
+            return Ok(namespace.metadata.labels.clone().unwrap_or_default());
+        }
+        // One that has just come.
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         Ok(namespaces.get_opt(name).await?.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
     }

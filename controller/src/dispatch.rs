@@ -19,6 +19,7 @@ pub mod agents;
 pub mod assign;
 pub mod attempts;
 pub mod authenticate;
+pub mod secrets;
 pub mod server;
 pub mod table;
 pub mod task;
@@ -171,6 +172,7 @@ impl Dispatcher {
     pub async fn pump(&self, preparer: Arc<Preparer>, stop: CancellationToken) {
         loop {
             let notified = self.0.pump.notified();
+            preparer.secrets.wipe_old();
             let step = self.with_table(|table, now_ms| {
                 table.expire(now_ms);
                 (table.starts(now_ms), table.next_due_ms(now_ms).map(|due| due.saturating_sub(now_ms)))
@@ -288,7 +290,7 @@ impl Dispatcher {
         let Some(held) = held else { return };
         let dispatcher = self.clone();
         tokio::spawn(async move {
-            match preparer.backend(&held.storage).await {
+            match preparer.backend(&held.storage, true).await {
                 Ok(backend) => {
                     let credentials = v1::Credentials { task: Some(reference), backend: Some(backend) };
                     let kind = v1::controller_message::Kind::Credentials(credentials);

@@ -29,6 +29,7 @@ pub mod health;
 pub mod holder;
 pub mod hooks;
 pub mod invoker;
+pub mod lag;
 pub mod leadership;
 pub mod object;
 pub mod read_back;

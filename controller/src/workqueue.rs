@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::object::Key;
+use crate::object::{Key, Kind};
 
 /// First pause after a failure; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -27,10 +27,21 @@ struct Inner {
 #[derive(Default)]
 struct State {
     due: HashMap<Key, Instant>,
-    /// May hold entries that `due` no longer confirms; they are skipped.
-    order: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// What is not due yet. May hold entries that `due` no longer confirms; they are skipped.
+    later: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// What is due, likewise, in the order in which it is taken.
+    ready: BinaryHeap<Reverse<(Instant, Instant, Key)>>,
     running: HashSet<Key>,
     failures: HashMap<Key, u32>,
+}
+
+/// How long something of this kind lets others go first when there is more to do than can be done. What begins backups comes after those
+/// that have begun: when thousands are due in one minute, each is over soon after it began, and none of them waits with its volume.
+fn patience(kind: Kind) -> Duration {
+    match kind {
+        Kind::BackupConfiguration | Kind::BackupBatch => Duration::from_secs(60),
+        _ => Duration::ZERO,
+    }
 }
 
 impl WorkQueue {
@@ -59,7 +70,7 @@ impl WorkQueue {
             return;
         }
         state.due.insert(key.clone(), at);
-        state.order.push(Reverse((at, key)));
+        state.later.push(Reverse((at, key)));
         drop(state);
         self.0.changed.notify_one();
     }
@@ -85,19 +96,24 @@ impl WorkQueue {
 
     fn take(&self, now: Instant) -> (Option<Key>, Option<Instant>) {
         let mut state = self.state();
-        while let Some(Reverse((at, key))) = state.order.peek().cloned() {
+        while state.later.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            let Some(Reverse((at, key))) = state.later.pop() else { break };
+            state.ready.push(Reverse((at + patience(key.kind), at, key)));
+        }
+        while let Some(Reverse((_, at, key))) = state.ready.pop() {
+            // Superseded, or being worked on: `done` puts the latter back.
             if state.due.get(&key) != Some(&at) || state.running.contains(&key) {
-                // Superseded, or being worked on: `done` puts the latter back.
-                state.order.pop();
                 continue;
             }
-            if at > now {
-                return (None, Some(at));
-            }
-            state.order.pop();
             state.due.remove(&key);
             state.running.insert(key.clone());
             return (Some(key), None);
+        }
+        while let Some(Reverse((at, key))) = state.later.peek() {
+            if state.due.get(key) == Some(at) && !state.running.contains(key) {
+                return (None, Some(*at));
+            }
+            state.later.pop();
         }
         (None, None)
     }
@@ -107,7 +123,7 @@ impl WorkQueue {
         let mut state = self.state();
         state.running.remove(key);
         if let Some(at) = state.due.get(key).copied() {
-            state.order.push(Reverse((at, key.clone())));
+            state.later.push(Reverse((at, key.clone())));
         }
         if succeeded {
             state.failures.remove(key);
@@ -137,7 +153,6 @@ impl WorkQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Kind;
 
     fn key(name: &str) -> Key {
         Key::new(Kind::Snapshot, "demo", name)
@@ -174,5 +189,20 @@ mod tests {
             pauses.push(start.elapsed());
         }
         assert!(pauses[0] >= FIRST_PAUSE && pauses[1] >= 2 * FIRST_PAUSE && pauses[2] >= 4 * FIRST_PAUSE, "{pauses:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_begun_goes_first_but_not_for_ever() {
+        let queue = WorkQueue::default();
+        let configuration = Key::new(Kind::BackupConfiguration, "demo", "c");
+        queue.add(configuration.clone());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        queue.add(key("a"));
+        assert_eq!(queue.next().await, key("a"));
+        queue.done(&key("a"), true);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        queue.add(key("a"));
+        assert_eq!(queue.next().await, configuration);
+        assert_eq!(queue.next().await, key("a"));
     }
 }

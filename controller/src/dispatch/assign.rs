@@ -1,18 +1,15 @@
-//! Makes an assignment of a task: the attempt is persisted, and the secrets are read at this moment and kept nowhere.
+//! Makes an assignment of a task: the attempt is persisted, and the secrets are read, and kept for seconds at most.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
 use holdfast_api::backup_storage::{Backend, LocalBackend, Provider, S3Backend};
 use holdfast_api::{ObjectReference, Repository};
 use holdfast_proto::v1;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::Api;
 
 use super::attempts;
+use super::secrets::{Secrets, without_newline};
 use super::table::Start;
 use super::task::{NotStarted, Work};
 use crate::caches::Caches;
@@ -29,17 +26,19 @@ pub struct Preparer {
     client: kube::Client,
     caches: Arc<Caches>,
     stall_timeout_ms: u64,
+    /// What was read a moment ago.
+    pub(super) secrets: Secrets,
 }
 
 impl Preparer {
     /// A preparer. A task without a byte of progress for `stall_timeout_ms` is to be given up by its agent.
     pub fn new(client: kube::Client, caches: Arc<Caches>, stall_timeout_ms: u64) -> Self {
-        Self { client, caches, stall_timeout_ms }
+        Self { secrets: Secrets::new(client.clone()), client, caches, stall_timeout_ms }
     }
 
     /// The assignment of a task that has been given to an agent.
     pub async fn prepare(&self, start: &Start, epoch: u64) -> Result<v1::Assign, NotStarted> {
-        let spec = self.spec(&start.request.work).await?;
+        let spec = self.spec(&start.request.work, start.request.again_after.is_some()).await?;
         if !start.request.class.is_repeatable() {
             attempts::persist(&self.client, start, self.known_metadata(start)).await?;
         }
@@ -66,36 +65,37 @@ impl Preparer {
         }
     }
 
-    async fn spec(&self, work: &Work) -> Result<v1::assign::Spec, NotStarted> {
+    /// `afresh` where the Secrets that were read before may be what has failed.
+    async fn spec(&self, work: &Work, afresh: bool) -> Result<v1::assign::Spec, NotStarted> {
         use v1::assign::Spec;
         Ok(match work {
             Work::Probe { storage } => {
-                Spec::ProbeStorage(v1::ProbeStorage { backend: Some(self.backend(storage).await?) })
+                Spec::ProbeStorage(v1::ProbeStorage { backend: Some(self.backend(storage, afresh).await?) })
             }
             Work::Initialise { repository, only_existing } => Spec::InitRepository(v1::InitRepository {
-                repository: Some(self.access(repository, None).await?),
+                repository: Some(self.access(repository, None, afresh).await?),
                 only_existing: *only_existing,
             }),
             Work::ReadRepositories { storage, after } => Spec::ReadRepositories(v1::ReadRepositories {
-                backend: Some(self.backend(storage).await?),
+                backend: Some(self.backend(storage, afresh).await?),
                 after: after.clone(),
             }),
             Work::ReadSnapshots { repository, after } => Spec::ReadSnapshots(v1::ReadSnapshots {
-                repository: Some(self.access(repository, None).await?),
+                repository: Some(self.access(repository, None, afresh).await?),
                 after: after.clone(),
             }),
             Work::Views { storage, put, remove } => Spec::WriteViews(v1::WriteViews {
-                backend: Some(self.backend(storage).await?),
+                backend: Some(self.backend(storage, afresh).await?),
                 put: put.clone(),
                 remove: remove.clone(),
             }),
             Work::Forget { repository, ids, remove_views } => Spec::Forget(v1::ForgetTask {
-                repository: Some(self.access(repository, None).await?),
+                repository: Some(self.access(repository, None, afresh).await?),
                 snapshot_ids: ids.clone(),
                 remove_views: remove_views.clone(),
             }),
             Work::Prune { repository, wait_ms } => Spec::Prune(v1::PruneTask {
-                repository: Some(self.access(repository, None).await?),
+                repository: Some(self.access(repository, None, afresh).await?),
                 wait_ms: *wait_ms,
             }),
             Work::Wipe { storage, directory, put } => {
@@ -103,24 +103,24 @@ impl Preparer {
                     return Err(NotStarted::Storage(format!("spec.path {directory:?} must not contain `..`")));
                 }
                 Spec::Wipe(v1::WipeTask {
-                    backend: Some(self.backend(storage).await?),
+                    backend: Some(self.backend(storage, afresh).await?),
                     directory: directory.clone(),
                     put: put.clone(),
                 })
             }
             Work::Backup { repository, task } => Spec::Backup(v1::BackupTask {
-                repository: Some(self.access(repository, None).await?),
+                repository: Some(self.access(repository, None, afresh).await?),
                 ..(**task).clone()
             }),
             Work::Restore { repository, encryption_secret, task } => Spec::Restore(v1::RestoreTask {
-                repository: Some(self.access(repository, encryption_secret.as_ref()).await?),
+                repository: Some(self.access(repository, encryption_secret.as_ref(), afresh).await?),
                 ..(**task).clone()
             }),
         })
     }
 
     /// A storage with its credentials.
-    pub async fn backend(&self, name: &Named) -> Result<v1::Backend, NotStarted> {
+    pub async fn backend(&self, name: &Named, afresh: bool) -> Result<v1::Backend, NotStarted> {
         let storage = self
             .caches
             .storages
@@ -128,19 +128,19 @@ impl Preparer {
             .ok_or_else(|| NotStarted::Storage(format!("BackupStorage {name} does not exist")))?;
         let backend = storage.spec.storage.as_ref();
         let kind = match provider(name, backend)? {
-            Reachable::S3(s3) => v1::backend::Kind::S3(self.s3(name, s3).await?),
+            Reachable::S3(s3) => v1::backend::Kind::S3(self.s3(name, s3, afresh).await?),
             Reachable::Local(path) => v1::backend::Kind::Local(v1::LocalDirectory { path }),
         };
         Ok(v1::Backend { kind: Some(kind) })
     }
 
-    async fn s3(&self, storage: &Named, s3: &S3Backend) -> Result<v1::S3, NotStarted> {
+    async fn s3(&self, storage: &Named, s3: &S3Backend, afresh: bool) -> Result<v1::S3, NotStarted> {
         let secret_name = s3.secret_name.as_deref().filter(|name| !name.is_empty()).ok_or_else(|| {
             NotStarted::Storage(format!(
                 "BackupStorage {storage} names no Secret in spec.storage.s3.secretName; S3 without keys is not supported yet"
             ))
         })?;
-        let secret = SecretData::read(&self.client, &Named::new(&storage.namespace, secret_name)).await?;
+        let secret = self.secrets.read(&Named::new(&storage.namespace, secret_name), afresh).await?;
         Ok(v1::S3 {
             endpoint: s3.endpoint.clone().unwrap_or_default().trim_end_matches('/').to_owned(),
             bucket: s3.bucket.clone().unwrap_or_default().trim_matches('/').to_owned(),
@@ -155,7 +155,7 @@ impl Preparer {
         })
     }
 
-    async fn access(&self, name: &Named, other_secret: Option<&Named>) -> Result<v1::RepositoryAccess, NotStarted> {
+    async fn access(&self, name: &Named, other_secret: Option<&Named>, afresh: bool) -> Result<v1::RepositoryAccess, NotStarted> {
         let repository = self
             .caches
             .repositories
@@ -173,9 +173,9 @@ impl Preparer {
             Some(secret) => secret.clone(),
             None => encryption_secret(&repository, name)?,
         };
-        let secret = SecretData::read(&self.client, &secret_name).await?;
+        let secret = self.secrets.read(&secret_name, afresh).await?;
         Ok(v1::RepositoryAccess {
-            backend: Some(self.backend(&storage).await?),
+            backend: Some(self.backend(&storage, afresh).await?),
             directory,
             password: without_newline(secret.required(PASSWORD_KEY)?),
         })
@@ -260,62 +260,6 @@ fn local(name: &Named, local: &LocalBackend) -> Result<String, NotStarted> {
 
 fn is_plain(path: &str) -> bool {
     !Path::new(path).components().any(|part| part == Component::ParentDir)
-}
-
-/// One trailing newline is what an editor leaves, never a part of a password.
-fn without_newline(mut password: Vec<u8>) -> Vec<u8> {
-    if password.last() == Some(&b'\n') {
-        password.pop();
-        if password.last() == Some(&b'\r') {
-            password.pop();
-        }
-    }
-    password
-}
-
-/// A Secret's data, wiped when it is dropped.
-struct SecretData {
-    name: Named,
-    data: BTreeMap<String, ByteString>,
-}
-
-impl Drop for SecretData {
-    fn drop(&mut self) {
-        use zeroize::Zeroize;
-        self.data.values_mut().for_each(|value| value.0.zeroize());
-    }
-}
-
-impl SecretData {
-    async fn read(client: &kube::Client, name: &Named) -> Result<Self, NotStarted> {
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), &name.namespace);
-        match secrets.get_opt(&name.name).await {
-            Ok(Some(secret)) => Ok(Self { name: name.clone(), data: secret.data.unwrap_or_default() }),
-            Ok(None) => Err(NotStarted::Secret(format!("Secret {name} does not exist"))),
-            Err(error) => Err(NotStarted::Api(format!("Secret {name} could not be read: {error}"))),
-        }
-    }
-
-    fn optional(&self, key: &str) -> Vec<u8> {
-        self.data.get(key).map(|value| value.0.clone()).unwrap_or_default()
-    }
-
-    fn required(&self, key: &str) -> Result<Vec<u8>, NotStarted> {
-        match self.data.get(key) {
-            Some(value) if !value.0.is_empty() => Ok(value.0.clone()),
-            _ => Err(NotStarted::Secret(format!("Secret {} has no key {key}", self.name))),
-        }
-    }
-
-    fn optional_text(&self, key: &str) -> Result<String, NotStarted> {
-        let text = String::from_utf8(without_newline(self.optional(key)));
-        text.map_err(|_| NotStarted::Secret(format!("Secret {}: the value of {key} is not text", self.name)))
-    }
-
-    fn text(&self, key: &str) -> Result<String, NotStarted> {
-        self.required(key)?;
-        self.optional_text(key)
-    }
 }
 
 #[cfg(test)]

@@ -15,14 +15,11 @@ use super::maintenance::{self, Maintenance};
 use super::{FORGET, Observed, PRUNE, views};
 use crate::action::Action;
 use crate::dispatch::assign::storage_of;
-use crate::events::first_of;
 use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind, Named};
 
 /// Snapshots in one task.
 const BATCH_MAX: usize = 500;
-/// Names in an Event.
-const NAMED_MAX: usize = 10;
 
 /// What is to be done, and what becomes of the annotations.
 pub(super) struct Upkeep<'a> {
@@ -134,8 +131,6 @@ impl<'a> Upkeep<'a> {
         self.maintenance.forgotten += gone.iter().map(|entry| entry.ids.len() as u64).sum::<u64>();
         self.maintenance.forgotten_since = self.maintenance.forgotten_since.or(Some(self.now));
         self.maintenance.not_before = None;
-        let names: Vec<&str> = gone.iter().map(|entry| entry.snapshot.as_str()).collect();
-        self.actions.push(Action::normal("SnapshotsForgotten", first_of(&names, NAMED_MAX)));
         let condition =
             Condition::new(kinds::SNAPSHOTS_FORGOTTEN, true, kinds::FORGET_SUCCEEDED, "their space is freed later", self.now);
         condition::set(&mut status.conditions, condition);

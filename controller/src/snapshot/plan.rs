@@ -46,12 +46,14 @@ pub fn is_settled(snapshot: &Snapshot) -> bool {
 
 /// Whether every component of a snapshot that has not ended itself has, or has a result.
 pub(super) fn has_ended_components(observed: &Observed) -> bool {
-    let Some(status) = &observed.snapshot.status else { return false };
-    status.total_components.is_some()
-        && status.components.iter().all(|(name, component)| {
-            component.phase.is_some_and(ComponentPhase::is_terminal)
-                || matches!(observed.tasks.get(name), Some(TaskView::Finished { .. }))
-        })
+    let has_result = |name: &String| matches!(observed.tasks.get(name), Some(TaskView::Finished { .. }));
+    match observed.snapshot.status.as_ref().filter(|status| status.total_components.is_some()) {
+        Some(status) => {
+            status.components.iter().all(|(name, component)| component.phase.is_some_and(ComponentPhase::is_terminal) || has_result(name))
+        }
+        // It was over before they were written down.
+        None => !observed.reaches.is_empty() && observed.reaches.keys().all(has_result),
+    }
 }
 
 /// What is to be done about a snapshot.
