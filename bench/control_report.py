@@ -3,6 +3,8 @@ import collections, datetime, json, time
 
 # Beside the sessions: the election, the watches' renewal, and who agents are.
 BACKGROUND = {"leases", "tokenreviews"}
+# The note of what is to be forgotten, the Snapshot, and the note again when it is.
+REMOVAL = [("patch", "repositories"), ("delete", "snapshots")]
 
 
 def seconds(text):
@@ -49,6 +51,8 @@ class Report:
         for (verb, what), number in counts.most_common():
             print("  %-8s %-36s %6.2f" % (verb, what, number / count))
         print("  %-45s %6.2f   (target 12)" % ("in all", total / count))
+        removal = sum(counts[key] for key in REMOVAL)
+        print("  %-45s %6.2f" % ("without what removes the oldest Snapshot", (total - removal) / count))
         for (verb, what, code), number in refused.most_common():
             print("  of these refused: %s %s %d: %d" % (verb, what, code, number))
         print("  beside them: " + ", ".join("%s %s %d" % (*key, number) for key, number in background.most_common()))
