@@ -112,12 +112,16 @@ impl Cipher {
 
     /// Seals `buffer[from..]` in place and appends the tag. A `counter` is used once per key.
     pub(crate) fn seal(&self, counter: u64, aad: &[u8], buffer: &mut Vec<u8>, from: usize) -> Result<(), WriteError> {
-        let tag = self
-            .0
-            .seal_in_place_separate_tag(nonce(counter), Aad::from(aad), &mut buffer[from..])
-            .map_err(|_| WriteError::Internal { what: "AES-GCM refused to seal".into() })?;
-        buffer.extend_from_slice(tag.as_ref());
+        let tag = self.seal_in_place(counter, aad, &mut buffer[from..])?;
+        buffer.extend_from_slice(&tag);
         Ok(())
+    }
+
+    /// Seals `text` where it is; the tag belongs behind it.
+    pub(crate) fn seal_in_place(&self, counter: u64, aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_BYTES], WriteError> {
+        let refused = || WriteError::Internal { what: "AES-GCM refused to seal".into() };
+        let tag = self.0.seal_in_place_separate_tag(nonce(counter), Aad::from(aad), text).map_err(|_| refused())?;
+        tag.as_ref().try_into().map_err(|_| refused())
     }
 
     /// Opens `sealed` (tag at its end) into `plain`, which is replaced.

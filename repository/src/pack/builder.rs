@@ -40,8 +40,8 @@ impl PackBuilder {
     pub(crate) fn named(keys: &Keys, name: PackName, salt: [u8; SALT_BYTES]) -> Result<Self, WriteError> {
         let class = name.class;
         let cipher = keys.pack(class, &salt).map_err(|_| internal("no cipher"))?;
-        let mut memory = PackMemory::with_room_for(class.target_bytes() + ROOM_BEYOND_BYTES);
-        memory.extend(&header(class, &salt));
+        let mut memory = PackMemory::with_room_for(class.target_bytes() + ROOM_BEYOND_BYTES)?;
+        memory.extend(&header(class, &salt))?;
         Ok(Self { name, salt, cipher, memory, entries: Vec::new() })
     }
 
@@ -51,7 +51,7 @@ impl PackBuilder {
         let from = self.memory.len();
         let offset = u32::try_from(from).map_err(|_| internal("the pack is too large"))?;
         let stored_bytes = u32::try_from(stored.len() + TAG_BYTES).map_err(|_| internal("the blob is too large"))?;
-        self.memory.extend(stored);
+        self.memory.extend(stored)?;
         self.memory.seal(&self.cipher, &blob_aad(&self.name, kind as u8, encoding, raw_bytes, &id), from)?;
         let entry = PackEntry { id, kind, encoding, offset, stored_bytes, raw_bytes };
         self.entries.push(entry);
@@ -77,11 +77,11 @@ impl PackBuilder {
 
         let from = self.memory.len();
         let aad = trailer_aad(&self.name, self.memory.get(HEADER_BYTES));
-        self.memory.extend(&trailer);
+        self.memory.extend(&trailer)?;
         self.memory.seal(&self.cipher, &aad, from)?;
         let length = u32::try_from(sealed_trailer_bytes).map_err(|_| internal("the trailer is too large"))?;
-        self.memory.extend(&length.to_le_bytes());
-        self.memory.extend(FOOTER_MAGIC);
+        self.memory.extend(&length.to_le_bytes())?;
+        self.memory.extend(FOOTER_MAGIC)?;
         assert_eq!(self.memory.len() as u64, padded, "the padding was computed wrong");
 
         let info = PackInfo { name: self.name, object_bytes: padded, salt: self.salt };
@@ -93,7 +93,7 @@ impl PackBuilder {
         let from = self.memory.len();
         let raw_bytes = u32::try_from(bytes).map_err(|_| internal("the padding is too large"))?;
         let aad = blob_aad(&self.name, PADDING_KIND, Encoding::Raw, raw_bytes, &BlobId([0; 32]));
-        self.memory.extend_with_zeros(raw_bytes as usize);
+        self.memory.extend_with_zeros(raw_bytes as usize)?;
         self.memory.seal(&self.cipher, &aad, from)
     }
 }

@@ -1,65 +1,85 @@
-//! The memory of a pack while it fills: in whole blocks, so that it can be written past the page cache as it stands, and in large pages. In
+//! The memory of a pack while it fills: whole pages, so that it can be written past the page cache as it stands, and large ones. In
 //! pages of 4 KiB the kernel takes a fault for each of them, for every pack anew: a tenth of what storing incompressible data costs.
 
+use std::io;
+
 use bytes::Bytes;
+use memmap2::{Advice, MmapMut};
 
 use crate::crypto::Cipher;
 use crate::error::WriteError;
 
-/// Where it begins is a multiple of this: the largest logical block of today's disks.
+/// Where it begins is a multiple of this: the largest logical block of today's disks, and no larger than a page.
 pub(crate) const BLOCK_BYTES: usize = 4096;
 
 pub(super) struct PackMemory {
-    /// With some bytes before the pack's first.
-    bytes: Vec<u8>,
-    start: usize,
+    /// Only touched pages are memory.
+    map: MmapMut,
+    used: usize,
 }
 
 impl PackMemory {
-    /// Only touched pages are memory: room for all of it keeps it from moving.
-    pub(super) fn with_room_for(bytes: usize) -> Self {
-        let mut memory = Vec::with_capacity(bytes + BLOCK_BYTES);
-        in_large_pages(&mut memory);
-        let start = memory.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);
-        memory.resize(start, 0);
-        Self { bytes: memory, start }
+    pub(super) fn with_room_for(bytes: usize) -> Result<Self, WriteError> {
+        Ok(Self { map: map(bytes)?, used: 0 })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.used
     }
 
     pub(super) fn get(&self, bytes: usize) -> &[u8] {
-        &self.bytes[self.start..self.start + bytes]
+        &self.map[..bytes]
     }
 
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+    pub(super) fn extend(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.more(bytes.len())?.copy_from_slice(bytes);
+        Ok(())
     }
 
-    pub(super) fn extend_with_zeros(&mut self, bytes: usize) {
-        self.bytes.resize(self.bytes.len() + bytes, 0);
+    pub(super) fn extend_with_zeros(&mut self, bytes: usize) -> Result<(), WriteError> {
+        self.more(bytes)?.fill(0);
+        Ok(())
     }
 
     /// Seals what was added since it had `from` bytes. That offset is the nonce.
     pub(super) fn seal(&mut self, cipher: &Cipher, aad: &[u8], from: usize) -> Result<(), WriteError> {
-        cipher.seal(from as u64, aad, &mut self.bytes, self.start + from)
+        let tag = cipher.seal_in_place(from as u64, aad, &mut self.map[from..self.used])?;
+        self.extend(&tag)
     }
 
     pub(super) fn into_bytes(self) -> Bytes {
-        Bytes::from(self.bytes).slice(self.start..)
+        Bytes::from_owner(Filled(self))
+    }
+
+    /// The next so many bytes. What there is moves if it has to.
+    fn more(&mut self, bytes: usize) -> Result<&mut [u8], WriteError> {
+        let end = self.used + bytes;
+        if end > self.map.len() {
+            let mut larger = map(end.next_power_of_two())?;
+            larger[..self.used].copy_from_slice(&self.map[..self.used]);
+            self.map = larger;
+        }
+        let from = std::mem::replace(&mut self.used, end);
+        Ok(&mut self.map[from..end])
     }
 }
 
-/// A kernel that has none, or is told not to, takes small ones.
-#[expect(unsafe_code, reason = "madvise has no safe form")]
-fn in_large_pages(memory: &mut Vec<u8>) {
-    let room = memory.spare_capacity_mut();
-    let first = room.as_ptr().align_offset(BLOCK_BYTES);
-    let Some(whole) = room.get_mut(first..).filter(|whole| whole.len() >= BLOCK_BYTES) else { return };
-    let bytes = whole.len() / BLOCK_BYTES * BLOCK_BYTES;
-    // SAFETY: whole pages of this vector's own memory; the advice changes nothing of what they hold.
-    let _ = unsafe { rustix::mm::madvise(whole.as_mut_ptr().cast(), bytes, rustix::mm::Advice::LinuxHugepage) };
+fn map(bytes: usize) -> Result<MmapMut, WriteError> {
+    let no_memory = |error: io::Error| WriteError::Internal { what: format!("no memory for a pack: {error}") };
+    let map = MmapMut::map_anon(bytes.max(1)).map_err(no_memory)?;
+    // A kernel that has none, or is told not to, takes small ones.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(Advice::HugePage);
+    Ok(map)
+}
+
+/// A pack that nothing is added to any more.
+struct Filled(PackMemory);
+
+impl AsRef<[u8]> for Filled {
+    fn as_ref(&self) -> &[u8] {
+        self.0.get(self.0.used)
+    }
 }
 
 #[cfg(test)]
@@ -67,15 +87,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_begins_at_a_block_and_holds_what_was_put_in() {
+    fn it_begins_at_a_block_holds_what_was_put_in_and_grows() {
         for room in [0, 1, 100, 3 << 20] {
-            let mut memory = PackMemory::with_room_for(room);
-            memory.extend(b"abc");
-            memory.extend_with_zeros(2);
+            let mut memory = PackMemory::with_room_for(room).expect("memory");
+            memory.extend(b"abc").expect("room");
+            memory.extend_with_zeros(2).expect("room");
             assert_eq!((memory.len(), memory.get(3)), (5, &b"abc"[..]));
+            memory.extend(&vec![7; 5 << 20]).expect("room");
             let bytes = memory.into_bytes();
-            assert_eq!(bytes, &b"abc\0\0"[..]);
-            assert!(room == 0 || bytes.as_ptr().align_offset(BLOCK_BYTES) == 0);
+            assert_eq!((&bytes[..6], bytes.len()), (&b"abc\0\0\x07"[..], (5 << 20) + 5));
+            assert_eq!(bytes.as_ptr().align_offset(BLOCK_BYTES), 0);
         }
     }
 }
