@@ -186,7 +186,7 @@ class Controller:
         local = "127.0.0.1:%d"
         self.process = plane.processes.start(
             "controller", program, "--listen", local % AGENTS_PORT, "--health-listen", local % HEALTH_PORT, "--webhook-listen", local % WEBHOOK_PORT,
-            "--prune-delay-seconds", "86400", KUBECONFIG=plane.kubeconfig())
+            "--prune-delay-seconds", "86400", KUBECONFIG=plane.kubeconfig(), MALLOC_ARENA_MAX="1")
 
     def is_ready(self):
         return urllib.request.urlopen("http://127.0.0.1:%d/readyz" % HEALTH_PORT, timeout=2).status == 200

@@ -27,6 +27,7 @@ use crate::hooks::call::Call;
 use crate::object::{Key, Kind, Named};
 use crate::read_back;
 use crate::repository::maintenance::Pace;
+use crate::wake::Storages;
 use crate::workqueue::WorkQueue;
 
 /// How long it is believed that a Secret exists, and that it does not.
@@ -66,6 +67,8 @@ pub struct Context {
     pub claims: Claims,
     /// Storages that have gone.
     pub departed: Departed,
+    /// What was told of storages.
+    pub storages: Storages,
     /// Hooks that run.
     pub hooks: Runner,
     /// Pods that hold claims which no other mounts.
@@ -147,6 +150,7 @@ impl Context {
             pace,
             claims: Claims::default(),
             departed: Departed::default(),
+            storages: Storages::default(),
             holders: Holders::default(),
             replaced: Mutex::default(),
             waiting: Mutex::default(),

@@ -1,9 +1,11 @@
 //! Who is to be looked at when something has changed.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_api::backup_configuration::InvokerPhase;
+use holdfast_api::backup_storage::BackupStoragePhase;
 use holdfast_api::condition;
 use holdfast_api::repository::RepositoryPhase;
 use holdfast_api::{BackupSession, BackupStorage, Repository, RestoreSession, Snapshot};
@@ -21,6 +23,27 @@ use crate::object::{Key, Kind, Named};
 
 /// How long a storage's list of repositories may lag behind: it changes with every backup of every one of them.
 const LIST_LAG: Duration = Duration::from_secs(5);
+
+/// What invokers were last told of the storages: each one's spec, its phase, and whether it is on its way out.
+#[derive(Debug, Default)]
+pub struct Storages(Mutex<HashMap<Named, Told>>);
+
+type Told = (Option<String>, Option<i64>, Option<BackupStoragePhase>, bool);
+
+impl Storages {
+    /// Whether a storage is not as it was told of.
+    fn is_news(&self, storage: &BackupStorage, name: &Named, is_there: bool) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_there {
+            told.remove(name);
+            return true;
+        }
+        let metadata = &storage.metadata;
+        let phase = storage.status.as_ref().and_then(|status| status.phase);
+        let now = (metadata.uid.clone(), metadata.generation, phase, metadata.deletion_timestamp.is_some());
+        told.insert(name.clone(), now.clone()) != Some(now)
+    }
+}
 
 /// Queues what an event concerns.
 pub fn wake(context: &Context, seen: &Seen<'_>) {
@@ -89,6 +112,11 @@ fn storage(context: &Context, storage: &Arc<BackupStorage>) {
     // One that is open learns nothing from its storage's new list of thousands.
     for repository in context.caches.repositories.of(By::Storage, name.clone()).into_iter().filter(|repository| !is_open(repository)) {
         add(context, Kind::Repository, repository.as_ref());
+    }
+    // Its list of thousands changes with every backup: nobody who uses it learns anything from that.
+    let is_there = context.caches.storages.get(&name.namespace, &name.name).is_some();
+    if !context.storages.is_news(storage, &name, is_there) {
+        return;
     }
     invokers(context, |invoker| {
         let namespace = invoker.metadata().namespace.as_deref().unwrap_or_default();
@@ -221,7 +249,8 @@ fn waiting(context: &Context, namespace: &str) {
 /// The blueprint that an application asks for, and the one that it has asked for until now.
 fn application(context: &Context, title: &str, blueprint: Option<Key>) {
     context.queue.extend(blueprint);
-    blueprints_of(context, |made_for| made_for == title);
+    let made = context.caches.configurations.of(By::Application, Named::new("", title));
+    context.queue.extend(made.iter().filter_map(|configuration| backup_blueprint::blueprint_of(configuration)));
 }
 
 fn blueprints_of(context: &Context, meant: impl Fn(&str) -> bool) {
@@ -252,8 +281,12 @@ pub fn wake_all(context: &Context) {
     }
     all!(
         storages: BackupStorage, repositories: Repository, configurations: BackupConfiguration, batches: BackupBatch,
-        sessions: BackupSession, restores: RestoreSession, blueprints: BackupBlueprint
+        restores: RestoreSession, blueprints: BackupBlueprint
     );
+    // Of those at rest nothing is wanted.
+    for session in caches.sessions.awake() {
+        add(context, Kind::BackupSession, session.as_ref());
+    }
     for snapshot in caches.snapshots.awake() {
         add(context, Kind::Snapshot, snapshot.as_ref());
     }

@@ -39,7 +39,7 @@ struct State {
 /// that have begun: when thousands are due in one minute, each is over soon after it began, and none of them waits with its volume.
 fn patience(kind: Kind) -> Duration {
     match kind {
-        Kind::BackupConfiguration | Kind::BackupBatch => Duration::from_secs(60),
+        Kind::BackupConfiguration | Kind::BackupBatch => Duration::from_secs(300),
         _ => Duration::ZERO,
     }
 }
@@ -200,7 +200,7 @@ mod tests {
         queue.add(key("a"));
         assert_eq!(queue.next().await, key("a"));
         queue.done(&key("a"), true);
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_secs(300)).await;
         queue.add(key("a"));
         assert_eq!(queue.next().await, configuration);
         assert_eq!(queue.next().await, key("a"));

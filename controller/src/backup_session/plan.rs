@@ -182,6 +182,8 @@ fn end(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) ->
         .into_iter()
         .partition(|action| matches!(action, Action::Patch { .. }));
     actions.extend(clean_history(observed));
+    let is_removal = |action: &Action| matches!(action, Action::Event(note) if note.reason == retention::REMOVED);
+    let (removed, told): (Vec<Action>, Vec<Action>) = told.into_iter().partition(is_removal);
     actions.extend(told);
     let cleaned =
         Condition::new(kinds::SESSION_HISTORY_CLEANED, true, kinds::SUCCESSFULLY_CLEANED_SESSION_HISTORY, "", now);
@@ -190,12 +192,20 @@ fn end(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) ->
     status.phase = Some(phase::backup_session(status));
     status.duration = Some(duration_of(observed, now));
     retry::announce(observed, status, now);
-    actions.push(match status.phase {
-        Some(BackupSessionPhase::Succeeded) => {
-            Action::normal("Succeeded", format!("the backup took {}", status.duration.as_deref().unwrap_or_default()))
+    if status.phase == Some(BackupSessionPhase::Succeeded) {
+        // In one Event what happens every day.
+        let mut message = format!("the backup took {}", status.duration.as_deref().unwrap_or_default());
+        for action in removed {
+            if let Action::Event(note) = action {
+                message += "; ";
+                message += &note.message;
+            }
         }
-        _ => Action::warning("Failed", failure(observed, status)),
-    });
+        actions.push(Action::normal("Succeeded", message));
+    } else {
+        actions.extend(removed);
+        actions.push(Action::warning("Failed", failure(observed, status)));
+    }
     actions.push(Action::HooksOver);
     actions
 }

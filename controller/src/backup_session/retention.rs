@@ -25,6 +25,8 @@ use crate::repository::ledger::{self, Entry};
 pub const RELEASE: &str = "holdfast.dev/release-held";
 /// Snapshots removed by one session, at most; the next one goes on. A mistyped policy then shows before everything is gone.
 const REMOVED_MAX: usize = 100;
+/// Reason of what is said of Snapshots that go; said with the end of the session if that is good.
+pub(super) const REMOVED: &str = "SnapshotsRemoved";
 /// Names in an Event.
 const NAMED_MAX: usize = 5;
 
@@ -208,7 +210,7 @@ fn apply(
     let names: Vec<&str> = entries.iter().map(|entry| entry.snapshot.as_str()).collect();
     if !names.is_empty() {
         let message = format!("RetentionPolicy {} no longer keeps {}", retention.reference.name, first_of(&names, NAMED_MAX));
-        actions.push(Action::normal("SnapshotsRemoved", message));
+        actions.push(Action::normal(REMOVED, message));
     }
     Ok((actions, verdict.held))
 }

@@ -27,7 +27,7 @@ pub fn includes(session: &BackupSession, repository: &str) -> bool {
 }
 
 /// Whether another session is still to follow this one.
-pub(super) fn is_due(session: &BackupSession) -> bool {
+pub fn is_due(session: &BackupSession) -> bool {
     session.status.as_ref().is_some_and(|status| status.next_retry.is_some() && status.retried != Some(true))
 }
 

@@ -6,6 +6,8 @@ use holdfast_api::{BackupBatch, BackupConfiguration, BackupSession, Repository, 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 
+use crate::backup_blueprint::plan::application_of;
+use crate::backup_session::{claims, retry};
 use crate::cache::{By, Group, Shape, content};
 use crate::dispatch::assign::storage_of;
 use crate::holder::is_holder;
@@ -17,7 +19,7 @@ use crate::target::observe::claims_in;
 pub(super) const REPOSITORIES: Shape<Repository> = Shape { groups_of: in_storage, ..Shape::PLAIN };
 pub(super) const CONFIGURATIONS: Shape<BackupConfiguration> = Shape { groups_of: used_by_configuration, ..Shape::PLAIN };
 pub(super) const BATCHES: Shape<BackupBatch> = Shape { groups_of: used_by_batch, ..Shape::PLAIN };
-pub(super) const SESSIONS: Shape<BackupSession> = Shape { groups_of: of_invoker, ..Shape::PLAIN };
+pub(super) const SESSIONS: Shape<BackupSession> = Shape { groups_of: of_invoker, pack: pack_session, unpack: content::unpack };
 pub(super) const SNAPSHOTS: Shape<Snapshot> = Shape { groups_of: of_snapshot, pack: pack_snapshot, unpack: content::unpack };
 pub(super) const PODS: Shape<Pod> = Shape { groups_of: of_pod, pack: content::pack, unpack: content::unpack };
 pub(super) const CLAIMS: Shape<PersistentVolumeClaim> = Shape { groups_of: in_namespace, pack: content::pack, unpack: content::unpack };
@@ -39,7 +41,9 @@ pub fn place(storage: &Named, directory: &str) -> Named {
 
 fn used_by_configuration(configuration: &BackupConfiguration) -> Vec<Group> {
     let sessions = configuration.spec.sessions.iter().flat_map(|session| &session.repositories);
-    used(configuration, sessions.filter_map(|reference| reference.name.as_deref()))
+    let mut groups = used(configuration, sessions.filter_map(|reference| reference.name.as_deref()));
+    groups.extend(application_of(configuration).map(|title| (By::Application, Named::new("", title))));
+    groups
 }
 
 fn used_by_batch(batch: &BackupBatch) -> Vec<Group> {
@@ -57,6 +61,12 @@ fn used<'a, K: ResourceExt>(invoker: &K, repositories: impl Iterator<Item = &'a 
 
 fn of_invoker(session: &BackupSession) -> Vec<Group> {
     either::key_in(session).map(|key| (By::Invoker, either::group_of(&key))).into_iter().collect()
+}
+
+/// One that has ended, and that no other is to follow.
+fn pack_session(session: &BackupSession) -> Option<Box<[u8]>> {
+    let rests = claims::has_ended(session) && !retry::is_due(session) && session.metadata.deletion_timestamp.is_none();
+    if rests { content::pack(session) } else { None }
 }
 
 fn has_ended(snapshot: &Snapshot) -> bool {
