@@ -17,7 +17,9 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let (path, kind) = (entry.path(), entry.file_type().unwrap());
-        if NOT_OURS.iter().any(|name| entry.file_name() == *name) {
+        // A module may be called as one of those: `controller/src/target`.
+        let is_module = directory.ends_with("src");
+        if !is_module && NOT_OURS.iter().any(|name| entry.file_name() == *name) {
             continue;
         }
         if kind.is_dir() {
