@@ -5,7 +5,7 @@
 
 For each configuration there are 30 finished Snapshots and 5 Pods before. All sessions of one minute's slot have to finish.
 """
-import argparse, collections, json, os, shutil, subprocess, sys, time
+import argparse, collections, fcntl, json, os, shutil, subprocess, sys, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import control_objects as objects
@@ -182,6 +182,12 @@ class Bench:
 def main():
     options = arguments()
     folder = os.path.join(options.work, "control")
+    # Ports and folder are the same for every run: another one must not take them away.
+    lock = open(os.path.join(options.work, "control.lock"), "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit("another run holds %s" % lock.name)
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     with Processes(folder) as processes:

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::plan::plan;
+use super::plan::{has_ended_components, plan};
 use super::{Observed, VIEWS};
 use crate::action::Action;
 use crate::dispatch::task::{NotStarted, Outcome, TaskView, Wanted, Work};
@@ -159,6 +159,18 @@ fn results_stay_with_the_dispatcher_until_the_views_are_written_and_one_write_sa
     assert_eq!(status["components"]["dump-pod-0"]["duration"], "1.5s");
     assert!(wanted(&actions).is_empty());
     assert!(matches!(actions.first(), Some(Action::Status(_))), "results were let go before they were written");
+}
+
+/// What it is compared with is looked for then.
+#[test]
+fn a_backup_may_be_over_before_its_components_were_written_down() {
+    let mut observed = observed(json!({}));
+    observed.tasks.insert("dump-pod-0".into(), finished(good(1), 0));
+    assert!(!has_ended_components(&observed));
+    observed.tasks.insert("dump-pod-1".into(), finished(good(1), 0));
+    assert!(has_ended_components(&observed));
+    observed.reaches.clear();
+    assert!(!has_ended_components(&observed), "nobody knows yet which there are");
 }
 
 #[test]
