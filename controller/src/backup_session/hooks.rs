@@ -62,7 +62,8 @@ pub(super) fn before(observed: &Observed, status: &mut BackupSessionStatus, now:
 pub(super) fn after(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) -> Turn {
     let hooks = observed.spec().and_then(|spec| spec.hooks).map(|hooks| hooks.post_backup.as_slice());
     let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Turn::Done };
-    let succeeded = status.snapshots.iter().all(|snapshot| snapshot.phase == Some(SnapshotPhase::Succeeded));
+    let cancelled = condition::is_false(&status.conditions, kinds::BACKUP_EXECUTOR_ENSURED);
+    let succeeded = !cancelled && status.snapshots.iter().all(|snapshot| snapshot.phase == Some(SnapshotPhase::Succeeded));
     let round = round(observed, status, hooks, Some(succeeded), AFTER, now);
     round.go_on(&mut status.hooks.get_or_insert_default().post_hooks, &mut status.conditions, now)
 }

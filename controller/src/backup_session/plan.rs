@@ -98,7 +98,8 @@ fn begin(observed: &Observed, now: Timestamp) -> Vec<Action> {
 /// A session that has begun: what its Snapshots say, until all have ended.
 fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let old = observed.session.status.clone().unwrap_or_default();
-    if observed.invoker.as_ref().is_none_or(|invoker| invoker.is_paused()) {
+    // What was begun to be cancelled does not come back when its invoker resumes.
+    if observed.invoker.as_ref().is_none_or(|invoker| invoker.is_paused()) || is_cancelled(&observed.session) {
         return cancel(observed, old, now);
     }
     let mut status = old.clone();
@@ -239,6 +240,11 @@ fn push_metrics(status: &mut BackupSessionStatus, now: Timestamp) {
 }
 
 /// The invoker was paused, or is gone: the work stops, and what it had begun goes.
+/// Whether a session was cancelled: its Snapshots stop at once, whatever its hooks still do.
+pub fn is_cancelled(session: &BackupSession) -> bool {
+    session.status.as_ref().is_some_and(|status| condition::is_false(&status.conditions, kinds::BACKUP_EXECUTOR_ENSURED))
+}
+
 fn cancel(observed: &Observed, old: BackupSessionStatus, now: Timestamp) -> Vec<Action> {
     let mut status = old;
     status.snapshots.retain(|snapshot| {
@@ -251,6 +257,14 @@ fn cancel(observed: &Observed, old: BackupSessionStatus, now: Timestamp) -> Vec<
     let cancelled =
         Condition::new(kinds::BACKUP_EXECUTOR_ENSURED, false, kinds::FAILED_TO_ENSURE_BACKUP_EXECUTOR, message.clone(), now);
     condition::set(&mut status.conditions, cancelled);
+    // An application that a hook has stopped is let go on by the hooks after it; those before it come to their end first.
+    for turn in [hooks::before, hooks::after] {
+        if let Turn::Busy(start) = turn(observed, &mut status, now) {
+            let mut actions: Vec<Action> = Action::status(observed.session.status.as_ref(), &status).into_iter().collect();
+            actions.extend(start);
+            return actions;
+        }
+    }
     push_metrics(&mut status, now);
     status.phase = Some(phase::backup_session(&status));
     status.duration = Some(duration_of(observed, now));

@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Observed, VIEWS, deletion, result, waiting};
 use crate::action::Action;
 use crate::backup_session::claims;
+use crate::backup_session::plan::is_cancelled;
 use crate::backup_session::retention::bytes;
 use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
@@ -72,7 +73,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let cancelled = observed
         .session
         .as_ref()
-        .is_none_or(|session| session.metadata.deletion_timestamp.is_some() || claims::has_ended(session))
+        .is_none_or(|session| session.metadata.deletion_timestamp.is_some() || claims::has_ended(session) || is_cancelled(session))
         || observed.repository.as_ref().is_some_and(|repository| repository.metadata.deletion_timestamp.is_some());
     if cancelled {
         let mut actions: Vec<Action> = deletion::record(observed).into_iter().collect();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use holdfast_repository::{BLOB_RAW_BYTES_MAX, BlobId, Fetched, Scratch};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::attributes::{Set, Standing, set_on_handle};
@@ -200,6 +201,8 @@ impl Worker {
     fn write_new(&mut self, file: &FileTask, fd: &OwnedFd, offset: u64, content: Content<'_>) -> Result<(), Failure> {
         let Some((before, blocks)) = direct::split(offset, content.length()) else { return self.write_cached(file, fd, offset, content) };
         let Some(handle) = self.direct_handle(file)? else { return self.write_cached(file, fd, offset, content) };
+        // With blocks of its own already, a write shares the file with others; without, it has the file to itself for as long as the disk takes.
+        let _ = rustix::fs::fallocate(&*handle, FallocateFlags::KEEP_SIZE, offset + before, blocks);
         let after = before + blocks;
         let mut done = before;
         while done < after {

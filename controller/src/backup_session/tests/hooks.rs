@@ -90,3 +90,27 @@ fn the_backup_ends_with_its_last_hook() {
     assert_eq!(phase(seen.session.status.as_ref().unwrap()), "Succeeded");
     assert!(actions.contains(&Action::HooksOver));
 }
+
+#[test]
+fn a_cancelled_backup_runs_the_hooks_after_it() {
+    let hooks = json!({"preBackup": [hook("freeze", "Always")], "postBackup": [hook("praise", "OnSuccess"), hook("thaw", "Always")]});
+    let mut seen = with_hooks(hooks, begun(["Pending", "Pending"]));
+    let freeze = look(&mut seen).1.unwrap();
+    let running = seen.invoker.clone();
+    let crate::invoker::Invoker::Configuration(configuration) = running.clone().unwrap() else { panic!() };
+    let mut paused = configuration.as_ref().clone();
+    paused.spec.paused = Some(true);
+    seen.invoker = Some(paused.into());
+    assert!(look(&mut seen).1.is_none(), "the hook that runs comes to its end");
+    assert!(super::super::plan::is_cancelled(&seen.session), "its Snapshots stop meanwhile");
+    end(&mut seen, &freeze.id, Ok(()));
+    // Resumed already: cancelled it stays.
+    seen.invoker = running;
+    let thaw = look(&mut seen).1.unwrap();
+    assert_eq!((thaw.hook.name.as_deref(), thaw.summary.phase.as_str()), (Some("thaw"), "Failed"));
+    assert!(!crate::backup_session::claims::has_ended(&seen.session), "not while it runs");
+    end(&mut seen, &thaw.id, Ok(()));
+    let (actions, _) = look(&mut seen);
+    assert_eq!(phase(seen.session.status.as_ref().unwrap()), "Failed");
+    assert!(actions.contains(&Action::HooksOver));
+}
