@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_api::restore_session::PointInTime;
 use holdfast_api::snapshot::SnapshotPhase;
 use holdfast_api::usage_policy::Namespace;
 use holdfast_api::validation::restore_session::{LATEST, validate};
@@ -161,26 +162,29 @@ fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Resul
         };
     }
     let repository = source.repository.as_deref().unwrap_or_default();
+    let all = context.caches.snapshots.of(By::Repository, Named::new(namespace, repository));
+    newest(all.iter().map(AsRef::as_ref), source.pitr.as_ref())
+        .ok_or_else(|| format!("Repository {namespace}/{repository} has no Snapshot that succeeded{}", if source.pitr.is_some() { " by then" } else { "" }))
+}
+
+/// The newest good one of these, up to a time if one is given.
+fn newest<'s>(snapshots: impl Iterator<Item = &'s Snapshot>, until: Option<&PointInTime>) -> Option<String> {
     let at = |snapshot: &Snapshot| {
         snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map(|time| time.0)
     };
     let in_time = |snapshot: &Snapshot| {
-        let Some(pitr) = &source.pitr else { return true };
-        let (Some(at), Some(limit)) = (at(snapshot), pitr.target_time.as_ref().map(|time| time.0)) else {
+        let Some(until) = until else { return true };
+        let (Some(at), Some(limit)) = (at(snapshot), until.target_time.as_ref().map(|time| time.0)) else {
             return false;
         };
-        if pitr.exclusive == Some(true) { at < limit } else { at <= limit }
+        if until.exclusive == Some(true) { at < limit } else { at <= limit }
     };
-    let mut good = context.caches.snapshots.of(By::Repository, Named::new(namespace, repository));
-    good.retain(|snapshot| {
+    let good = snapshots.filter(|snapshot| {
         snapshot.metadata.deletion_timestamp.is_none()
             && snapshot.status.as_ref().and_then(|status| status.phase) == Some(SnapshotPhase::Succeeded)
             && in_time(snapshot)
     });
-    let newest = good.into_iter().max_by_key(|snapshot| (at(snapshot), snapshot.metadata.name.clone()));
-    newest
-        .and_then(|snapshot| snapshot.metadata.name.clone())
-        .ok_or_else(|| format!("Repository {namespace}/{repository} has no Snapshot that succeeded"))
+    good.max_by_key(|snapshot| (at(snapshot), snapshot.metadata.name.clone())).and_then(|snapshot| snapshot.metadata.name.clone())
 }
 
 /// The namespace of the Repository and Snapshot.

@@ -6,6 +6,7 @@ use holdfast_api::condition::kinds::{restore_session as kinds, shared};
 use holdfast_api::condition::{self, Condition, ConditionStatus};
 use holdfast_api::hook::HookInfo;
 use holdfast_api::phase;
+use holdfast_api::snapshot::SnapshotPhase;
 use holdfast_api::reference::{ResourceFoundStatus, TypedObjectReference};
 use holdfast_api::restore_session::{
     ComponentRestoreStatus, RestorePhase, RestoreProgress, RestoreSession, RestoreSessionStatus,
@@ -45,6 +46,12 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     let valid = Condition::new(shared::VALIDATION_PASSED, true, shared::RESOURCE_VALIDATION_PASSED, "", now);
     condition::set(&mut status.conditions, valid);
+    // What a time means is pinned at once: while the target is waited for, retention may remove it, and an older one would take its place.
+    if means_a_time(observed)
+        && let Some(decide) = decide(observed)
+    {
+        return vec![decide];
+    }
     if let Some(waiting) = missing(observed, &mut status, now) {
         status.phase = Some(RestorePhase::Pending);
         let mut actions = write(observed, &status);
@@ -149,8 +156,10 @@ fn missing(observed: &Observed, status: &mut RestoreSessionStatus, now: Timestam
     if let Err(why) = &observed.chosen {
         return Some(why.clone());
     }
-    if observed.snapshot.is_none() {
-        return Some(format!("Snapshot {name} does not exist"));
+    let Some(snapshot) = &observed.snapshot else { return Some(format!("Snapshot {name} does not exist")) };
+    let phase = snapshot.status.as_ref().and_then(|status| status.phase);
+    if !phase.is_some_and(SnapshotPhase::is_terminal) {
+        return Some(format!("Snapshot {name} has not ended yet"));
     }
     if let Err(why) = &observed.job {
         return Some(why.clone());
@@ -159,6 +168,10 @@ fn missing(observed: &Observed, status: &mut RestoreSessionStatus, now: Timestam
         observed.snapshot.as_ref().and_then(|snapshot| snapshot.spec.repository.clone()).unwrap_or_default();
     status.dependencies.push(dependency("Repository", &repository, observed.repository.is_some()));
     observed.repository.is_none().then(|| format!("Repository {repository} does not exist"))
+}
+
+fn means_a_time(observed: &Observed) -> bool {
+    observed.restore.spec.data_source.as_ref().is_some_and(|source| source.pitr.is_some())
 }
 
 /// Decides which snapshot is meant, once.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::plan::plan;
 use super::own_claims::{self, OwnClaim};
-use super::{CHOSEN, Observed, components};
+use super::{CHOSEN, Observed, components, newest};
 
 mod hooks;
 use crate::action::Action;
@@ -153,6 +153,51 @@ fn what_is_not_there_yet_is_waited_for() {
         );
         assert!(requests(&actions).is_empty() && actions.iter().any(|action| matches!(action, Action::Later(_))));
     }
+}
+
+#[test]
+fn a_time_means_the_newest_good_snapshot_up_to_it() {
+    let taken = |name: &str, hour: u32, phase: &str| -> Snapshot {
+        let time = format!("2026-11-22T{hour:02}:00:00Z");
+        serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"repository": "repo"}, "status": {"phase": phase, "snapshotTime": time}})).unwrap()
+    };
+    let mut going = taken("going", 12, "Succeeded");
+    going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    let all = [taken("a", 8, "Succeeded"), taken("b", 10, "Succeeded"), taken("failed", 11, "Failed"), going, taken("c", 14, "Succeeded")];
+    let until = |time: &str, exclusive: bool| {
+        let until = serde_json::from_value(json!({"targetTime": time, "exclusive": exclusive})).unwrap();
+        newest(all.iter(), Some(&until))
+    };
+    assert_eq!(newest(all.iter(), None).as_deref(), Some("c"));
+    assert_eq!(until("2026-11-22T13:00:00Z", false).as_deref(), Some("b"), "the failed one and the one that goes are not meant");
+    assert_eq!(until("2026-11-22T10:00:00Z", false).as_deref(), Some("b"));
+    assert_eq!(until("2026-11-22T10:00:00Z", true).as_deref(), Some("a"));
+    assert_eq!(until("2026-11-22T07:00:00Z", false), None);
+}
+
+#[test]
+fn a_snapshot_that_still_runs_is_waited_for() {
+    let mut running = observed(restore(json!({"snapshot": "repo-s"}), Value::Null));
+    let status_of = running.snapshot.as_mut().unwrap().status.as_mut().unwrap();
+    status_of.phase = Some(holdfast_api::snapshot::SnapshotPhase::Running);
+    status_of.components.get_mut("dump").unwrap().phase = Some(holdfast_api::snapshot::ComponentPhase::Running);
+    let actions = plan(&running, now());
+    assert_eq!(status(&actions)["phase"], "Pending");
+    assert!(requests(&actions).is_empty());
+}
+
+#[test]
+fn what_a_time_means_is_pinned_before_the_target_is_there() {
+    let mut undecided = restore(json!({"pitr": {"targetTime": "2026-11-22T20:00:00Z"}}), Value::Null);
+    undecided.metadata.annotations = None;
+    let mut no_target = observed(undecided);
+    no_target.target.shape = Shape::Missing("PersistentVolumeClaim demo/data does not exist".into());
+    let actions = plan(&no_target, now());
+    assert!(matches!(&actions[..], [Action::Patch { patch, .. }] if patch["metadata"]["annotations"][CHOSEN] == "repo-s"), "{actions:?}");
+    let latest = restore(json!({}), Value::Null);
+    let mut no_target = observed(RestoreSession { metadata: kube::api::ObjectMeta { annotations: None, ..latest.metadata.clone() }, ..latest });
+    no_target.target.shape = Shape::Missing("PersistentVolumeClaim demo/data does not exist".into());
+    assert_eq!(status(&plan(&no_target, now()))["phase"], "Pending", "the latest is that of when it begins");
 }
 
 #[test]
