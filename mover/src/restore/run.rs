@@ -39,6 +39,8 @@ const FETCHES_MAX: usize = 12;
 const PLAIN_FILES_PER_JOB: usize = 64;
 /// Threads that compute at once.
 const COMPUTING_MAX: usize = 64;
+/// Threads more than that, since some wait for the disk: each has buffers of its own, so few.
+const WAITING_MAX: usize = 2;
 /// A fetched range is decoded in parts of this many stored bytes, by all threads.
 const JOB_STORED_BYTES: u64 = 1 << 20;
 /// What stands in the target is looked at in parts of this many bytes.
@@ -118,7 +120,7 @@ async fn run_with(
     let patterns = (request.include, request.exclude);
     expect(progress, &plans, &patterns);
     // Who writes past the page cache waits for the disk.
-    let threads = if targets.iter().any(|target| target.is_direct) { 2 * computing } else { computing };
+    let threads = if targets.iter().any(|target| target.is_direct) { computing + WAITING_MAX } else { computing };
     let pool = Pool::start(threads, &shared)?;
     let work = Work { shared: &shared, pool: &pool, sync: request.sync, memory: Memory::of(request.limits.memory_bytes) };
     progress.enter(Phase::Write);
