@@ -137,8 +137,13 @@ pub(super) fn locate(blobs: HashMap<BlobId, BlobUse>, reader: &Reader) -> (Vec<B
     (located, missing)
 }
 
-/// Joins neighbours in a pack.
-pub(super) fn join_runs(located: impl IntoIterator<Item = BlobWork>) -> Vec<Run> {
+/// Joins neighbours in a pack. What was looked at in the target comes behind what was not: it is put in order first, by the packs as they come.
+pub(super) fn join_runs(mut located: Vec<BlobWork>) -> Vec<Run> {
+    let mut first = HashMap::new();
+    for (place, work) in located.iter().enumerate() {
+        first.entry(work.location.pack).or_insert(place);
+    }
+    located.sort_by_key(|work| (first.get(&work.location.pack).copied(), work.location.offset));
     let mut runs: Vec<Run> = Vec::new();
     for work in located {
         let range = work.location.range();
