@@ -71,8 +71,12 @@ async fn from_storage_to_restore() {
     assert_eq!(dump["resticStats"][0]["summary"]["uploaded"], "1024 B");
     assert_eq!(snapshot["status"]["size"], "3.000 MiB");
     assert_eq!(snapshot["spec"]["snapshotID"].as_str().unwrap().len(), 26);
+    house
+        .until("the Repository's numbers, which may be late", || async {
+            house.get("Repository", "one-repo").await.unwrap()["status"]["snapshotCount"] == 1
+        })
+        .await;
     let repository = house.get("Repository", "one-repo").await.unwrap();
-    assert_eq!(repository["status"]["snapshotCount"], 1);
     assert_eq!(repository["status"]["recentSnapshots"][0]["phase"], "Succeeded");
     assert!(repository["status"].get("integrity").is_none(), "nothing was checked");
 
