@@ -25,6 +25,7 @@ mod lock;
 mod mutation;
 mod pace;
 mod pack;
+pub mod past_cache;
 mod prune;
 mod read_ahead;
 mod reader;

@@ -9,7 +9,6 @@ pub(crate) mod trailer;
 mod verify;
 
 pub(crate) use builder::{FinishedPack, PackBuilder};
-pub(crate) use memory::BLOCK_BYTES;
 pub(crate) use trailer::read_trailer;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use verify::verify_whole;

@@ -213,7 +213,9 @@ impl Worker {
                 Ok(()) => self.shared.wrote_direct(count),
                 // Blocks that are larger than any we know.
                 Err(Errno::INVAL) => {
-                    file.state().direct = Direct::Never;
+                    if let Direct::Handle(_) = std::mem::replace(&mut file.state().direct, Direct::Never) {
+                        self.shared.open_files.fetch_sub(1, Ordering::Relaxed);
+                    }
                     self.write_cached(file, fd, offset + done, content.range(done, after - done))?;
                     break;
                 }

@@ -1,12 +1,12 @@
-//! Large pieces of new files, written past the page cache: on ext4 the kernel's copy costs more than all our own work (2.3 CPU seconds for each
-//! GiB against 0.2), the disk waits until somebody syncs, and the copy takes the place of what the node's applications have cached.
+//! Large pieces of new files, written past the page cache, where the disk else waits until somebody syncs.
 //!
 //! Only whole blocks go this way. The ends of a piece share a block with its neighbours and are written through the cache; no block is ever
 //! written both ways.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use holdfast_repository::past_cache::{self, BLOCK_BYTES};
 use rustix::io::Errno;
 
 use super::standing;
@@ -17,15 +17,6 @@ const PIECE_BYTES_MIN: u64 = 128 << 10;
 pub(super) const FILE_BYTES_MIN: u64 = 4 << 20;
 /// Between two looks at the grant at most this much is written; memory of each thread that restores a large file.
 pub(super) const BATCH_BYTES: u64 = 1 << 20;
-/// Memory, places and lengths are multiples of this: the largest logical block of today's disks.
-const BLOCK_BYTES: usize = 4096;
-/// File systems that are known to write past their cache and be quick at it (statfs(2)): ext2 to ext4, XFS.
-const KNOWN: [i64; 2] = [0xef53, 0x5846_5342];
-
-/// Whether files here may be written past the cache.
-pub(super) fn is_known(root: impl AsFd) -> bool {
-    rustix::fs::fstatfs(root).is_ok_and(|file_system| KNOWN.contains(&(file_system.f_type as i64)))
-}
 
 /// A file's second handle.
 #[derive(Clone, Default)]
@@ -47,26 +38,19 @@ pub(super) fn split(offset: u64, length: u64) -> Option<(u64, u64)> {
 
 /// One thread's memory in whole blocks.
 #[derive(Default)]
-pub(super) struct Blocks(Vec<u8>);
+pub(super) struct Blocks(past_cache::Blocks);
 
 impl Blocks {
     /// Writes whole blocks, one batch at most; zeros where there are no `bytes`.
     pub(super) fn write(&mut self, fd: &OwnedFd, bytes: Option<&[u8]>, length: u64, offset: u64) -> Result<(), Errno> {
-        let batch = usize::try_from(length).ok().and_then(|length| self.batch(length)).ok_or(Errno::OVERFLOW)?;
+        let length = usize::try_from(length).ok().filter(|length| *length as u64 <= BATCH_BYTES).ok_or(Errno::OVERFLOW)?;
+        let batch = &mut self.0.first(BATCH_BYTES as usize)[..length];
         match bytes {
             Some(bytes) if bytes.len() == batch.len() => batch.copy_from_slice(bytes),
             Some(_) => return Err(Errno::OVERFLOW),
             None => batch.fill(0),
         }
         standing::write_all(fd, batch, offset)
-    }
-
-    fn batch(&mut self, length: usize) -> Option<&mut [u8]> {
-        if self.0.is_empty() {
-            self.0 = vec![0; BATCH_BYTES as usize + BLOCK_BYTES];
-        }
-        let start = self.0.as_ptr().align_offset(BLOCK_BYTES);
-        self.0.get_mut(start..start.checked_add(BATCH_BYTES as usize)?)?.get_mut(..length)
     }
 }
 

@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use holdfast_repository::past_cache;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{RestoreError, Target, direct};
+use super::{RestoreError, Target};
 use crate::catalog::RelPath;
 
 /// A path longer than `PATH_MAX` is walked in pieces of at most this.
@@ -36,7 +37,7 @@ impl TargetRoot {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let sync = rustix::fs::openat(&target.root, c".", flags, Mode::empty());
         let sync = sync.map_err(|errno| RestoreError::Target { reason: format!("its root cannot be opened: {errno}") })?;
-        let is_direct = direct::is_known(&sync);
+        let is_direct = past_cache::is_quick(&sync).unwrap_or(false);
         Ok(Self { index, source: target.snapshot_path, root: target.root, sync, is_direct })
     }
 }

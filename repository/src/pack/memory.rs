@@ -9,9 +9,6 @@ use memmap2::{Advice, MmapMut};
 use crate::crypto::Cipher;
 use crate::error::WriteError;
 
-/// Where it begins is a multiple of this: the largest logical block of today's disks, and no larger than a page.
-pub(crate) const BLOCK_BYTES: usize = 4096;
-
 pub(super) struct PackMemory {
     /// Only touched pages are memory.
     map: MmapMut,
@@ -85,6 +82,7 @@ impl AsRef<[u8]> for Filled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::past_cache::BLOCK_BYTES;
 
     #[test]
     fn it_begins_at_a_block_holds_what_was_put_in_and_grows() {

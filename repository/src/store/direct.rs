@@ -1,5 +1,4 @@
-//! A large object written past the page cache. The kernel's copy of it costs more than all our own work on data that does not
-//! compress (2.3 CPU seconds for each GiB on ext4, against 0.2), and takes the place of somebody's cached data.
+//! A large object written past the page cache.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -7,9 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use rustix::fs::{FallocateFlags, OFlags, fallocate, fstatfs};
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
-use crate::pack::BLOCK_BYTES;
+use crate::past_cache::{BLOCK_BYTES, Blocks, is_quick};
 
 /// Smaller objects are not worth it.
 pub(super) const BYTES_MIN: usize = 1 << 20;
@@ -17,8 +16,6 @@ pub(super) const BYTES_MIN: usize = 1 << 20;
 const WRITE_BYTES: usize = 4 << 20;
 /// One write of what has to be moved; memory for each object under way.
 const BUFFER_BYTES: usize = 1 << 20;
-/// File systems that are known to write past their cache and be quick at it (statfs(2)): ext2 to ext4, XFS.
-const KNOWN: [i64; 2] = [0xef53, 0x5846_5342];
 /// Left-over names of killed writers that are passed over.
 const NAMES_MAX: u32 = 100;
 
@@ -88,8 +85,7 @@ impl Staged {
             match opened {
                 Ok(file) => {
                     let staged = Self { file, name };
-                    let kind = fstatfs(&staged.file)?.f_type;
-                    return Ok(KNOWN.contains(&(kind as i64)).then_some(staged));
+                    return Ok(is_quick(&staged.file)?.then_some(staged));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None),
@@ -111,9 +107,8 @@ impl Drop for Staged {
 /// Everything in whole blocks; the last one is filled up with zeros, which the file's length cuts off. What begins at a block, in the file and
 /// in memory, is written from where it is.
 fn write(mut file: &File, parts: &[Bytes]) -> io::Result<()> {
-    let mut memory = vec![0; BUFFER_BYTES + BLOCK_BYTES];
-    let start = memory.as_ptr().align_offset(BLOCK_BYTES);
-    let buffer = memory.get_mut(start..start + BUFFER_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
+    let mut memory = Blocks::default();
+    let buffer = memory.first(BUFFER_BYTES);
     let mut filled = 0;
     for part in parts {
         let mut rest = part.as_ref();
