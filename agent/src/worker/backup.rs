@@ -10,6 +10,7 @@ use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::progress::Progress;
 use holdfast_mover::scan::{RootIdentity, root_identity};
 use holdfast_proto::v1::task_failure::Reason;
+use holdfast_repository::Statistics;
 use holdfast_proto::v1::{Assign, BackupResult, BackupTask, SourceResult, TaskFailure, VolumeSource};
 
 use super::backend::Opened;
@@ -130,18 +131,23 @@ fn limits(assign: &Assign) -> Limits {
     }
 }
 
+/// What was read of one source, and when.
+pub(super) fn source_result(path: &[u8], statistics: &Statistics, unix_ms: std::ops::Range<i64>) -> SourceResult {
+    SourceResult {
+        container_path: String::from_utf8_lossy(path).into_owned(),
+        files: statistics.files,
+        directories: statistics.directories,
+        bytes: statistics.bytes,
+        bytes_read: statistics.bytes_read,
+        bytes_added: statistics.bytes_stored,
+        started_unix_ms: unix_ms.start,
+        ended_unix_ms: unix_ms.end,
+        files_read: statistics.files_read,
+    }
+}
+
 fn result(report: BackupReport, repository_bytes: u64) -> BackupResult {
-    let sources = report.sources.into_iter().map(|source| SourceResult {
-        container_path: String::from_utf8_lossy(&source.path).into_owned(),
-        files: source.statistics.files,
-        directories: source.statistics.directories,
-        bytes: source.statistics.bytes,
-        bytes_read: source.statistics.bytes_read,
-        bytes_added: source.statistics.bytes_stored,
-        started_unix_ms: source.started_unix_ms,
-        ended_unix_ms: source.ended_unix_ms,
-        files_read: source.statistics.files_read,
-    });
+    let sources = report.sources.into_iter().map(|source| source_result(&source.path, &source.statistics, source.started_unix_ms..source.ended_unix_ms));
     BackupResult {
         snapshot_id: report.snapshot.to_string(),
         sources: sources.collect(),

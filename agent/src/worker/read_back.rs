@@ -18,7 +18,7 @@ use prost::Message as _;
 use super::backend::Opened;
 use super::link::Link;
 use super::message::from_worker;
-use super::{document, engine, failure};
+use super::{backup, document, engine, failure};
 
 mod walk;
 
@@ -155,23 +155,14 @@ async fn stored(access: Option<RepositoryAccess>, backend: &Opened, page: &mut P
 }
 
 fn told(id: &SnapshotId, record: SnapshotRecord) -> StoredSnapshot {
-    let sources = record.sources.into_iter().take(SOURCES_MAX).map(|source| SourceResult {
-        container_path: String::from_utf8_lossy(&source.path).into_owned(),
-        files: source.statistics.files,
-        directories: source.statistics.directories,
-        bytes: source.statistics.bytes,
-        bytes_read: source.statistics.bytes_read,
-        bytes_added: source.statistics.bytes_stored,
-        started_unix_ms: record.start_ms,
-        ended_unix_ms: record.end_ms,
-        files_read: source.statistics.files_read,
-    });
+    let sources = record.sources.iter().take(SOURCES_MAX).map(|source| backup::source_result(&source.path, &source.statistics, record.start_ms..record.end_ms));
+    let sources: Vec<SourceResult> = sources.collect();
     StoredSnapshot {
         id: id.to_string(),
         host: record.host,
         session: record.session,
         component: record.component,
-        sources: sources.collect(),
+        sources,
         started_unix_ms: record.start_ms,
         ended_unix_ms: record.end_ms,
         unreadable_count: record.statistics.unreadable,
