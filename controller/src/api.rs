@@ -3,7 +3,8 @@
 use holdfast_api::{
     BackupBatch, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, Snapshot,
 };
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Preconditions};
+use serde::de::DeserializeOwned;
 
 use crate::object::Kind;
 
@@ -24,4 +25,18 @@ pub fn resource(kind: Kind) -> ApiResource {
 /// Objects of a kind without their types: for patches and deletions, which must not drop fields that we do not know.
 pub fn of_kind(client: &kube::Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &resource(kind))
+}
+
+/// Deletes an object if it is still the one of this UID.
+pub async fn delete<K>(objects: &Api<K>, name: &str, uid: String, params: DeleteParams) -> Result<(), kube::Error>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let params = DeleteParams { preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }), ..params };
+    match objects.delete(name, &params).await {
+        Ok(_) => Ok(()),
+        // Gone, or another of that name: what was to be deleted is.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Secret};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
@@ -318,16 +318,7 @@ impl Context {
     }
 
     async fn delete(&self, key: &Key, uid: String) -> Result<(), kube::Error> {
-        let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
-            ..DeleteParams::background()
-        };
-        match api::of_kind(&self.client, key.kind, &key.namespace).delete(&key.name, &params).await {
-            Ok(_) => Ok(()),
-            // Gone, or another of that name: what was to be deleted is.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-            Err(error) => Err(error),
-        }
+        api::delete(&api::of_kind(&self.client, key.kind, &key.namespace), &key.name, uid, DeleteParams::background()).await
     }
 
     fn want(&self, subject: &Subject, wanted: Vec<Wanted>) {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use holdfast_api::TypedObjectReference;
 use holdfast_api::names::component;
 use holdfast_proto::v1;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 
 pub mod consent;
 pub mod environment;
+mod held;
 pub mod observe;
 pub mod paths;
 #[cfg(test)]
@@ -171,7 +172,7 @@ impl Target {
                 match pod {
                     Some(pod) => self.reach_pod(pod, paths),
                     None if is_wanted || is_there => Reach::Waiting(format!("pod {pod_name} is not running")),
-                    None => self.reach_idle(&of_ordinal(template, &pod_name), paths),
+                    None => self.reach_idle(&held::of_ordinal(template, &pod_name), paths),
                 }
             }
         }
@@ -195,13 +196,6 @@ impl Target {
         }
     }
 
-    /// All of a claim, under the path that was backed up.
-    pub fn reach_whole(&self, path: &str) -> Reach {
-        let Shape::Claim { name, .. } = &self.shape else { return Reach::Impossible("it is no PersistentVolumeClaim".into()) };
-        let place = Place { claim: name.clone(), path_in_volume: String::new(), container_path: path.to_owned() };
-        self.held(vec![place], Placement::default())
-    }
-
     fn reach_pod(&self, pod: &Pod, paths: &[String]) -> Reach {
         match places_in(pod, paths) {
             Ok(places) => self.access(pod, places),
@@ -209,61 +203,13 @@ impl Target {
         }
     }
 
-    /// Of a pod that the application would have.
-    fn reach_idle(&self, pod: &Pod, paths: &[String]) -> Reach {
-        match places_in(pod, paths) {
-            Ok(places) => self.held(places, pod.spec.as_ref().map(Placement::of).unwrap_or_default()),
-            Err(reach) => reach,
-        }
-    }
-
-    /// By a holder pod, once there is one.
-    fn held(&self, places: Vec<Place>, placement: Placement) -> Reach {
-        let claims: BTreeSet<String> = places.iter().map(|place| place.claim.clone()).collect();
-        let wish = Wish { namespace: self.namespace.clone(), claims, purpose: self.purpose, placement };
-        if let Some(pod) = self.holders.get(&wish.pod_name()).filter(|pod| is_usable(pod)) {
-            return match self.access(pod, places) {
-                Reach::Ready(access) => Reach::Ready(Access { held: Some(Box::new(wish)), ..access }),
-                other => other,
-            };
-        }
-        match places.iter().find_map(|place| self.unholdable(place)) {
-            Some(reach) => reach,
-            None if places.is_empty() => Reach::Impossible("no path is given: set the parameter `paths`".into()),
-            None => Reach::Unmounted(Box::new(wish)),
-        }
-    }
-
-    /// Why no pod of ours may mount it, if that is so. A claim that waits for its first consumer is bound for a restore only.
-    fn unholdable(&self, place: &Place) -> Option<Reach> {
-        let name = &place.claim;
-        let Some(claim) = self.claims.get(name) else {
-            return Some(Reach::Waiting(format!("PersistentVolumeClaim {name} does not exist")));
-        };
-        if self.host_path_claims.contains(name) {
-            return Some(Reach::Impossible(on_host_path(name)));
-        }
-        if is_block(claim) {
-            return Some(Reach::Impossible(block_device(name)));
-        }
-        let is_bound = claim.spec.as_ref().is_some_and(|spec| spec.volume_name.as_deref().is_some_and(|volume| !volume.is_empty()));
-        (self.purpose == Purpose::Backup && !is_bound).then(|| Reach::Waiting(format!("PersistentVolumeClaim {name} is not bound")))
-    }
-
-
     fn access(&self, pod: &Pod, places: Vec<Place>) -> Reach {
         if places.is_empty() {
             return Reach::Impossible("no path is given: set the parameter `paths`".into());
         }
         let mut volumes = Vec::new();
         for place in places {
-            let Some(claim) = self.claims.get(&place.claim) else {
-                return Reach::Waiting(format!("PersistentVolumeClaim {} does not exist", place.claim));
-            };
-            if self.host_path_claims.contains(&place.claim) {
-                return Reach::Impossible(on_host_path(&place.claim));
-            }
-            match located(pod, claim, place) {
+            match self.located(pod, place) {
                 Ok(located) => volumes.push(located),
                 Err(reach) => return reach,
             }
@@ -271,27 +217,50 @@ impl Target {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         Reach::Ready(Access { node, pod_uid: pod.metadata.uid.clone().unwrap_or_default(), volumes, held: None })
     }
+
+    fn located(&self, pod: &Pod, place: Place) -> Result<Located, Reach> {
+        let claim = self.reachable(&place.claim)?;
+        let pv_name = volume_of(claim).ok_or_else(|| unbound(&place.claim))?;
+        no_directory(claim, &place.claim).map_or(Ok(()), Err)?;
+        let volume = v1::VolumeAccess {
+            pvc_namespace: claim.metadata.namespace.clone().unwrap_or_default(),
+            pvc_name: place.claim,
+            pvc_uid: claim.metadata.uid.clone().unwrap_or_default(),
+            pv_name: pv_name.to_owned(),
+            pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
+            pod_name: pod.metadata.name.clone().unwrap_or_default(),
+            volume_plugin: String::new(),
+            block: false,
+        };
+        Ok(Located { volume, path_in_volume: place.path_in_volume, container_path: place.container_path })
+    }
+
+    /// A claim whose volume agents can reach once a pod mounts it.
+    fn reachable(&self, name: &str) -> Result<&PersistentVolumeClaim, Reach> {
+        let absent = || Reach::Waiting(format!("PersistentVolumeClaim {name} does not exist"));
+        let claim = self.claims.get(name).ok_or_else(absent)?;
+        if self.host_path_claims.contains(name) {
+            return Err(Reach::Impossible(format!(
+                "PersistentVolumeClaim {name} is bound to a hostPath PersistentVolume, which agents cannot reach"
+            )));
+        }
+        Ok(claim)
+    }
 }
 
-fn located(pod: &Pod, claim: &PersistentVolumeClaim, place: Place) -> Result<Located, Reach> {
-    let spec = claim.spec.as_ref();
-    let Some(pv_name) = spec.and_then(|spec| spec.volume_name.clone()).filter(|name| !name.is_empty()) else {
-        return Err(Reach::Waiting(format!("PersistentVolumeClaim {} is not bound", place.claim)));
-    };
-    if is_block(claim) {
-        return Err(Reach::Impossible(block_device(&place.claim)));
-    }
-    let volume = v1::VolumeAccess {
-        pvc_namespace: claim.metadata.namespace.clone().unwrap_or_default(),
-        pvc_name: place.claim,
-        pvc_uid: claim.metadata.uid.clone().unwrap_or_default(),
-        pv_name,
-        pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
-        pod_name: pod.metadata.name.clone().unwrap_or_default(),
-        volume_plugin: String::new(),
-        block: false,
-    };
-    Ok(Located { volume, path_in_volume: place.path_in_volume, container_path: place.container_path })
+/// Why a claim's volume is no directory, if that is so.
+fn no_directory(claim: &PersistentVolumeClaim, name: &str) -> Option<Reach> {
+    let is_block = claim.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref()) == Some("Block");
+    is_block.then(|| Reach::Impossible(format!("PersistentVolumeClaim {name} is a raw block device; those are not supported yet")))
+}
+
+/// The volume that a claim is bound to.
+fn volume_of(claim: &PersistentVolumeClaim) -> Option<&str> {
+    claim.spec.as_ref()?.volume_name.as_deref().filter(|name| !name.is_empty())
+}
+
+fn unbound(claim: &str) -> Reach {
+    Reach::Waiting(format!("PersistentVolumeClaim {claim} is not bound"))
 }
 
 /// The places that paths in a pod mean.
@@ -306,33 +275,6 @@ fn places_in(pod: &Pod, paths: &[String]) -> Result<Vec<Place>, Reach> {
         }
     }
     Ok(places)
-}
-
-/// The pod that a StatefulSet would have of this name.
-fn of_ordinal((template, claims): &(Pod, Vec<String>), name: &str) -> Pod {
-    let mut pod = template.clone();
-    pod.metadata.name = Some(name.to_owned());
-    let own = claims.iter().map(|claim| Volume {
-        name: claim.clone(),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: format!("{claim}-{name}"), read_only: None }),
-        ..Volume::default()
-    });
-    if let Some(spec) = &mut pod.spec {
-        spec.volumes.get_or_insert_default().extend(own);
-    }
-    pod
-}
-
-fn is_block(claim: &PersistentVolumeClaim) -> bool {
-    claim.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref()) == Some("Block")
-}
-
-fn block_device(claim: &str) -> String {
-    format!("PersistentVolumeClaim {claim} is a raw block device; those are not supported yet")
-}
-
-fn on_host_path(claim: &str) -> String {
-    format!("PersistentVolumeClaim {claim} is bound to a hostPath PersistentVolume, which agents cannot reach")
 }
 
 fn one(name: &str, reach: Reach) -> BTreeMap<String, Reach> {

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, PostParams};
 use tokio::sync::Notify;
 
 use super::pod::Image;
 use super::{Purpose, Wish, is_holder};
+use crate::api;
 use crate::cache::By;
 use crate::caches::Caches;
 use crate::object::{Key, Named};
@@ -37,12 +39,12 @@ impl Holders {
         }
     }
 
-    /// By namespace and name of the pod. Of several for one pod a restore's counts.
-    fn wanted(&self) -> BTreeMap<(String, String), Wish> {
+    /// By the pod. Of several for one pod a restore's counts.
+    fn wanted(&self) -> BTreeMap<Named, Wish> {
         let all = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut wanted: BTreeMap<(String, String), Wish> = BTreeMap::new();
+        let mut wanted: BTreeMap<Named, Wish> = BTreeMap::new();
         for wish in all.values().flatten() {
-            let known = wanted.entry((wish.namespace.clone(), wish.pod_name())).or_insert_with(|| wish.clone());
+            let known = wanted.entry(Named::new(&wish.namespace, wish.pod_name())).or_insert_with(|| wish.clone());
             if wish.purpose > known.purpose {
                 *known = wish.clone();
             }
@@ -55,12 +57,12 @@ impl Holders {
 #[derive(Debug, Default, PartialEq)]
 struct Plan {
     create: Vec<Wish>,
-    /// Namespace, name, UID.
-    delete: Vec<(String, String, String)>,
+    /// With their UIDs.
+    delete: Vec<(Named, String)>,
 }
 
-fn plan(wanted: &BTreeMap<(String, String), Wish>, pods: &[Arc<Pod>], is_settled: bool) -> Plan {
-    let name_of = |pod: &Pod| (pod.metadata.namespace.clone().unwrap_or_default(), pod.metadata.name.clone().unwrap_or_default());
+fn plan(wanted: &BTreeMap<Named, Wish>, pods: &[Arc<Pod>], is_settled: bool) -> Plan {
+    let name_of = |pod: &Pod| Named::new(pod.namespace().unwrap_or_default(), pod.name_any());
     let mut plan = Plan::default();
     let mut standing = BTreeMap::new();
     for pod in pods.iter().filter(|pod| is_holder(pod)) {
@@ -68,8 +70,7 @@ fn plan(wanted: &BTreeMap<(String, String), Wish>, pods: &[Arc<Pod>], is_settled
         let wish = wanted.get(&name_of(pod));
         let is_over = wish.map_or(is_settled, |wish| has_ended(pod) || gives_way(wish, pods));
         if is_over && pod.metadata.deletion_timestamp.is_none() {
-            let (namespace, name) = name_of(pod);
-            plan.delete.push((namespace, name, pod.metadata.uid.clone().unwrap_or_default()));
+            plan.delete.push((name_of(pod), pod.uid().unwrap_or_default()));
         }
     }
     let missing = wanted.iter().filter(|(name, wish)| !standing.contains_key(name) && !gives_way(wish, pods));
@@ -109,7 +110,7 @@ pub async fn keep(client: kube::Client, caches: Arc<Caches>, holders: &Holders, 
 }
 
 /// The holders that are there, and whoever mounts what is wanted.
-fn concerned(caches: &Caches, wanted: &BTreeMap<(String, String), Wish>) -> Vec<Arc<Pod>> {
+fn concerned(caches: &Caches, wanted: &BTreeMap<Named, Wish>) -> Vec<Arc<Pod>> {
     let mut pods = caches.pods.of(By::Holder, Named::new("", ""));
     for wish in wanted.values() {
         let users = wish.claims.iter().flat_map(|claim| caches.pods.of(By::Claim, Named::new(&wish.namespace, claim)));
@@ -127,13 +128,10 @@ async fn apply(client: &kube::Client, plan: Plan, image: &Image) {
             Err(error) => tracing::warn!(namespace = %wish.namespace, claims = ?wish.claims, %error, "a pod that holds claims could not be made; tried again"),
         }
     }
-    for (namespace, name, uid) in plan.delete {
-        let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-        let params = DeleteParams { preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }), ..DeleteParams::default() };
-        match pods.delete(&name, &params).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-            Err(error) => tracing::warn!(%namespace, %name, %error, "a pod that holds claims could not be removed; tried again"),
+    for (pod, uid) in plan.delete {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+        if let Err(error) = api::delete(&pods, &pod.name, uid, DeleteParams::default()).await {
+            tracing::warn!(%pod, %error, "a pod that holds claims could not be removed; tried again");
         }
     }
 }
@@ -166,7 +164,7 @@ mod tests {
         pod(&wish.pod_name(), claim, json!({"holdfast.dev/holder": "true"}), phase)
     }
 
-    fn wanted(wishes: &[Wish]) -> BTreeMap<(String, String), Wish> {
+    fn wanted(wishes: &[Wish]) -> BTreeMap<Named, Wish> {
         let holders = Holders::default();
         let key = |number| Key { kind: Kind::Snapshot, namespace: "demo".into(), name: format!("{number}") };
         wishes.iter().enumerate().for_each(|(number, wish)| holders.want(&key(number), vec![wish.clone()]));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use holdfast_api::names::component;
 use holdfast_api::offshoot::volume::PersistentVolumeClaim as Template;
+use holdfast_api::template::{ExpandError, expand};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::ObjectMeta;
 
@@ -15,8 +16,6 @@ use crate::target::{self, Reach, Shape, Target};
 
 /// On a claim that a restore has made: the restore's UID.
 pub const MADE_BY: &str = "holdfast.dev/made-by";
-const ORDINAL: &str = "${POD_ORDINAL}";
-const CLAIM: &str = "${PVC_NAME}";
 
 /// A claim for one component, and how it stands.
 #[derive(Clone, Debug)]
@@ -51,17 +50,16 @@ pub(super) async fn observe(context: &Context, observed: &Observed, namespace: &
 /// The template as this component's claim.
 pub(super) fn claim(observed: &Observed, template: &Template, name: &str, namespace: &str) -> Result<PersistentVolumeClaim, String> {
     let metadata = template.metadata.clone().unwrap_or_default();
-    let mut claim_name = metadata.name.unwrap_or_default();
-    if claim_name.contains(ORDINAL) {
-        let ordinal = component::stateful_set_ordinal(name).ok_or_else(|| format!("{ORDINAL} in a name, and component {name:?} has no ordinal"))?;
-        claim_name = claim_name.replace(ORDINAL, &ordinal.to_string());
-    }
-    if claim_name.contains(CLAIM) {
-        let app = observed.snapshot.as_ref().and_then(|snapshot| snapshot.spec.app_ref.as_ref());
-        let app = app.filter(|app| app.kind.as_deref() == Some("PersistentVolumeClaim"));
-        let app = app.ok_or_else(|| format!("{CLAIM} in a name, and the Snapshot is of no PersistentVolumeClaim"))?;
-        claim_name = claim_name.replace(CLAIM, &app.name);
-    }
+    let claim_name = expand(&metadata.name.unwrap_or_default(), |variable| match variable {
+        "POD_ORDINAL" => component::stateful_set_ordinal(name).map(|ordinal| ordinal.to_string()),
+        "PVC_NAME" => backed_up_claim(observed),
+        _ => None,
+    })
+    .map_err(|error| match error {
+        ExpandError::Missing(variable) if variable == "POD_ORDINAL" => format!("${{POD_ORDINAL}} in a name, and component {name:?} has no ordinal"),
+        ExpandError::Missing(variable) if variable == "PVC_NAME" => "${PVC_NAME} in a name, and the Snapshot is of no PersistentVolumeClaim".into(),
+        other => other.to_string(),
+    })?;
     if claim_name.is_empty() {
         return Err("the volumeClaimTemplate has no name".into());
     }
@@ -78,6 +76,12 @@ pub(super) fn claim(observed: &Observed, template: &Template, name: &str, namesp
         spec: template.spec.clone(),
         status: None,
     })
+}
+
+/// The claim that the Snapshot is of, if it is of one.
+fn backed_up_claim(observed: &Observed) -> Option<String> {
+    let app = observed.snapshot.as_ref()?.spec.app_ref.as_ref()?;
+    (app.kind.as_deref() == Some("PersistentVolumeClaim")).then(|| app.name.clone())
 }
 
 fn made_by(metadata: &ObjectMeta) -> Option<&str> {

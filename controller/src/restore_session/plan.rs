@@ -566,7 +566,7 @@ fn ended(outcome: &Outcome) -> Result<Option<String>, (String, bool)> {
             result.warnings_first.join("; ")
         ))),
         Outcome::Restore(_) => Ok(None),
-        other => Err(other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false))),
+        other => Err(other.problem()),
     }
 }
 

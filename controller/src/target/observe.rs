@@ -56,7 +56,7 @@ pub async fn claim_target(client: &kube::Client, caches: &Caches, namespace: &st
 }
 
 async fn with_claims(client: &kube::Client, caches: &Caches, namespace: &str, purpose: Purpose, shape: Shape) -> Result<Target, kube::Error> {
-    let claims = claims_of(caches, namespace, &shape);
+    let claims = claims_of(caches, namespace, purpose, &shape);
     let host_path_claims = host_path_claims(client, caches, &claims).await?;
     let holders = caches.pods.of(By::Holder, Named::new(namespace, ""));
     let holders = holders.into_iter().filter_map(|pod| Some((pod.metadata.name.clone()?, pod))).collect();
@@ -152,11 +152,13 @@ pub fn claims_in(pod: &Pod) -> Vec<String> {
     volumes.iter().filter_map(|volume| paths::claim_of(pod, volume)).collect()
 }
 
-fn claims_of(caches: &Caches, namespace: &str, shape: &Shape) -> BTreeMap<String, Arc<PersistentVolumeClaim>> {
+fn claims_of(caches: &Caches, namespace: &str, purpose: Purpose, shape: &Shape) -> BTreeMap<String, Arc<PersistentVolumeClaim>> {
     let (pods, mut names) = match shape {
         Shape::Missing(_) | Shape::Unsupported(_) => return BTreeMap::new(),
         Shape::Claim { name, pods } => (pods, vec![name.clone()]),
         Shape::Deployment { pods, idle } => (pods, idle.iter().flat_map(|pod| claims_in(pod)).collect()),
+        // A backup is of pods that are to run: those that are missing are waited for.
+        Shape::StatefulSet { pods, .. } if purpose == Purpose::Backup => (pods, Vec::new()),
         Shape::StatefulSet { name, pods, template, .. } => (pods, idle_claims(caches, namespace, name, template)),
     };
     names.extend(pods.iter().flat_map(|pod| claims_in(pod)));

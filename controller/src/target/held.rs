@@ -1,0 +1,67 @@
+//! Claims that no pod of the application mounts: reached by way of a pod of ours, once there is one.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Pod, Volume};
+
+use super::paths::Place;
+use super::{Access, Reach, Shape, Target, is_usable, no_directory, places_in, unbound, volume_of};
+use crate::holder::{Placement, Purpose, Wish};
+
+impl Target {
+    /// All of a claim, under the path that was backed up.
+    pub fn reach_whole(&self, path: &str) -> Reach {
+        let Shape::Claim { name, .. } = &self.shape else { return Reach::Impossible("it is no PersistentVolumeClaim".into()) };
+        let place = Place { claim: name.clone(), path_in_volume: String::new(), container_path: path.to_owned() };
+        self.held(vec![place], Placement::default())
+    }
+
+    /// Of a pod that the application would have.
+    pub(super) fn reach_idle(&self, pod: &Pod, paths: &[String]) -> Reach {
+        match places_in(pod, paths) {
+            Ok(places) => self.held(places, pod.spec.as_ref().map(Placement::of).unwrap_or_default()),
+            Err(reach) => reach,
+        }
+    }
+
+    /// By a holder pod, once there is one.
+    pub(super) fn held(&self, places: Vec<Place>, placement: Placement) -> Reach {
+        let claims: BTreeSet<String> = places.iter().map(|place| place.claim.clone()).collect();
+        let wish = Wish { namespace: self.namespace.clone(), claims, purpose: self.purpose, placement };
+        if let Some(pod) = self.holders.get(&wish.pod_name()).filter(|pod| is_usable(pod)) {
+            return match self.access(pod, places) {
+                Reach::Ready(access) => Reach::Ready(Access { held: Some(Box::new(wish)), ..access }),
+                other => other,
+            };
+        }
+        match places.iter().find_map(|place| self.unholdable(place)) {
+            Some(reach) => reach,
+            None if places.is_empty() => Reach::Impossible("no path is given: set the parameter `paths`".into()),
+            None => Reach::Unmounted(Box::new(wish)),
+        }
+    }
+
+    /// Why no pod of ours may mount it, if that is so. A claim that waits for its first consumer is bound for a restore only.
+    fn unholdable(&self, place: &Place) -> Option<Reach> {
+        match self.reachable(&place.claim) {
+            Err(reach) => Some(reach),
+            Ok(claim) => no_directory(claim, &place.claim)
+                .or_else(|| (self.purpose == Purpose::Backup && volume_of(claim).is_none()).then(|| unbound(&place.claim))),
+        }
+    }
+}
+
+/// The pod that a StatefulSet would have of this name.
+pub(super) fn of_ordinal((template, claims): &(Pod, Vec<String>), name: &str) -> Pod {
+    let mut pod = template.clone();
+    pod.metadata.name = Some(name.to_owned());
+    let own = claims.iter().map(|claim| Volume {
+        name: claim.clone(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: format!("{claim}-{name}"), read_only: None }),
+        ..Volume::default()
+    });
+    if let Some(spec) = &mut pod.spec {
+        spec.volumes.get_or_insert_default().extend(own);
+    }
+    pod
+}
