@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::action::Action;
-use crate::dispatch::task::{Class, TaskRequest, TaskView, Wanted, Work};
+use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::Named;
 
 pub mod repository;
@@ -88,13 +88,50 @@ pub fn want(after: &str, again_after: Option<u32>, storage: Named, group: String
     }))
 }
 
+/// What a page's task came to.
+pub enum Turn<'p> {
+    /// It goes on.
+    Under(Wanted),
+    /// It is to be read again.
+    Again(Failed),
+    /// This.
+    Read(&'p v1::ReadBackResult),
+}
+
+/// Why a page is to be read again.
+pub struct Failed {
+    /// The attempt that failed.
+    pub attempt: u32,
+    /// Why.
+    pub message: String,
+    /// What people are told.
+    pub event: Option<Action>,
+}
+
+/// How a page stands.
+pub fn turn(page: &Page) -> Turn<'_> {
+    let TaskView::Finished { attempt, outcome, .. } = &page.view else { return Turn::Under(keep(page)) };
+    let attempt = *attempt;
+    match outcome.as_ref() {
+        Outcome::ReadBack(result) if goes_on(&page.after, &result.next) => Turn::Read(result),
+        Outcome::ReadBack(_) => {
+            let message = "the agent says that the next page begins before this one".to_owned();
+            Turn::Again(Failed { attempt, message, event: None })
+        }
+        other => {
+            let (message, _) = other.problem();
+            Turn::Again(Failed { attempt, event: Some(Action::warning("NotReadBack", message.clone())), message })
+        }
+    }
+}
+
 /// What is to be done before the status says that it was done, and the rest.
 pub fn before_status(actions: Vec<Action>) -> (Vec<Action>, Vec<Action>) {
     actions.into_iter().partition(|action| matches!(action, Action::BringBack { .. } | Action::Patch { .. }))
 }
 
 /// Whether there is no next page, or it is one behind this: folder by folder, as they are walked through.
-pub fn goes_on(after: &str, next: &str) -> bool {
+fn goes_on(after: &str, next: &str) -> bool {
     next.is_empty() || (next.len() <= CURSOR_BYTES_MAX && next.split('/').gt(after.split('/')))
 }
 

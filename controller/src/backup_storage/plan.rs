@@ -73,8 +73,7 @@ fn probe(
                 return Vec::new();
             }
             other => {
-                let message =
-                    other.failure().map_or_else(|| "the agent reported another result".into(), |(message, _)| message);
+                let (message, _) = other.problem();
                 if let Outcome::NotStarted(NotStarted::Secret(reason)) = other {
                     let condition = Condition::new(
                         kinds::BACKEND_SECRET_FOUND,

@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::dispatch::task::{Outcome, TaskView, Wanted, Work};
 use crate::events::first_of;
 use crate::object::{Key, Kind, Named};
-use crate::read_back::{self, ASKED, NAMED_MAX, Page, REPOSITORIES_MAX};
+use crate::read_back::{self, ASKED, Failed, NAMED_MAX, Page, REPOSITORIES_MAX, Turn};
 use crate::repository::deletion::location;
 use crate::repository::{allows, views};
 
@@ -138,18 +138,15 @@ pub(super) fn plan(observed: &Observed, status: &mut BackupStorageStatus, action
         vec![read_back::want(after, again_after, name.clone(), name.namespace.clone(), work)]
     };
     let Some(page) = &observed.page else { return want("", None) };
-    let TaskView::Finished { attempt, outcome, .. } = &page.view else { return vec![read_back::keep(page)] };
-    let Outcome::ReadBack(result) = outcome.as_ref() else {
-        let message = outcome.failure().map_or_else(|| "the agent reported another result".into(), |(message, _)| message);
-        actions.push(Action::warning("NotReadBack", message.clone()));
-        condition::set(&mut status.conditions, Condition::new(kinds::REPOSITORIES_READ_BACK, false, reasons::FAILED, message, now));
-        return want(&page.after, Some(*attempt));
+    let result = match read_back::turn(page) {
+        Turn::Read(result) => result,
+        Turn::Under(wanted) => return vec![wanted],
+        Turn::Again(Failed { attempt, message, event }) => {
+            actions.extend(event);
+            condition::set(&mut status.conditions, Condition::new(kinds::REPOSITORIES_READ_BACK, false, reasons::FAILED, message, now));
+            return want(&page.after, Some(attempt));
+        }
     };
-    if !read_back::goes_on(&page.after, &result.next) {
-        let message = "the agent says that the next page begins before this one".to_owned();
-        condition::set(&mut status.conditions, Condition::new(kinds::REPOSITORIES_READ_BACK, false, reasons::FAILED, message, now));
-        return want(&page.after, Some(*attempt));
-    }
     actions.extend(bring_back(observed, status));
     actions.extend(damaged(result, status));
     let is_too_much = observed.repositories.len() >= REPOSITORIES_MAX;

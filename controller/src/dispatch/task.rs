@@ -298,8 +298,13 @@ impl Outcome {
         matches!(self, Self::Failed(failure) if matches!(failure.reason(), Reason::Released | Reason::Cancelled))
     }
 
+    /// Why this is not the result that was asked for, and whether another attempt may help.
+    pub fn problem(&self) -> (String, bool) {
+        self.failure().unwrap_or_else(|| ("the agent reported another result".into(), false))
+    }
+
     /// Why it failed and whether another attempt may help; `None` if it did not fail.
-    pub fn failure(&self) -> Option<(String, bool)> {
+    fn failure(&self) -> Option<(String, bool)> {
         match self {
             Self::Failed(failure) => Some((failure.message.clone(), failure.retry_may_help)),
             Self::NotStarted(reason) => {

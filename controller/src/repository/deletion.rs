@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
-use super::{Observed, WIPE, ledger, plan, views};
+use super::{Observed, WIPE, ledger, views};
 use crate::action::Action;
 use crate::dispatch::assign::{Reachable, provider, storage_of};
 use crate::dispatch::task::{Class, NotStarted, Outcome, TaskRequest, TaskView, Wanted, Work};
@@ -94,7 +94,7 @@ fn wipe(observed: &Observed, storage: Named, now: Timestamp) -> Vec<Action> {
             ];
         }
         Some(TaskView::Finished { attempt, outcome, .. }) => {
-            let message = plan::failure_of(outcome);
+            let message = outcome.problem().0;
             let is_final = matches!(outcome.as_ref(), Outcome::NotStarted(NotStarted::Secret(_) | NotStarted::Storage(_)));
             if is_final || !left.is_positive() {
                 return give_up(repository, &message);

@@ -91,7 +91,7 @@ fn initialise(
             return vec![Wanted::Keep(String::new())];
         }
         Some(TaskView::Finished { attempt, outcome, .. }) => {
-            fail(observed, status, failure_of(outcome), events, now);
+            fail(observed, status, outcome.problem().0, events, now);
             again_after = Some(*attempt);
         }
         Some(TaskView::Waiting(_) | TaskView::Running { .. }) | None => {}
@@ -138,7 +138,7 @@ fn write_views(
             return Vec::new();
         }
         Some(TaskView::Finished { attempt, outcome, .. }) => {
-            fail(observed, status, failure_of(outcome), events, now);
+            fail(observed, status, outcome.problem().0, events, now);
             again_after = Some(*attempt);
         }
         Some(TaskView::Running { .. }) => return vec![Wanted::Keep(String::new()), Wanted::Keep(VIEWS.into())],
@@ -183,10 +183,6 @@ fn usable_storage(
         // Not looked at yet: nothing to say.
         None => None,
     }
-}
-
-pub(super) fn failure_of(outcome: &Outcome) -> String {
-    outcome.failure().map_or_else(|| "the agent reported another result".into(), |(message, _)| message)
 }
 
 fn fail(observed: &Observed, status: &mut RepositoryStatus, message: String, events: &mut Vec<Action>, now: Timestamp) {

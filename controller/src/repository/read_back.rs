@@ -13,10 +13,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Observed, ledger};
 use crate::action::{Action, Created};
-use crate::dispatch::task::{Outcome, TaskView, Wanted, Work};
+use crate::dispatch::task::{Wanted, Work};
 use crate::events::first_of;
 use crate::object::Named;
-use crate::read_back::{self, NAMED_MAX, SNAPSHOTS_MAX};
+use crate::read_back::{self, Failed, NAMED_MAX, SNAPSHOTS_MAX, Turn};
 
 #[cfg(test)]
 mod tests;
@@ -57,18 +57,15 @@ pub(super) fn plan(
         vec![read_back::want(after, again_after, storage.clone(), name.namespace.clone(), work)]
     };
     let Some(page) = &observed.page else { return want("", None) };
-    let TaskView::Finished { attempt, outcome, .. } = &page.view else { return vec![read_back::keep(page)] };
-    let Outcome::ReadBack(result) = outcome.as_ref() else {
-        let message = super::plan::failure_of(outcome);
-        actions.push(Action::warning("NotReadBack", message.clone()));
-        condition::set(&mut status.conditions, Condition::new(kinds::SNAPSHOTS_READ_BACK, false, reasons::FAILED, message, now));
-        return want(&page.after, Some(*attempt));
+    let result = match read_back::turn(page) {
+        Turn::Read(result) => result,
+        Turn::Under(wanted) => return vec![wanted],
+        Turn::Again(Failed { attempt, message, event }) => {
+            actions.extend(event);
+            condition::set(&mut status.conditions, Condition::new(kinds::SNAPSHOTS_READ_BACK, false, reasons::FAILED, message, now));
+            return want(&page.after, Some(attempt));
+        }
     };
-    if !read_back::goes_on(&page.after, &result.next) {
-        let message = "the agent says that the next page begins before this one".to_owned();
-        condition::set(&mut status.conditions, Condition::new(kinds::SNAPSHOTS_READ_BACK, false, reasons::FAILED, message, now));
-        return want(&page.after, Some(*attempt));
-    }
     actions.extend(bring_back(observed, result, now));
     let is_too_much = observed.snapshots.len() >= SNAPSHOTS_MAX;
     if is_too_much {

@@ -40,7 +40,8 @@ fn storage() -> BackupStorage {
     .unwrap()
 }
 
-fn observed(repository: Repository) -> Observed {
+/// A Repository with nothing under way.
+pub(super) fn observed(repository: Repository) -> Observed {
     Observed {
         repository: Arc::new(repository),
         storage: Some(Arc::new(storage())),

@@ -173,7 +173,7 @@ impl<'a> Upkeep<'a> {
     }
 
     fn failed(&mut self, status: &mut RepositoryStatus, type_: &str, reason: &str, outcome: &Outcome) {
-        let message = super::plan::failure_of(outcome);
+        let message = outcome.problem().0;
         let condition = Condition::new(type_, false, reason, message.clone(), self.now);
         condition::set(&mut status.conditions, condition);
         self.actions.push(Action::warning(reason, message));

@@ -236,8 +236,7 @@ impl Run<'_> {
                     return;
                 }
                 other => {
-                    let (message, may_help) =
-                        other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false));
+                    let (message, may_help) = other.problem();
                     if !may_help || *retries >= RETRIES_MAX {
                         result::fail(component, message);
                         self.wanted.push(Wanted::Keep(name.to_owned()));
@@ -404,8 +403,7 @@ impl Run<'_> {
             Some(TaskView::Finished { attempt, retries, outcome, .. }) => match outcome.as_ref() {
                 Outcome::Views(_) => Some(Ok(())),
                 other => {
-                    let (message, _) =
-                        other.failure().unwrap_or_else(|| ("the agent reported another result".into(), false));
+                    let (message, _) = other.problem();
                     again_after = Some(*attempt);
                     (*retries >= VIEW_RETRIES_MAX).then_some(Err(message))
                 }

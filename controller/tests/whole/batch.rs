@@ -195,15 +195,21 @@ async fn a_target_elsewhere_consents_itself_and_may_do_so_later() {
     house.until_phase("BackupBatch", "shop", "Ready").await;
 }
 
+/// A session of the batch, whose backups all run and do not end by themselves.
+async fn all_running(house: &House, agent: &Agent) -> String {
+    house.create(workload("Deployment", "front")).await;
+    pod_of(house, "front", "front-1").await;
+    agent.hold(true);
+    house.create(batch("shop")).await;
+    let name = session_of(house, "shop").await;
+    house.until("all to run", || async { agent.attempts().len() == 4 }).await;
+    name
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pausing_a_batch_stops_all_of_it() {
     let (house, agent, _task) = shop().await;
-    house.create(workload("Deployment", "front")).await;
-    pod_of(&house, "front", "front-1").await;
-    agent.hold(true);
-    house.create(batch("shop")).await;
-    let name = session_of(&house, "shop").await;
-    house.until("all to run", || async { agent.attempts().len() == 4 }).await;
+    let name = all_running(&house, &agent).await;
     house.patch("BackupBatch", "shop", json!({"spec": {"paused": true}})).await;
     house.until_phase("BackupSession", &name, "Failed").await;
     house.until("its Snapshots to go", || async { house.list("Snapshot").await.is_empty() }).await;
@@ -216,12 +222,7 @@ async fn pausing_a_batch_stops_all_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_goes_on_where_a_killed_controller_left_it() {
     let (mut house, agent, _task) = shop().await;
-    house.create(workload("Deployment", "front")).await;
-    pod_of(&house, "front", "front-1").await;
-    agent.hold(true);
-    house.create(batch("shop")).await;
-    let name = session_of(&house, "shop").await;
-    house.until("all to run", || async { agent.attempts().len() == 4 }).await;
+    let name = all_running(&house, &agent).await;
     house.kill_controller().await;
     let house = house.start_controller().await;
     agent.let_go();

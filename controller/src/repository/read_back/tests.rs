@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::Observed;
-use super::super::maintenance::Pace;
 use super::super::plan::plan;
+use super::super::tests::observed as repository_observed;
 use crate::action::Action;
 use crate::dispatch::task::{Outcome, TaskView, Wanted, Work};
 use crate::read_back::{ASKED, FROM, Page};
@@ -23,25 +23,7 @@ fn observed(annotations: Value, conditions: Value) -> Observed {
         "status": {"conditions": conditions},
     }))
     .unwrap();
-    let storage = json!({"metadata": {"name": "store", "namespace": "demo"}, "status": {"phase": "Ready"},
-        "spec": {"storage": {"provider": "s3", "s3": {"bucket": "b", "prefix": "p", "secretName": "s"}}}});
-    Observed {
-        repository: Arc::new(repository),
-        storage: Some(Arc::new(serde_json::from_value(storage).unwrap())),
-        allowed: true,
-        neighbours: Vec::new(),
-        snapshots: Vec::new(),
-        initialisation: None,
-        views: None,
-        forget: None,
-        prune: None,
-        wipe: None,
-        page: None,
-        is_named: false,
-        is_used: false,
-        shared_with: None,
-        pace: Pace::default(),
-    }
+    repository_observed(repository)
 }
 
 fn condition(type_: &str, status: &str) -> Value {
