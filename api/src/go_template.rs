@@ -1,5 +1,5 @@
-//! The part of Go's text/template that KubeStash's documentation uses in hooks: fields, `if`, `else if`, `else`, `end`, the
-//! functions eq, ne, not, and, or, literals, parentheses, comments and trim markers.
+//! The part of Go's text/template that notifications in hooks use: fields, variables, `if`, `else if`, `else`, `end`, functions (Go's and
+//! sprig's, see `function`), pipes, literals, parentheses, comments and trim markers. No loops.
 //!
 //! A template comes from whoever writes HookTemplates: nesting, steps and output have limits, and nothing but `data` can be
 //! read. (<https://pkg.go.dev/text/template>)
@@ -8,8 +8,9 @@ use serde_json::Value;
 use thiserror::Error;
 
 mod expression;
+mod function;
 
-use expression::Expression;
+use expression::{Expression, Scope, is_name};
 
 /// Longest output in bytes.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
@@ -26,7 +27,10 @@ pub enum TemplateError {
     #[error("if, else and end do not match: {0}")]
     Unbalanced(&'static str),
     /// A word that this part of the language does not have.
-    #[error("{0:?} is not supported in templates; fields, if, else, end, eq, ne, not, and, or are")]
+    #[error(
+        "{0:?} is not supported in templates; fields, $variables, if, else, end, eq, ne, not, and, or, len, print, printf, dict, list, toJson, \
+         quote, default, upper, lower and trim are"
+    )]
     Unknown(String),
     /// An action that cannot be read.
     #[error("{0:?} cannot be read: {1}")]
@@ -43,6 +47,8 @@ pub enum TemplateError {
 enum Piece<'a> {
     Text(&'a str),
     Print(Expression),
+    /// `$x := …` if it declares, else `$x = …`.
+    Set { name: String, declares: bool, value: Expression },
     If(Expression),
     ElseIf(Expression),
     Else,
@@ -53,19 +59,21 @@ enum Piece<'a> {
 /// `<no value>`, as there.
 pub fn render(template: &str, data: &Value) -> Result<String, TemplateError> {
     let mut output = String::new();
+    let mut scope = Scope { data, variables: Vec::new() };
     // For each `if` around: whether this branch is taken, whether one was already, whether the `else` has come.
     let mut around: Vec<Branch> = Vec::new();
     for piece in pieces(template)? {
         let taken = around.iter().all(|branch| branch.taken);
         match piece {
             Piece::Text(text) if taken => output.push_str(text),
-            Piece::Print(expression) if taken => output.push_str(&expression::text(&expression.value(data))),
-            Piece::Text(_) | Piece::Print(_) => {}
+            Piece::Print(expression) if taken => output.push_str(&expression::text(&expression.value(&scope)?)),
+            Piece::Set { name, declares, value } if taken => scope.set(name, declares, around.len(), &value)?,
+            Piece::Text(_) | Piece::Print(_) | Piece::Set { .. } => {}
             Piece::If(condition) => {
                 if around.len() >= DEPTH_MAX {
                     return Err(TemplateError::TooDeep);
                 }
-                let holds = taken && expression::is_true(&condition.value(data));
+                let holds = taken && expression::is_true(&condition.value(&scope)?);
                 around.push(Branch {
                     taken: holds,
                     done: holds || !taken,
@@ -73,14 +81,17 @@ pub fn render(template: &str, data: &Value) -> Result<String, TemplateError> {
                 });
             }
             Piece::ElseIf(condition) => {
+                let depth = around.len();
                 let branch = around
                     .last_mut()
                     .filter(|branch| !branch.last)
                     .ok_or(TemplateError::Unbalanced("else if without if"))?;
-                branch.taken = !branch.done && expression::is_true(&condition.value(data));
+                scope.leave(depth);
+                branch.taken = !branch.done && expression::is_true(&condition.value(&scope)?);
                 branch.done |= branch.taken;
             }
             Piece::Else => {
+                scope.leave(around.len());
                 let branch = around
                     .last_mut()
                     .filter(|branch| !branch.last)
@@ -88,6 +99,7 @@ pub fn render(template: &str, data: &Value) -> Result<String, TemplateError> {
                 (branch.taken, branch.done, branch.last) = (!branch.done, true, true);
             }
             Piece::End => {
+                scope.leave(around.len());
                 around
                     .pop()
                     .ok_or(TemplateError::Unbalanced("end without if"))?;
@@ -172,8 +184,22 @@ fn piece(action: &str) -> Result<Piece<'_>, TemplateError> {
             _ => Err(TemplateError::Unknown(shown(action))),
         },
         ("end", "") => Ok(Piece::End),
-        _ => Ok(Piece::Print(Expression::parse(action)?)),
+        _ => match assignment(action) {
+            Some((name, declares, value)) => Ok(Piece::Set { name: name.to_owned(), declares, value: Expression::parse(value)? }),
+            None => Ok(Piece::Print(Expression::parse(action)?)),
+        },
     }
+}
+
+/// The name, whether it is declared, and what it is set to, of `$name := value` and `$name = value`.
+fn assignment(action: &str) -> Option<(&str, bool, &str)> {
+    let (name, behind) = action.strip_prefix('$')?.split_once('=')?;
+    let (name, declares) = match name.strip_suffix(':') {
+        Some(name) => (name, true),
+        None => (name, false),
+    };
+    let name = name.trim_end();
+    (!name.is_empty() && is_name(name)).then_some((name, declares, behind.trim()))
 }
 
 fn shown(text: &str) -> String {
@@ -215,9 +241,46 @@ mod tests {
         }
     }
 
+    /// Both examples of KubeStash's guide to Slack notifications.
+    #[test]
+    fn kubestash_s_slack_notifications_are_json_whatever_the_error_says() {
+        let failed = r#"{{- $msg := dict "type" "mrkdwn" "text" (printf "Backup failed for %s/%s Reason: %s." .Namespace .Target.Name .Status.Error) -}}
+{
+  "blocks": [ { "type": "section", "text": {{ toJson $msg }} } ]
+}"#;
+        let said: serde_json::Value = serde_json::from_str(&rendered(failed).unwrap()).unwrap();
+        assert_eq!(said["blocks"][0]["text"], json!({"type": "mrkdwn", "text": "Backup failed for demo/app Reason: no \"disk\"."}));
+        let either = r#"{{- $msg := dict "type" "mrkdwn" "text" "" -}}
+{{- if eq .Status.Phase `Succeeded` -}}
+{{- $msg = dict "type" "mrkdwn" "text" (printf "Backup succeeded for %s/%s" .Namespace .Target.Name) -}}
+{{- else -}}
+{{- $msg = dict "type" "mrkdwn" "text" (printf "Backup failed for %s/%s" .Namespace .Target.Name) -}}
+{{- end -}}
+{{ $msg | toJson }}"#;
+        let said: serde_json::Value = serde_json::from_str(&rendered(either).unwrap()).unwrap();
+        assert_eq!(said["text"], "Backup failed for demo/app");
+    }
+
+    #[test]
+    fn variables_functions_and_pipes() {
+        for (template, expected) in [
+            ("{{$x := .Target}}{{$x.Name}}/{{$.Namespace}}", "app/demo"),
+            ("{{$x := 1}}{{if .Name}}{{$x := 2}}{{$x}}{{end}}{{$x}}", "21"),
+            ("{{$x := 1}}{{if .Name}}{{$x = 2}}{{end}}{{$x}}", "2"),
+            ("{{if .Empty}}{{$x := 1}}{{else}}{{$x := 2}}{{$x}}{{end}}", "2"),
+            ("{{ .Name | upper | printf \"%s-%d%%\" | quote }}", "\"WEB-%!d(MISSING)%\""),
+            ("{{ printf \"%s has %d, %v, %q\" .Name .Status.Count true .Status.Error }}", "web has 3, true, \"no \\\"disk\\\"\""),
+            ("{{ .Empty | default \"none\" }} {{ default \"none\" .Name }}", "none web"),
+            ("{{ toJson (list 1 \"a\" nil) }} {{ len .Target }} {{ \" a \" | trim | lower }}", "[1,\"a\",null] 1 a"),
+            ("{{ print .Name \"=\" .Status.Count }}", "web=3"),
+        ] {
+            assert_eq!(rendered(template).as_deref(), Ok(expected), "{template}");
+        }
+    }
+
     #[test]
     fn what_is_not_supported_is_said() {
-        for template in ["{{ range .Items }}{{ end }}", "{{ .Name | upper }}", "{{ call .Name }}", "{{ $x := 1 }}", "{{ else maybe }}"] {
+        for template in ["{{ range .Items }}{{ end }}", "{{ .Name | .Namespace }}", "{{ call .Name }}", "{{ $x }}", "{{ $x = 1 }}", "{{ dict .Name }}", "{{ else maybe }}"] {
             assert!(matches!(rendered(template), Err(TemplateError::Unknown(_) | TemplateError::Malformed(..))), "{template}: {:?}", rendered(template));
         }
         assert!(matches!(rendered("{{ .Name"), Err(TemplateError::Unclosed(_))));
@@ -233,11 +296,21 @@ mod tests {
         let nested = format!("{{{{ not {}.Name{} }}}}", "(not ".repeat(1000), ")".repeat(1000));
         assert_eq!(rendered(&nested), Err(TemplateError::TooDeep));
         assert_eq!(rendered(&"x".repeat(OUTPUT_BYTES_MAX + 1)), Err(TemplateError::TooLong));
+        for doubled in ["{{$x = printf \"%s%s\" $x $x}}", "{{$x = print $x $x}}", "{{$x = dict \"a\" $x \"b\" $x}}", "{{$x = list $x $x}}"] {
+            let bomb = format!("{{{{$x := .Name}}}}{}", doubled.repeat(64));
+            assert_eq!(rendered(&bomb), Err(TemplateError::TooLong), "{doubled}");
+        }
+        let wide = format!("{{{{$x := printf \"%s\" `{}`}}}}{{{{len (list{})}}}}", "y".repeat(OUTPUT_BYTES_MAX / 2), " $x".repeat(10_000));
+        assert_eq!(rendered(&wide), Err(TemplateError::TooLong));
+        let nested = format!("{{{{$x := .Name}}}}{}", "{{$x = list $x}}".repeat(10_000));
+        assert_eq!(rendered(&nested), Err(TemplateError::TooLong));
+        let piped = format!("{{{{ .Name{} }}}}", " | upper".repeat(1000));
+        assert_eq!(rendered(&piped), Err(TemplateError::TooDeep));
     }
 
     proptest::proptest! {
         #[test]
-        fn no_template_panics(template in "(\\{\\{|\\}\\}|[-. a-z\"`()$|/*\\\\]|if|else|end|eq|\\.Name){0,40}") {
+        fn no_template_panics(template in "(\\{\\{|\\}\\}|[-. a-z\"`()$|/*\\\\]|if|else|end|eq|\\$x|:=|=|printf|dict|toJson|\\.Name){0,40}") {
             let _ = rendered(&template);
         }
     }
