@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{backup, cache, check, compare, dump, forget, key, ls, prune, repair, repo, restore, snapshots, stats};
+use crate::{backup, cache, check, compare, dump, forget, key, ls, prune, repair, repo, restore, snapshots, stats, takeover};
 
 /// Backup and restore of volumes: encrypted, deduplicated, straight to object storage.
 #[derive(Debug, Parser)]
@@ -72,6 +72,8 @@ pub(crate) enum Verb {
     Stats(stats::Arguments),
     /// Look at what is kept on this machine of the repository, or remove it.
     Cache(cache::Arguments),
+    /// In a cluster with KubeStash: end its work in good order, so that Holdfast goes on with its objects. Needs no repository.
+    Takeover(takeover::Arguments),
     /// Compare every byte and attribute of two directories; exit code 1 if they differ.
     #[command(hide = true)]
     Compare(compare::Arguments),

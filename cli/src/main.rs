@@ -29,6 +29,7 @@ mod signal;
 mod snapshot_choice;
 mod snapshots;
 mod stats;
+mod takeover;
 mod text;
 
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Verb::Forget(verb) => forget::run(&global, &verb).await,
             Verb::Prune(verb) => prune::run(&global, &verb).await,
             Verb::Cache(verb) => cache::run(&global, &verb).await,
+            Verb::Takeover(verb) => takeover::run(&verb).await,
             Verb::Compare(verb) => compare::run(&global, &verb),
         }
     });

@@ -1,7 +1,9 @@
 //! The kinds of Kubernetes itself that controllers and agents of Holdfast use, and the defaults they rely on.
 
 use k8s_openapi::api::{
+    admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
     apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    batch::v1::{CronJob, Job},
     coordination::v1::Lease,
     core::v1::{
         ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
@@ -28,6 +30,8 @@ pub(crate) fn kinds() -> Vec<Kind> {
             .selecting(&["spec.unschedulable"]),
         cluster::<PersistentVolume>().with_status(),
         cluster::<StorageClass>(),
+        cluster::<MutatingWebhookConfiguration>().counted(),
+        cluster::<ValidatingWebhookConfiguration>().counted(),
         definition(),
         namespaced::<Pod>().with_status().counted().selecting(&[
             "spec.nodeName",
@@ -47,6 +51,8 @@ pub(crate) fn kinds() -> Vec<Kind> {
         namespaced::<StatefulSet>().with_status().counted(),
         namespaced::<DaemonSet>().with_status().counted(),
         namespaced::<ReplicaSet>().with_status().counted(),
+        namespaced::<CronJob>().with_status().counted(),
+        namespaced::<Job>().with_status().counted(),
     ]
 }
 

@@ -1,0 +1,210 @@
+//! What of KubeStash is in a cluster.
+
+use std::fmt;
+
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::asked;
+use crate::outcome::Failure;
+
+/// What KubeStash's chart labels its Deployments with.
+const OPERATORS: &str = "app.kubernetes.io/name=kubestash-operator";
+/// What KubeStash labels what it makes with.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kubestash.com");
+/// The end of its API groups.
+const GROUPS: &str = "kubestash.com";
+/// Our own webhooks' Service: they are about the same groups.
+const OUR_SERVICE: &str = "holdfast-webhook";
+/// Objects that are asked for at once.
+const PAGE: u32 = 500;
+
+/// An object of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl Name {
+    fn of(metadata: &ObjectMeta) -> Self {
+        Self { namespace: metadata.namespace.clone().unwrap_or_default(), name: metadata.name.clone().unwrap_or_default() }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+pub(super) struct Operator {
+    pub(super) name: Name,
+    /// How many are wanted.
+    pub(super) replicas: i32,
+    /// How many there are.
+    pub(super) pods: i32,
+}
+
+impl Operator {
+    pub(super) fn is_wanted(&self) -> bool {
+        self.replicas > 0
+    }
+}
+
+pub(super) struct Scheduled {
+    pub(super) name: Name,
+    pub(super) is_suspended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WebhookKind {
+    Mutating,
+    Validating,
+}
+
+impl WebhookKind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Mutating => "MutatingWebhookConfiguration",
+            Self::Validating => "ValidatingWebhookConfiguration",
+        }
+    }
+}
+
+/// A webhook configuration that is about KubeStash's kinds alone, and not ours.
+pub(super) struct Webhooks {
+    pub(super) kind: WebhookKind,
+    pub(super) name: String,
+    /// The object as it is.
+    pub(super) object: Value,
+}
+
+pub(super) struct Found {
+    pub(super) operators: Vec<Operator>,
+    pub(super) cron_jobs: Vec<Scheduled>,
+    /// Those that run.
+    pub(super) jobs: Vec<Name>,
+    pub(super) webhooks: Vec<Webhooks>,
+}
+
+impl Found {
+    pub(super) async fn look(client: &Client) -> Result<Self, Failure> {
+        Ok(Self { operators: operators(client).await?, cron_jobs: cron_jobs(client).await?, jobs: running_jobs(client).await?, webhooks: webhooks(client).await? })
+    }
+
+    pub(super) fn is_nothing(&self) -> bool {
+        let asleep = |operator: &Operator| !operator.is_wanted() && operator.pods == 0;
+        self.operators.iter().all(asleep) && self.cron_jobs.iter().all(|cron_job| cron_job.is_suspended) && self.jobs.is_empty() && self.webhooks.is_empty()
+    }
+}
+
+pub(super) async fn operators(client: &Client) -> Result<Vec<Operator>, Failure> {
+    let all: Api<Deployment> = Api::all(client.clone());
+    let found = all.list(&ListParams::default().labels(OPERATORS)).await.map_err(asked("the Deployments cannot be listed"))?;
+    let operator = |deployment: Deployment| Operator {
+        name: Name::of(&deployment.metadata),
+        replicas: deployment.spec.as_ref().map_or(0, |spec| spec.replicas.unwrap_or(1)),
+        pods: deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0),
+    };
+    Ok(found.into_iter().map(operator).collect())
+}
+
+async fn cron_jobs(client: &Client) -> Result<Vec<Scheduled>, Failure> {
+    let scheduled = |cron_job: CronJob| {
+        let is_suspended = cron_job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
+        is_theirs(&cron_job.metadata).then(|| Scheduled { name: Name::of(&cron_job.metadata), is_suspended })
+    };
+    pages(client, "the CronJobs cannot be listed", scheduled).await
+}
+
+/// Jobs of KubeStash that have not ended.
+pub(super) async fn running_jobs(client: &Client) -> Result<Vec<Name>, Failure> {
+    let cron_jobs = cron_jobs(client).await?;
+    let running = |job: Job| {
+        let ends = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let has_ended = ends.into_iter().any(|condition| condition.status == "True" && matches!(condition.type_.as_str(), "Complete" | "Failed"));
+        let is_scheduled = job.owner_references().iter().any(|owner| {
+            owner.kind == "CronJob" && cron_jobs.iter().any(|cron_job| cron_job.name.name == owner.name && Some(&cron_job.name.namespace) == job.metadata.namespace.as_ref())
+        });
+        let is_suspended = job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
+        (!has_ended && !is_suspended && (is_scheduled || is_theirs(&job.metadata))).then(|| Name::of(&job.metadata))
+    };
+    pages(client, "the Jobs cannot be listed", running).await
+}
+
+/// What `wanted` makes of every object of a kind.
+async fn pages<K, T>(client: &Client, problem: &'static str, wanted: impl Fn(K) -> Option<T>) -> Result<Vec<T>, Failure>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug,
+{
+    let all: Api<K> = Api::all(client.clone());
+    let mut found = Vec::new();
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let listed = all.list(&page).await.map_err(asked(problem))?;
+        let more = listed.metadata.continue_.clone().filter(|token| !token.is_empty());
+        found.extend(listed.into_iter().filter_map(&wanted));
+        match more {
+            Some(token) => page = ListParams::default().limit(PAGE).continue_token(&token),
+            None => return Ok(found),
+        }
+    }
+}
+
+fn is_theirs(metadata: &ObjectMeta) -> bool {
+    let (label, value) = MANAGED_BY;
+    let labelled = metadata.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|found| found == value);
+    labelled || metadata.owner_references.iter().flatten().any(|owner| is_group(owner.api_version.split('/').next().unwrap_or_default()))
+}
+
+fn is_group(group: &str) -> bool {
+    group.strip_suffix(GROUPS).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+}
+
+async fn webhooks(client: &Client) -> Result<Vec<Webhooks>, Failure> {
+    let mut found = Vec::new();
+    let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    for configuration in mutating.list(&ListParams::default()).await.map_err(asked("the webhook configurations cannot be listed"))? {
+        let all = configuration.webhooks.iter().flatten();
+        if concern(all.map(|webhook| (webhook.rules.as_deref().unwrap_or_default(), &webhook.client_config))) {
+            found.push(Webhooks { kind: WebhookKind::Mutating, name: configuration.name_any(), object: written(&configuration)? });
+        }
+    }
+    let validating: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    for configuration in validating.list(&ListParams::default()).await.map_err(asked("the webhook configurations cannot be listed"))? {
+        let all = configuration.webhooks.iter().flatten();
+        if concern(all.map(|webhook| (webhook.rules.as_deref().unwrap_or_default(), &webhook.client_config))) {
+            found.push(Webhooks { kind: WebhookKind::Validating, name: configuration.name_any(), object: written(&configuration)? });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether webhooks are about KubeStash's kinds and nothing else, and are not ours. One that is about others too stays: what it does
+/// beside KubeStash nobody here knows.
+fn concern<'a>(webhooks: impl Iterator<Item = (&'a [RuleWithOperations], &'a WebhookClientConfig)>) -> bool {
+    let mut count = 0;
+    for (rules, to) in webhooks {
+        let mut groups = rules.iter().flat_map(|rule| rule.api_groups.iter().flatten()).peekable();
+        let is_ours = to.service.as_ref().is_some_and(|service| service.name == OUR_SERVICE);
+        if is_ours || groups.peek().is_none() || !groups.all(|group| is_group(group)) {
+            return false;
+        }
+        count += 1;
+    }
+    count > 0
+}
+
+fn written(object: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(object).map_err(|error| Failure::new(format!("a webhook configuration cannot be kept: {error}")))
+}
