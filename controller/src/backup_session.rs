@@ -14,6 +14,7 @@ use crate::object::{Key, Kind, Named};
 
 pub mod claims;
 pub mod creation;
+pub(crate) mod departure;
 pub mod hooks;
 pub mod plan;
 pub mod retention;
@@ -29,6 +30,8 @@ pub struct Observed {
     pub session: Arc<BackupSession>,
     /// Its invoker.
     pub invoker: Option<Invoker>,
+    /// The invoker as it was last seen, when it is gone: hooks after the session still run.
+    pub last_invoker: Option<Invoker>,
     /// Another session of the invoker runs.
     pub other: Option<String>,
     /// Its Snapshots that exist, by their names; also what else has such a name.
@@ -44,6 +47,11 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// The session with its hooks, also when its invoker is gone.
+    pub fn last_spec(&self) -> Option<SessionView<'_>> {
+        self.invoker.as_ref().or(self.last_invoker.as_ref())?.session(self.session.spec.session.as_deref())
+    }
+
     /// What the invoker says about this session.
     pub fn spec(&self) -> Option<SessionView<'_>> {
         self.invoker.as_ref()?.session(self.session.spec.session.as_deref())
@@ -72,8 +80,17 @@ async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> R
     let mut siblings = of_invoker.unwrap_or_default();
     siblings.retain(|other| other.spec.invoker == session.spec.invoker && other.metadata.name != session.metadata.name);
     let other = context.claims.claim(&session, &siblings);
+    let last_invoker = match &invoker {
+        Some(invoker) if !claims::has_ended(&session) => {
+            context.hooks.remember(key, invoker);
+            None
+        }
+        Some(_) => None,
+        None => context.hooks.remembered(key),
+    };
     let mut observed = Observed {
         invoker,
+        last_invoker,
         other,
         snapshots: BTreeMap::new(),
         repositories: BTreeMap::new(),

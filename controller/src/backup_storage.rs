@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use holdfast_api::BackupStorage;
-use holdfast_api::Repository;
+use holdfast_api::{BackupStorage, Repository, usage_policy};
 
 use crate::cache::By;
+use crate::caches::Caches;
 use crate::context::{Context, Subject};
 use crate::dispatch::task::TaskView;
 use crate::object::{Key, Kind, Named};
@@ -70,4 +70,15 @@ pub fn is_in(repository: &Repository, storage: &Named) -> bool {
     repository.spec.storage_ref.as_ref().is_some_and(|reference| {
         reference.name == storage.name && reference.namespace_or(namespace) == storage.namespace
     })
+}
+
+/// Whether a storage's usage policy lets objects of a namespace refer to it.
+pub async fn allows(client: &kube::Client, caches: &Caches, storage: &BackupStorage, namespace: &str) -> Result<bool, kube::Error> {
+    let owner = storage.metadata.namespace.as_deref().unwrap_or_default();
+    if owner == namespace {
+        return Ok(true);
+    }
+    let Some(policy) = &storage.spec.usage_policy else { return Ok(false) };
+    let labels = caches.namespace_labels(client, namespace).await?;
+    Ok(policy.allows(owner, usage_policy::Namespace { name: namespace, labels: &labels }))
 }

@@ -1,6 +1,6 @@
 //! Everything that is watched, and who is woken by what.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_api::{
@@ -146,6 +146,16 @@ pub enum Seen<'a> {
 }
 
 impl Caches {
+    /// Labels of a namespace; none if it is gone.
+    pub async fn namespace_labels(&self, client: &kube::Client, name: &str) -> Result<BTreeMap<String, String>, kube::Error> {
+        if let Some(namespace) = self.namespaces.get("", name) {
+            return Ok(namespace.metadata.labels.clone().unwrap_or_default());
+        }
+        // One that has just come.
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        Ok(namespaces.get_opt(name).await?.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
+    }
+
     /// Begins to watch everything; `seen` hears of every change. The watches end with the set.
     pub fn watch(&self, client: &kube::Client, seen: impl Fn(Seen<'_>) + Clone + Send + Sync + 'static) -> JoinSet<()> {
         let mut watches = JoinSet::new();

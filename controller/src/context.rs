@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Secret};
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ use crate::hooks::call::Call;
 use crate::object::{Key, Kind, Named};
 use crate::read_back;
 use crate::repository::maintenance::Pace;
+use crate::snapshot::driver;
 use crate::wake::Storages;
 use crate::workqueue::WorkQueue;
 
@@ -229,6 +230,26 @@ impl Context {
     }
 
     async fn write_status(&self, subject: &mut Subject, status: Value) -> Result<(), kube::Error> {
+        match self.put_status(subject, &status).await {
+            Err(kube::Error::Api(refused)) if subject.key.kind == Kind::Snapshot && driver::is_refused(&refused) => {
+                self.put_rephrased(subject, status).await
+            }
+            written => written,
+        }
+    }
+
+    /// The annotation comes first: a Snapshot never passes for KubeStash's.
+    async fn put_rephrased(&self, subject: &mut Subject, mut status: Value) -> Result<(), kube::Error> {
+        tracing::debug!(object = %subject.key, "the cluster's definitions do not know our driver; an annotation says it");
+        driver::rephrase(&mut status);
+        let version = subject.resource_version.clone();
+        if let Some(after) = self.patch(&subject.key, Some(version), driver::annotation()).await? {
+            subject.resource_version = after;
+        }
+        self.put_status(subject, &status).await
+    }
+
+    async fn put_status(&self, subject: &mut Subject, status: &Value) -> Result<(), kube::Error> {
         let key = &subject.key;
         let patch = json!({"metadata": {"resourceVersion": subject.resource_version}, "status": status});
         let written = api::of_kind(&self.client, key.kind, &key.namespace)
@@ -307,13 +328,13 @@ impl Context {
         if !read_back::is_read_back(&found.metadata) || !found.data["status"]["phase"].is_null() {
             return Ok(());
         }
-        let patch = json!({"metadata": {"resourceVersion": found.metadata.resource_version}, "status": status});
-        match objects.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        let about = &mut Subject { resource_version: found.metadata.resource_version.unwrap_or_default(), ..Subject::absent(key.clone()) };
+        match self.write_status(about, status).await {
             Err(kube::Error::Api(refused)) if refused.code == 422 => {
                 self.note(subject, subject.reference.clone(), Note { warning: true, reason: "NotReadBack".into(), message: format!("{key}: {}", refused.message) });
                 Ok(())
             }
-            other => other.map(|_| ()),
+            other => other,
         }
     }
 
@@ -397,12 +418,7 @@ impl Context {
 
     /// Labels of a namespace; none if it is gone.
     pub async fn namespace_labels(&self, name: &str) -> Result<BTreeMap<String, String>, kube::Error> {
-        if let Some(namespace) = self.caches.namespaces.get("", name) {
-            return Ok(namespace.metadata.labels.clone().unwrap_or_default());
-        }
-        // One that has just come.
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        Ok(namespaces.get_opt(name).await?.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
+        self.caches.namespace_labels(&self.client, name).await
     }
 }
 

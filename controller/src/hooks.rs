@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
 
+use crate::invoker::Invoker;
 use crate::object::Key;
 use crate::workqueue::WorkQueue;
 
@@ -58,12 +59,14 @@ pub struct Runner {
     client: kube::Client,
     queue: WorkQueue,
     runs: Arc<Mutex<Runs>>,
+    /// Invokers of sessions that run, as they were last seen.
+    invokers: Arc<Mutex<HashMap<Key, Invoker>>>,
 }
 
 impl Runner {
     /// A runner that wakes a hook's object when it has ended.
     pub fn new(client: kube::Client, queue: WorkQueue) -> Self {
-        Self { client, queue, runs: Arc::default() }
+        Self { client, queue, runs: Arc::default(), invokers: Arc::default() }
     }
 
     fn runs(&self) -> std::sync::MutexGuard<'_, Runs> {
@@ -110,8 +113,19 @@ impl Runner {
         true
     }
 
+    /// Keeps the invoker of a session that runs, in case it is deleted: the session's hooks are its.
+    pub fn remember(&self, session: &Key, invoker: &Invoker) {
+        self.invokers.lock().unwrap_or_else(PoisonError::into_inner).insert(session.clone(), invoker.clone());
+    }
+
+    /// The invoker of a session that runs, as it was last seen.
+    pub fn remembered(&self, session: &Key) -> Option<Invoker> {
+        self.invokers.lock().unwrap_or_else(PoisonError::into_inner).get(session).cloned()
+    }
+
     /// The object is gone, or its session is over: what still runs of it is stopped.
     pub fn forget(&self, object: &Key) {
+        self.invokers.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
         self.runs().retain(|_, (key, run)| {
             let stays = key != object;
             if !stays && let Run::Running(running) = run {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
+use crate::neighbour::Neighbour;
 
 /// Name of the Lease.
 const LEASE: &str = "holdfast";
@@ -57,6 +58,8 @@ pub struct Candidate {
     clock: SharedClock,
     epoch: watch::Sender<u64>,
     holds_until_ms: Arc<AtomicU64>,
+    /// KubeStash's operator, beside which nobody leads.
+    neighbour: watch::Receiver<Neighbour>,
     /// The version of another's Lease, and when it was first seen.
     seen: Option<(String, u64)>,
     /// A replica of the same name that ran before: its Lease may be taken at once, since it is this process's past.
@@ -74,18 +77,30 @@ enum Step {
 
 impl Candidate {
     /// A candidate and the view that everybody else has of it.
-    pub fn new(client: kube::Client, namespace: &str, identity: String, clock: SharedClock) -> (Self, Leadership) {
+    pub fn new(
+        client: kube::Client,
+        namespace: &str,
+        identity: String,
+        clock: SharedClock,
+        neighbour: watch::Receiver<Neighbour>,
+    ) -> (Self, Leadership) {
         let (epoch, receiver) = watch::channel(0);
         let holds_until_ms = Arc::new(AtomicU64::new(0));
         let leadership = Leadership { epoch: receiver, holds_until_ms: Arc::clone(&holds_until_ms) };
         let leases = Api::namespaced(client, namespace);
-        (Self { leases, identity, clock, epoch, holds_until_ms, seen: None, fresh: true }, leadership)
+        (Self { leases, identity, clock, epoch, holds_until_ms, neighbour, seen: None, fresh: true }, leadership)
     }
 
     /// Runs until `shutdown`; then gives the Lease back, so that a successor need not wait.
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
-            let pause_ms = match self.round().await {
+            let alone = *self.neighbour.borrow_and_update() == Neighbour::Away;
+            if !alone && self.leads() {
+                self.step_down("KubeStash's operator is at work");
+                self.release().await;
+            }
+            let round = if alone { self.round().await } else { Ok(()) };
+            let pause_ms = match round {
                 Ok(()) if self.leads() => RENEW_MS,
                 Ok(()) => RETRY_MS,
                 Err(error) => {
@@ -98,6 +113,7 @@ impl Candidate {
             }
             tokio::select! {
                 () = shutdown.cancelled() => break,
+                () = changed(&mut self.neighbour) => {}
                 () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
             }
         }
@@ -210,6 +226,13 @@ impl Candidate {
         if let Err(error) = result {
             tracing::warn!(%error, "the election's Lease could not be given back; a successor waits for it to lapse");
         }
+    }
+}
+
+/// Waits for another neighbour; for ever if nobody looks out any more.
+async fn changed(neighbour: &mut watch::Receiver<Neighbour>) {
+    if neighbour.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -25,12 +25,14 @@ pub mod clock;
 pub mod context;
 pub mod dispatch;
 pub mod events;
+pub mod finalizer;
 pub mod health;
 pub mod holder;
 pub mod hooks;
 pub mod invoker;
 pub mod lag;
 pub mod leadership;
+pub mod neighbour;
 pub mod object;
 pub mod read_back;
 pub mod repository;
@@ -166,8 +168,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let shutdown = shutdown.child_token();
     let _guard = shutdown.clone().drop_guard();
     let names = config.names();
+    let (told, neighbour) = tokio::sync::watch::channel(neighbour::Neighbour::Unknown);
     let (candidate, leadership) =
-        Candidate::new(config.client.clone(), &config.namespace, config.identity.clone(), Arc::clone(&config.clock));
+        Candidate::new(config.client.clone(), &config.namespace, config.identity.clone(), Arc::clone(&config.clock), neighbour);
     let queue = WorkQueue::default();
     let dispatcher = Dispatcher::new(
         Arc::clone(&config.clock),
@@ -180,6 +183,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let stall_ms = u64::try_from(config.stall_timeout.as_millis()).unwrap_or(u64::MAX);
     let preparer = Arc::new(Preparer::new(config.client.clone(), Arc::clone(&caches), stall_ms));
     let (events, publish) = events::Events::new(config.client.clone(), &config.identity);
+    let look_out = neighbour::look_out(config.client.clone(), events.clone(), told);
     let context = Arc::new(Context::new(
         config.client.clone(),
         Arc::clone(&caches),
@@ -204,6 +208,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let synced = Arc::new(AtomicBool::new(false));
     let mut beside = JoinSet::new();
     beside.spawn(publish);
+    beside.spawn(look_out);
     let election = tokio::spawn(candidate.run(shutdown.clone()));
     let _watches = caches.watch(&config.client, {
         let context = Arc::clone(&context);

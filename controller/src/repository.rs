@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_api::{BackupStorage, Repository, Snapshot};
 
+use crate::backup_storage;
 use crate::cache::By;
 use crate::context::{Context, Subject};
 use crate::dispatch::assign::storage_of;
@@ -87,7 +88,7 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
     let name = storage_of(&repository, &Named::new(&key.namespace, &key.name)).ok();
     let storage = name.as_ref().and_then(|name| context.caches.storages.get(&name.namespace, &name.name));
     let allowed = match &storage {
-        Some(storage) => allows(context, storage, &key.namespace).await?,
+        Some(storage) => backup_storage::allows(&context.client, &context.caches, storage, &key.namespace).await?,
         None => false,
     };
     let mut tasks = context.dispatcher.views(&subject.uid);
@@ -151,15 +152,4 @@ fn shared_with(context: &Context, repository: &Repository, storage: &BackupStora
         let theirs = deletion::location(&storage, &views::directory(other))?;
         (theirs == own || theirs.starts_with(&format!("{own}/holdfast/"))).then_some(name)
     })
-}
-
-/// Whether a storage's usage policy lets objects of a namespace refer to it.
-pub async fn allows(context: &Context, storage: &BackupStorage, namespace: &str) -> Result<bool, kube::Error> {
-    let owner = storage.metadata.namespace.as_deref().unwrap_or_default();
-    if owner == namespace {
-        return Ok(true);
-    }
-    let Some(policy) = &storage.spec.usage_policy else { return Ok(false) };
-    let labels = context.namespace_labels(namespace).await?;
-    Ok(policy.allows(owner, holdfast_api::usage_policy::Namespace { name: namespace, labels: &labels }))
 }

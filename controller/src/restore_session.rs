@@ -19,12 +19,15 @@ use crate::hooks::{HookId, Standing};
 use crate::invoker::Invoker;
 use crate::holder::Purpose;
 use crate::object::{Key, Kind, Named};
+use crate::snapshot::driver;
 use crate::target::{self, Reach, Target, consent};
 use crate::work::{self, Job};
 
 use own_claims::OwnClaim;
 
 pub mod components;
+mod departure;
+mod hooks;
 pub mod own_claims;
 pub mod plan;
 #[cfg(test)]
@@ -57,6 +60,8 @@ pub struct Observed {
     pub reaches: BTreeMap<String, Reach>,
     /// Configurations and batches with the same target.
     pub invokers: Vec<Invoker>,
+    /// Whether an agent may still be at work for it.
+    pub has_tasks: bool,
     /// Its tasks.
     pub tasks: BTreeMap<String, TaskView>,
     /// Attempts that its annotation names.
@@ -84,10 +89,12 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
     if context.is_behind(&subject) {
         return Ok(());
     }
-    if plan::is_settled(&restore) {
+    if plan::is_settled(&restore) && !departure::is_running(&restore) {
         context.waits(key, &key.namespace, false);
         use crate::action::Action;
-        return context.apply(&subject, vec![Action::Tasks(Vec::new()), Action::HooksOver]).await;
+        let mut actions = vec![Action::Tasks(Vec::new()), Action::HooksOver];
+        actions.extend(departure::release(&restore));
+        return context.apply(&subject, actions).await;
     }
     let observed = observe(context, restore, &subject).await?;
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
@@ -102,7 +109,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     let chosen = choose(context, &restore, &from);
     let snapshots: Api<Snapshot> = Api::namespaced(context.client.clone(), &from);
     let snapshot = match &chosen {
-        Ok(name) => snapshots.get_opt(name).await?,
+        Ok(name) => snapshots.get_opt(name).await?.map(as_meant),
         Err(_) => None,
     };
     let repository_name = snapshot.as_ref().and_then(|snapshot| snapshot.spec.repository.clone());
@@ -124,6 +131,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         problem: validate(&restore, own, &[]).err().map(|errors| errors.to_string()),
         job: work::restore(restore.spec.addon.as_ref(), &addons),
         repository: repository_name.and_then(|name| caches.repositories.get(&from, &name)),
+        has_tasks: context.dispatcher.owners(Kind::RestoreSession).contains(key),
         tasks: context.dispatcher.views(&subject.uid),
         attempts: attempts::persisted(&restore.metadata),
         reaches: BTreeMap::new(),
@@ -145,6 +153,11 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     let theirs = target.map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
     observed.waited = context.waits(key, theirs, waits);
     Ok(observed)
+}
+
+fn as_meant(mut snapshot: Snapshot) -> Snapshot {
+    driver::understand(&mut snapshot);
+    snapshot
 }
 
 /// The snapshot that is meant: as decided before, by its name, or the newest good one (at a time, if one is given).

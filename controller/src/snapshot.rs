@@ -20,6 +20,7 @@ use crate::target::{self, Reach, Target};
 use crate::work::{self, Job};
 
 mod deletion;
+pub mod driver;
 pub mod plan;
 pub mod result;
 #[cfg(test)]

@@ -129,7 +129,8 @@ impl Judge {
             }
             "Repository" => {
                 let (new, old) = read!(Repository);
-                (old.map_or(Ok(()), |old| repository::validate_update(&old, &new)), Vec::new())
+                let wanted = wanted(&new, old.as_ref(), |object| rights::repository(object, own));
+                (old.map_or(Ok(()), |old| repository::validate_update(&old, &new)), wanted)
             }
             "BackupConfiguration" => {
                 let (mut new, old) = read!(BackupConfiguration);

@@ -8,7 +8,7 @@ use holdfast_api::invoker::SessionView;
 use holdfast_api::offshoot::PodTemplateSpec;
 use holdfast_api::reference::{ObjectReference, TypedObjectReference};
 use holdfast_api::{
-    BackupBatch, BackupBlueprint, BackupConfiguration, BackupStorage, BackupVerifier, HookTemplate, RestoreSession,
+    BackupBatch, BackupBlueprint, BackupConfiguration, BackupStorage, BackupVerifier, HookTemplate, Repository, RestoreSession,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -99,6 +99,14 @@ pub fn backup_storage(storage: &BackupStorage, own: &str) -> Vec<Right> {
         rights.push(Right::pods("spec.storage.local", own).with(local));
     }
     rights
+}
+
+/// Of a Repository: whoever may look at its place may try to guess the password that opens what is stored there.
+pub fn repository(repository: &Repository, own: &str) -> Vec<Right> {
+    let spec = &repository.spec;
+    let mut rights = Vec::new();
+    encryption(&mut rights, "spec.encryptionSecret", spec.encryption_secret.as_ref(), own);
+    rights.into_iter().map(|right| right.with(&(&spec.storage_ref, &spec.path))).collect()
 }
 
 /// Of a configuration.

@@ -52,7 +52,7 @@ pub fn hold(session: &BackupSession, spec: &SessionView<'_>) -> Hold {
 
 /// The hooks before the Snapshots.
 pub(super) fn before(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) -> Turn {
-    let hooks = observed.spec().and_then(|spec| spec.hooks).map(|hooks| hooks.pre_backup.as_slice());
+    let hooks = observed.last_spec().and_then(|spec| spec.hooks).map(|hooks| hooks.pre_backup.as_slice());
     let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Turn::Done };
     let round = round(observed, status, hooks, None, BEFORE, now);
     round.go_on(&mut status.hooks.get_or_insert_default().pre_hooks, &mut status.conditions, now)
@@ -60,7 +60,7 @@ pub(super) fn before(observed: &Observed, status: &mut BackupSessionStatus, now:
 
 /// The hooks after the Snapshots, however they ended.
 pub(super) fn after(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) -> Turn {
-    let hooks = observed.spec().and_then(|spec| spec.hooks).map(|hooks| hooks.post_backup.as_slice());
+    let hooks = observed.last_spec().and_then(|spec| spec.hooks).map(|hooks| hooks.post_backup.as_slice());
     let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Turn::Done };
     let cancelled = condition::is_false(&status.conditions, kinds::BACKUP_EXECUTOR_ENSURED);
     let succeeded = !cancelled && status.snapshots.iter().all(|snapshot| snapshot.phase == Some(SnapshotPhase::Succeeded));
@@ -78,7 +78,7 @@ fn round<'a>(
 ) -> Round<'a> {
     let metadata = &observed.session.metadata;
     let own = metadata.namespace.as_deref().unwrap_or_default();
-    let spec = observed.spec();
+    let spec = observed.last_spec();
     // Of a batch's several targets none is the session's.
     let target = spec.as_ref().and_then(|spec| spec.only_application());
     let invoker = observed.session.spec.invoker.clone().unwrap_or_default();

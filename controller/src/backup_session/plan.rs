@@ -11,7 +11,7 @@ use holdfast_api::{duration, phase};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Observed, claims, hooks, retention, retry, snapshots};
+use super::{Observed, claims, departure, hooks, retention, retry, snapshots};
 use crate::action::Action;
 use crate::hooks::round::Turn;
 use crate::invoker::either;
@@ -24,10 +24,12 @@ const AHEAD_MAX: Duration = Duration::from_secs(5);
 pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let session = &observed.session;
     if session.metadata.deletion_timestamp.is_some() {
-        return Vec::new();
+        return departure::plan(observed, now);
     }
     if claims::has_ended(session) {
-        return retry::plan(observed, now);
+        let mut actions: Vec<Action> = departure::release(session).into_iter().collect();
+        actions.extend(retry::plan(observed, now));
+        return actions;
     }
     if claims::has_begun(session) {
         return go_on(observed, now);
@@ -101,6 +103,9 @@ fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
     // What was begun to be cancelled does not come back when its invoker resumes.
     if observed.invoker.as_ref().is_none_or(|invoker| invoker.is_paused()) || is_cancelled(&observed.session) {
         return cancel(observed, old, now);
+    }
+    if let Some(keep) = departure::keep(observed) {
+        return vec![keep];
     }
     let mut status = old.clone();
     snapshots::look(observed, &mut status);
@@ -239,13 +244,13 @@ fn push_metrics(status: &mut BackupSessionStatus, now: Timestamp) {
     condition::set(&mut status.conditions, pushed);
 }
 
-/// The invoker was paused, or is gone: the work stops, and what it had begun goes.
 /// Whether a session was cancelled: its Snapshots stop at once, whatever its hooks still do.
 pub fn is_cancelled(session: &BackupSession) -> bool {
     session.status.as_ref().is_some_and(|status| condition::is_false(&status.conditions, kinds::BACKUP_EXECUTOR_ENSURED))
 }
 
-fn cancel(observed: &Observed, old: BackupSessionStatus, now: Timestamp) -> Vec<Action> {
+/// Its invoker was paused or is gone, or it is being deleted itself: the work stops, and what it had begun goes.
+pub(super) fn cancel(observed: &Observed, old: BackupSessionStatus, now: Timestamp) -> Vec<Action> {
     let mut status = old;
     status.snapshots.retain(|snapshot| {
         let found = snapshot.name.as_ref().and_then(|name| observed.snapshots.get(name));
@@ -253,7 +258,10 @@ fn cancel(observed: &Observed, old: BackupSessionStatus, now: Timestamp) -> Vec<
     });
     status.total_snapshots = i32::try_from(status.snapshots.len()).ok();
     let kind = observed.session.spec.invoker.as_ref().map_or("invoker", |invoker| invoker.kind.as_str());
-    let message = format!("the backup was cancelled because its {kind} was paused or deleted");
+    let message = match &observed.session.metadata.deletion_timestamp {
+        Some(_) => "the backup was cancelled because its BackupSession was deleted".to_owned(),
+        None => format!("the backup was cancelled because its {kind} was paused or deleted"),
+    };
     let cancelled =
         Condition::new(kinds::BACKUP_EXECUTOR_ENSURED, false, kinds::FAILED_TO_ENSURE_BACKUP_EXECUTOR, message.clone(), now);
     condition::set(&mut status.conditions, cancelled);

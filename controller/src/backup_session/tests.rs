@@ -49,6 +49,7 @@ fn observed(session: BackupSession) -> Observed {
     Observed {
         session: Arc::new(session),
         invoker: Some(configuration(json!({})).into()),
+        last_invoker: None,
         other: None,
         snapshots: BTreeMap::new(),
         repositories: BTreeMap::new(),

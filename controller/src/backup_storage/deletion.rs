@@ -11,7 +11,7 @@ use super::{Observed, VIEWS};
 use crate::action::Action;
 use crate::dispatch::task::{Class, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind};
-use crate::repository::deletion::{hold, is_held, waited};
+use crate::finalizer::{hold, is_held, waited};
 use crate::repository::ledger;
 
 /// The view that a storage itself has.

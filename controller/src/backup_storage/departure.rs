@@ -17,7 +17,7 @@ use super::is_in;
 use crate::action::Action;
 use crate::context::{Context, Subject};
 use crate::object::{Key, Named};
-use crate::repository::deletion::is_held;
+use crate::finalizer::is_held;
 use crate::repository::ledger;
 
 /// Storages that have gone and whose Repositories are still to go.

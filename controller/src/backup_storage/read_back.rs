@@ -22,7 +22,7 @@ use crate::events::first_of;
 use crate::object::{Key, Kind, Named};
 use crate::read_back::{self, ASKED, Failed, NAMED_MAX, Page, REPOSITORIES_MAX, Turn};
 use crate::repository::deletion::location;
-use crate::repository::{allows, views};
+use crate::repository::views;
 
 /// Why one is not there, where somebody can mend that.
 const NO_NAMESPACE: &str = "its namespace does not exist";
@@ -86,7 +86,7 @@ async fn ground(
     if context.caches.namespaces.get("", &key.namespace).is_none() {
         return Ok(Ground::NoNamespace);
     }
-    if refused.contains(&key.namespace) || !allows(context, storage, &key.namespace).await? {
+    if refused.contains(&key.namespace) || !super::allows(&context.client, &context.caches, storage, &key.namespace).await? {
         refused.insert(key.namespace);
         return Ok(Ground::NotAllowed);
     }

@@ -10,6 +10,7 @@ use crate::backup_blueprint::plan::application_of;
 use crate::backup_session::{claims, retry};
 use crate::cache::{By, Group, Shape, content};
 use crate::dispatch::assign::storage_of;
+use crate::finalizer::is_held;
 use crate::holder::is_holder;
 use crate::invoker::either;
 use crate::object::Named;
@@ -63,9 +64,9 @@ fn of_invoker(session: &BackupSession) -> Vec<Group> {
     either::key_in(session).map(|key| (By::Invoker, either::group_of(&key))).into_iter().collect()
 }
 
-/// One that has ended, and that no other is to follow.
+/// One that has ended, that no other is to follow, and that nothing holds any more.
 fn pack_session(session: &BackupSession) -> Option<Box<[u8]>> {
-    let rests = claims::has_ended(session) && !retry::is_due(session) && session.metadata.deletion_timestamp.is_none();
+    let rests = claims::has_ended(session) && !retry::is_due(session) && session.metadata.deletion_timestamp.is_none() && !is_held(&session.metadata);
     if rests { content::pack(session) } else { None }
 }
 

@@ -1,6 +1,7 @@
 //! What is not kept of watched objects: with ten thousand pods and hundreds of thousands of Snapshots it is most of them.
 
 use crate::backup_blueprint::applications::is_relevant;
+use crate::snapshot::driver;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PartialObjectMeta;
 use holdfast_api::snapshot::stats::{BackupSummary, ResticStats};
@@ -9,9 +10,10 @@ use k8s_openapi::api::core::v1::{
     Container, Namespace, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSpec, PodStatus, Volume,
 };
 
-/// A finished Snapshot keeps what lists, statistics, retention and removal need: of each component one identifier and how much it
+/// A Snapshot is kept as it is meant, not as KubeStash's words have it. A finished one keeps what lists, statistics, retention and removal need: of each component one identifier and how much it
 /// holds. A restore reads the rest afresh.
 pub(super) fn snapshot(snapshot: &mut Snapshot) {
+    driver::understand(snapshot);
     let Some(status) = snapshot.status.as_mut() else { return };
     if status.phase.is_some_and(|phase| phase.is_terminal()) {
         for component in status.components.values_mut() {

@@ -12,6 +12,7 @@ use super::attempts;
 use super::secrets::{Secrets, without_newline};
 use super::table::Start;
 use super::task::{NotStarted, Work};
+use crate::backup_storage;
 use crate::caches::Caches;
 use crate::object::{Kind, Named};
 
@@ -155,6 +156,17 @@ impl Preparer {
         })
     }
 
+    /// The storage's usage policy is asked each time: what was open before it was withdrawn is closed.
+    async fn may_use(&self, repository: &Named, name: &Named) -> Result<(), NotStarted> {
+        let Some(storage) = self.caches.storages.get(&name.namespace, &name.name) else { return Ok(()) };
+        let allowed = backup_storage::allows(&self.client, &self.caches, &storage, &repository.namespace).await;
+        if allowed.map_err(|error| NotStarted::Api(error.to_string()))? {
+            return Ok(());
+        }
+        let from = &repository.namespace;
+        Err(NotStarted::Storage(format!("BackupStorage {name} does not allow its use from namespace {from}: see its spec.usagePolicy")))
+    }
+
     async fn access(&self, name: &Named, other_secret: Option<&Named>, afresh: bool) -> Result<v1::RepositoryAccess, NotStarted> {
         let repository = self
             .caches
@@ -162,6 +174,7 @@ impl Preparer {
             .get(&name.namespace, &name.name)
             .ok_or_else(|| NotStarted::Storage(format!("Repository {name} does not exist")))?;
         let storage = storage_of(&repository, name)?;
+        self.may_use(name, &storage).await?;
         let directory = repository.spec.path.clone().unwrap_or_default().trim_matches('/').to_owned();
         // Whoever may write a Repository object must not thereby reach what lies outside the storage's prefix.
         if !is_plain(&directory) {

@@ -140,9 +140,10 @@ fn values(hook: &HookInfo, template: &HookTemplateSpec) -> Result<BTreeMap<Strin
         return Err(format!("parameter {unknown:?} is not one of the HookTemplate"));
     }
     for variable in &hook.variables {
-        if let Some(value) = &variable.value {
-            values.insert(variable.name.clone(), value.clone());
+        if variable.value_from.is_some() {
+            return Err(format!("variable {:?}: valueFrom is not supported in hooks; give its value", variable.name));
         }
+        values.insert(variable.name.clone(), variable.value.clone().unwrap_or_default());
     }
     Ok(values)
 }

@@ -3,15 +3,19 @@ use std::sync::Arc;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use tokio::sync::watch;
+
 use super::{Candidate, DURATION_MS, Step};
 use crate::clock::manual::ManualClock;
+use crate::neighbour::Neighbour;
 
 fn candidate() -> Candidate {
     let service = tower::service_fn(|_request: http::Request<kube::client::Body>| async {
         Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("no API here"))
     });
     let client = kube::Client::new(service, "holdfast");
-    Candidate::new(client, "holdfast", "me".into(), Arc::new(ManualClock::default())).0
+    let (_, alone) = watch::channel(Neighbour::Away);
+    Candidate::new(client, "holdfast", "me".into(), Arc::new(ManualClock::default()), alone).0
 }
 
 fn lease(holder: &str, transitions: i32, version: &str) -> Lease {

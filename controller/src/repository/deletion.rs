@@ -8,41 +8,15 @@ use std::sync::Arc;
 use holdfast_api::condition;
 use holdfast_api::condition::kinds::repository as kinds;
 use holdfast_api::deletion::DeletionPolicy;
-use holdfast_api::labels::FINALIZER;
 use holdfast_api::{BackupStorage, Repository};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::json;
 
 use super::{Observed, WIPE, ledger, views};
 use crate::action::Action;
 use crate::dispatch::assign::{Reachable, provider, storage_of};
 use crate::dispatch::task::{Class, NotStarted, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::finalizer::{hold, is_held, waited};
 use crate::object::{Key, Kind, Named};
-
-/// Whether our finalizer is set.
-pub fn is_held(metadata: &ObjectMeta) -> bool {
-    metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
-}
-
-/// Sets the finalizer, or removes it.
-pub fn hold(key: Key, metadata: &ObjectMeta, held: bool) -> Action {
-    let mut finalizers: Vec<&str> = metadata.finalizers.iter().flatten().map(String::as_str).collect();
-    finalizers.retain(|finalizer| *finalizer != FINALIZER);
-    if held {
-        finalizers.push(FINALIZER);
-    }
-    Action::Patch {
-        key,
-        resource_version: metadata.resource_version.clone(),
-        patch: json!({"metadata": {"finalizers": finalizers}}),
-    }
-}
-
-/// How long an object has been waiting to go.
-pub fn waited(metadata: &ObjectMeta, now: Timestamp) -> SignedDuration {
-    metadata.deletion_timestamp.as_ref().map_or(SignedDuration::ZERO, |since| now.duration_since(since.0))
-}
 
 /// The finalizer as the policy wants it; none if it is so already.
 pub(super) fn keep_finalizer(repository: &Repository) -> Option<Action> {

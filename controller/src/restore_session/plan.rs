@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use holdfast_api::condition::kinds::{restore_session as kinds, shared};
 use holdfast_api::condition::{self, Condition, ConditionStatus};
-use holdfast_api::hook::HookInfo;
 use holdfast_api::phase;
 use holdfast_api::snapshot::SnapshotPhase;
 use holdfast_api::reference::{ResourceFoundStatus, TypedObjectReference};
@@ -17,12 +16,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::{CHOSEN, Observed, components, key_of, own_claims, source_namespace};
+use super::{CHOSEN, Observed, components, departure, key_of, own_claims, source_namespace};
 use crate::action::Action;
 use crate::invoker::PAUSED_BY;
 use crate::dispatch::assign::storage_of;
-use crate::hooks::round::{Round, Turn, Words};
-use crate::hooks::summary::Summary;
 use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::Named;
 use crate::snapshot::result::{percent, seconds_left};
@@ -40,6 +37,9 @@ pub fn is_settled(restore: &RestoreSession) -> bool {
 
 /// What is to be done about a restore that has not ended.
 pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
+    if observed.restore.metadata.deletion_timestamp.is_some() {
+        return departure::plan(observed, now);
+    }
     let mut status = observed.restore.status.clone().unwrap_or_default();
     if let Some(problem) = problem(observed) {
         return refuse(observed, status, &problem, now);
@@ -66,8 +66,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     if let Err(problem) = components::chosen(observed) {
         return refuse(observed, status, &problem, now);
     }
+    if let Some(keep) = departure::keep(&observed.restore) {
+        return vec![keep];
+    }
     pause(observed, &mut status);
-    let mut run = Run { observed, now, events: Vec::new(), wanted: Vec::new(), later: None };
+    let mut run = Run::new(observed, now);
     if run.before(&mut status) {
         run.components(&mut status);
     }
@@ -119,7 +122,7 @@ fn refuse(observed: &Observed, mut status: RestoreSessionStatus, problem: &str, 
     actions
 }
 
-fn write(observed: &Observed, status: &RestoreSessionStatus) -> Vec<Action> {
+pub(super) fn write(observed: &Observed, status: &RestoreSessionStatus) -> Vec<Action> {
     Action::status(observed.restore.status.as_ref(), status).into_iter().collect()
 }
 
@@ -202,110 +205,17 @@ fn pause(observed: &Observed, status: &mut RestoreSessionStatus) {
     }
 }
 
-struct Run<'a> {
-    observed: &'a Observed,
-    now: Timestamp,
-    events: Vec<Action>,
+pub(super) struct Run<'a> {
+    pub(super) observed: &'a Observed,
+    pub(super) now: Timestamp,
+    pub(super) events: Vec<Action>,
     wanted: Vec<Wanted>,
     later: Option<Duration>,
 }
 
-impl Run<'_> {
-    /// The hooks before the restore: false while they run, and when one has failed.
-    fn before(&mut self, status: &mut RestoreSessionStatus) -> bool {
-        let hooks = self.observed.restore.spec.hooks.as_ref().map(|hooks| hooks.pre_restore.as_slice()).unwrap_or_default();
-        let words = (
-            kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED,
-            kinds::SUCCESSFULLY_EXECUTED_PRE_RESTORE_HOOKS,
-            kinds::FAILED_TO_EXECUTE_PRE_RESTORE_HOOKS,
-        );
-        if hooks.is_empty() {
-            return true;
-        }
-        let round = self.round(hooks, None, words, status);
-        let kept = status.hooks.get_or_insert_default();
-        match round.go_on(&mut kept.pre_hooks, &mut status.conditions, self.now) {
-            Turn::Busy(start) => {
-                self.events.extend(start);
-                status.phase = Some(RestorePhase::Running);
-                return false;
-            }
-            Turn::Done => {}
-        }
-        let failed = condition::is_false(&status.conditions, kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED);
-        if failed {
-            // Nothing was written yet: the restore fails, and the hooks after it say so to whom they should.
-            self.end(status);
-        }
-        !failed
-    }
-
-    /// The hooks after the restore, however it ended: false while they run.
-    fn after(&mut self, status: &mut RestoreSessionStatus, succeeded: bool) -> bool {
-        let hooks = self.observed.restore.spec.hooks.as_ref().map(|hooks| hooks.post_restore.as_slice()).unwrap_or_default();
-        let words = (
-            kinds::POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED,
-            kinds::SUCCESSFULLY_EXECUTED_POST_RESTORE_HOOKS,
-            kinds::FAILED_TO_EXECUTE_POST_RESTORE_HOOKS,
-        );
-        if hooks.is_empty() {
-            return true;
-        }
-        let round = self.round(hooks, Some(succeeded), words, status);
-        let kept = status.hooks.get_or_insert_default();
-        match round.go_on(&mut kept.post_hooks, &mut status.conditions, self.now) {
-            Turn::Busy(start) => {
-                self.events.extend(start);
-                status.phase = Some(RestorePhase::Running);
-                false
-            }
-            Turn::Done => true,
-        }
-    }
-
-    fn round<'h>(
-        &'h self,
-        hooks: &'h [HookInfo],
-        work_succeeded: Option<bool>,
-        words: Words,
-        status: &RestoreSessionStatus,
-    ) -> Round<'h> {
-        let metadata = &self.observed.restore.metadata;
-        let own = metadata.namespace.as_deref().unwrap_or_default();
-        let target = self.observed.restore.spec.target.as_ref();
-        let phase = match work_succeeded {
-            None => "Running",
-            Some(true) => "Succeeded",
-            Some(false) => "Failed",
-        };
-        let summary = Summary {
-            name: metadata.name.clone().unwrap_or_default(),
-            namespace: own.to_owned(),
-            invoker: TypedObjectReference {
-                api_group: Some("core.kubestash.com".into()),
-                kind: Some(RestoreSession::KIND.into()),
-                name: metadata.name.clone().unwrap_or_default(),
-                namespace: Some(own.to_owned()),
-            },
-            target: target.cloned().unwrap_or_default().absolute(own),
-            phase: phase.to_owned(),
-            duration: self.taken(),
-            error: errors(status).join("; "),
-        };
-        Round {
-            hooks,
-            owner: metadata.uid.as_deref().unwrap_or_default(),
-            work_succeeded,
-            target_namespace: target.map_or(own, |target| target.namespace_or(own)),
-            summary,
-            standings: &self.observed.hooks,
-            words,
-        }
-    }
-
-    fn taken(&self) -> String {
-        let created = self.observed.restore.metadata.creation_timestamp.as_ref().map_or(self.now, |time| time.0);
-        duration::format(self.now.duration_since(created).max(SignedDuration::ZERO).unsigned_abs())
+impl<'a> Run<'a> {
+    pub(super) fn new(observed: &'a Observed, now: Timestamp) -> Self {
+        Self { observed, now, events: Vec::new(), wanted: Vec::new(), later: None }
     }
 
     fn components(&mut self, status: &mut RestoreSessionStatus) {
@@ -483,7 +393,7 @@ impl Run<'_> {
         }
     }
 
-    fn end(&mut self, status: &mut RestoreSessionStatus) {
+    pub(super) fn end(&mut self, status: &mut RestoreSessionStatus) {
         // One failed component fails the restore at once: the others stop.
         self.wanted.clear();
         let succeeded = !condition::is_false(&status.conditions, kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED)
@@ -542,7 +452,7 @@ impl Run<'_> {
 }
 
 /// What went wrong, component by component, and with the hooks.
-fn errors(status: &RestoreSessionStatus) -> Vec<String> {
+pub(super) fn errors(status: &RestoreSessionStatus) -> Vec<String> {
     let components = status
         .components
         .iter()
@@ -570,7 +480,7 @@ fn ended(outcome: &Outcome) -> Result<Option<String>, (String, bool)> {
     }
 }
 
-fn fail(component: &mut ComponentRestoreStatus, message: String) {
+pub(super) fn fail(component: &mut ComponentRestoreStatus, message: String) {
     component.phase = Some(RestorePhase::Failed);
     component.error = Some(message);
 }

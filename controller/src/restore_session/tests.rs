@@ -73,6 +73,7 @@ fn observed(restore: RestoreSession) -> Observed {
         target: target(),
         reaches: BTreeMap::new(),
         invokers: Vec::new(),
+        has_tasks: false,
         tasks: BTreeMap::new(),
         attempts: BTreeMap::new(),
         waited: Duration::ZERO,

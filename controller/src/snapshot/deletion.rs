@@ -11,7 +11,7 @@ use holdfast_api::deletion::DeletionPolicy;
 use super::Observed;
 use crate::action::Action;
 use crate::object::{Key, Kind};
-use crate::repository::deletion::{hold, is_held};
+use crate::finalizer::{hold, is_held};
 use crate::repository::ledger::{self, Entry};
 
 /// The finalizer as the policy wants it, and the end of a Snapshot that is being deleted; none if nothing is to be done.

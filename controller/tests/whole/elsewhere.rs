@@ -71,3 +71,36 @@ async fn a_repository_elsewhere_grants_its_use_itself_and_may_do_so_later() {
         .until("the other Secret to be refused", || async { house.get_in("annex", "RestoreSession", "thief").await.unwrap()["status"]["phase"] == "Invalid" })
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_usage_policy_that_is_withdrawn_closes_what_was_open() {
+    let house = House::start().await;
+    let (agent, _task) = Agent::start(&house, "a");
+    house.furnish().await;
+    house.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vault"}})).await;
+    house.create(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3", "namespace": "vault"},
+        "stringData": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}})).await;
+    let mut storage = house::storage();
+    storage["metadata"]["namespace"] = json!("vault");
+    storage["spec"]["storage"]["s3"]["prefix"] = json!("vault");
+    storage["spec"]["usagePolicy"] = json!({"allowedNamespaces": {"from": "All"}});
+    house.create(storage).await;
+    let mut configuration = house::configuration("one");
+    configuration["spec"]["backends"][0]["storageRef"]["namespace"] = json!("vault");
+    house.create(configuration).await;
+    let first = crate::session_of(&house, "one").await;
+    house.until_phase("BackupSession", &first, "Succeeded").await;
+    house.create(house::restore("before")).await;
+    house.until_phase("RestoreSession", "before", "Succeeded").await;
+    house.patch_in("vault", "BackupStorage", "store", json!({"spec": {"usagePolicy": {"allowedNamespaces": {"from": "Same"}}}})).await;
+    house
+        .until("the storage to be seen as closed", || async {
+            house.get("BackupConfiguration", "one").await.is_some_and(|configuration| configuration["status"]["phase"] != "Ready")
+        })
+        .await;
+    house.create(house::restore("after")).await;
+    house.until_phase("RestoreSession", "after", "Failed").await;
+    let error = house.get("RestoreSession", "after").await.unwrap()["status"]["components"]["dump"]["error"].to_string();
+    assert!(error.contains("BackupStorage vault/store does not allow its use from namespace demo"), "{error}");
+    assert_eq!(restores(&agent).len(), 1, "no agent was given the storage's keys");
+}

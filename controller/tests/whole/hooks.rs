@@ -93,3 +93,49 @@ async fn a_hook_that_fails_before_it_stops_the_backup() {
     assert!(failed["message"].as_str().unwrap().contains("answered 500"), "{failed}");
     assert!(agent.attempts().is_empty(), "nothing was backed up");
 }
+
+/// What was asked next, within 20 s.
+async fn next(requests: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> String {
+    let next = tokio::time::timeout(std::time::Duration::from_secs(20), requests.recv()).await;
+    next.expect("a request in time").unwrap()
+}
+
+/// A session that its agent has begun, between a hook that stops the application and one that lets it go on.
+async fn frozen() -> (House, Agent, String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let house = House::start().await;
+    let (agent, _task) = Agent::start(&house, "a");
+    agent.hold(true);
+    house.furnish().await;
+    house.create(web()).await;
+    let (port, mut requests) = listen("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    house.create(template("freeze", json!({"httpGet": {"path": "/freeze", "port": port}}))).await;
+    house.create(template("thaw", json!({"httpGet": {"path": "/thaw", "port": port}}))).await;
+    let mut configuration = house::configuration("one");
+    configuration["spec"]["sessions"][0]["hooks"] = json!({
+        "preBackup": [{"name": "freeze", "hookTemplate": {"name": "freeze"}}],
+        "postBackup": [{"name": "thaw", "hookTemplate": {"name": "thaw"}}],
+    });
+    house.create(configuration).await;
+    let name = session_of(&house, "one").await;
+    assert!(next(&mut requests).await.starts_with("GET /freeze "));
+    house.until("the agent to be at work", || async { !agent.attempts().is_empty() }).await;
+    (house, agent, name, requests)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_frozen_is_thawed_before_a_deleted_session_goes() {
+    let (house, _agent, name, mut requests) = frozen().await;
+    house.delete("BackupSession", &name).await;
+    assert!(next(&mut requests).await.starts_with("GET /thaw "));
+    house.until("the session to go", || async { house.get("BackupSession", &name).await.is_none() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_frozen_is_thawed_when_its_configuration_is_deleted() {
+    let (house, _agent, name, mut requests) = frozen().await;
+    house.delete("BackupConfiguration", "one").await;
+    // As the garbage collector does, which standalone has not.
+    house.delete("BackupSession", &name).await;
+    assert!(next(&mut requests).await.starts_with("GET /thaw "));
+    house.until("the session to go", || async { house.get("BackupSession", &name).await.is_none() }).await;
+}

@@ -61,8 +61,13 @@ impl House {
 
     /// The same, with upkeep at another pace.
     pub(crate) async fn start_at(pace: Pace) -> Self {
+        Self::start_with(pace, holdfast_api::crd::all(), &[]).await
+    }
+
+    /// The same with other definitions, and objects that were there before the controller.
+    pub(crate) async fn start_with(pace: Pace, definitions: impl IntoIterator<Item = Value>, before: &[Value]) -> Self {
         let standalone = Standalone::new();
-        for definition in holdfast_api::crd::all() {
+        for definition in definitions {
             standalone.install(&serde_json::from_value(definition).unwrap()).unwrap();
         }
         let client = standalone.client();
@@ -87,6 +92,9 @@ impl House {
         for name in ["pvc-addon", "workload-addon"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/catalog/{name}.yaml"));
             house.create(serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()).await;
+        }
+        for object in before {
+            house.create(object.clone()).await;
         }
         house.start_controller().await
     }
@@ -156,6 +164,11 @@ impl House {
 
     pub(crate) async fn patch_in(&self, namespace: &str, kind: &str, name: &str, patch: Value) {
         self.api(kind, namespace).patch(name, &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
+    }
+
+    pub(crate) async fn patch_status_in(&self, namespace: &str, kind: &str, name: &str, status: Value) {
+        let patch = kube::api::Patch::Merge(json!({"status": status}));
+        self.api(kind, namespace).patch_status(name, &Default::default(), &patch).await.unwrap();
     }
 
     /// A backup by hand, to its end.

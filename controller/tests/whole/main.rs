@@ -4,6 +4,7 @@
 mod admission;
 mod agent;
 mod batch;
+mod beside_kubestash;
 mod blueprint;
 mod elsewhere;
 mod hooks;

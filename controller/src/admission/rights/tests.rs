@@ -194,3 +194,16 @@ fn kinds_have_the_plurals_of_the_api() {
         assert_eq!(plural(kind), expected);
     }
 }
+
+#[test]
+fn a_repositorys_password_must_be_readable_by_the_user() {
+    let of = |secret: &str, storage: &str| {
+        let spec = json!({"path": "/p", "storageRef": {"name": storage}, "encryptionSecret": {"name": secret}});
+        repository(&read(spec), OWN)
+    };
+    let here = of("password", "store");
+    assert_eq!(asked(&here), ["get secrets demo/password"]);
+    assert!(changed(here.clone(), &here).is_empty());
+    assert_eq!(changed(of("password", "elsewhere"), &here).len(), 1, "the same password for what lies in another place");
+    assert!(repository(&read(json!({"path": "/p"})), OWN).is_empty());
+}

@@ -54,6 +54,7 @@ fn it_makes_a_snapshot_for_each_target_and_repository() {
 fn its_hooks_are_around_the_whole() {
     let begun = after(&of_batch(Value::Null), now()).0;
     let mut seen = of_batch(serde_json::to_value(&begun).unwrap());
+    Arc::make_mut(&mut seen.session).metadata.finalizers = Some(vec![holdfast_api::labels::FINALIZER.into()]);
     let call = |seen: &Observed| {
         plan(seen, now()).into_iter().find_map(|action| match action {
             Action::Hook(call) => Some(*call),

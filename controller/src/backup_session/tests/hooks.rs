@@ -2,13 +2,20 @@
 
 use serde_json::{Value, json};
 
+use holdfast_api::labels::FINALIZER;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::super::hooks::{Hold, hold};
 use super::*;
 use crate::hooks::call::Call;
 use crate::hooks::{HookId, Standing};
 
 fn with_hooks(hooks: Value, status: Value) -> Observed {
-    let mut seen = observed(session("s", status));
+    let mut session = session("s", status);
+    if hooks.get("postBackup").is_some() {
+        session.metadata.finalizers = Some(vec![FINALIZER.into()]);
+    }
+    let mut seen = observed(session);
     seen.invoker = Some(configuration(json!({"sessions": [{
         "name": "daily", "hooks": hooks, "repositories": [{"name": "near"}, {"name": "far"}],
     }]})).into());
@@ -113,4 +120,59 @@ fn a_cancelled_backup_runs_the_hooks_after_it() {
     let (actions, _) = look(&mut seen);
     assert_eq!(phase(seen.session.status.as_ref().unwrap()), "Failed");
     assert!(actions.contains(&Action::HooksOver));
+}
+
+fn change(seen: &mut Observed, change: impl FnOnce(&mut BackupSession)) {
+    let mut session = seen.session.as_ref().clone();
+    change(&mut session);
+    seen.session = Arc::new(session);
+}
+
+fn finalizers(actions: &[Action]) -> Option<&Value> {
+    actions.iter().find_map(|action| match action {
+        Action::Patch { patch, .. } => Some(&patch["metadata"]["finalizers"]),
+        _ => None,
+    })
+}
+
+#[test]
+fn hooks_after_it_hold_a_session_before_those_before_it_begin() {
+    let hooks = json!({"preBackup": [hook("freeze", "Always")], "postBackup": [hook("thaw", "Always")]});
+    let mut seen = with_hooks(hooks, begun(["Pending", "Pending"]));
+    change(&mut seen, |session| session.metadata.finalizers = None);
+    let actions = plan(&seen, now());
+    assert!(actions.len() == 1 && finalizers(&actions) == Some(&json!([FINALIZER])), "{actions:?}");
+    let none = with_hooks(json!({"preBackup": [hook("freeze", "Always")]}), begun(["Pending", "Pending"]));
+    assert_eq!(finalizers(&plan(&none, now())), None, "nothing is to be done after it");
+}
+
+#[test]
+fn a_session_that_is_deleted_while_it_runs_goes_after_the_hooks_after_it() {
+    let hooks = json!({"preBackup": [hook("freeze", "Always")], "postBackup": [hook("praise", "OnSuccess"), hook("thaw", "Always")]});
+    let mut seen = with_hooks(hooks, begun(["Pending", "Pending"]));
+    let freeze = look(&mut seen).1.unwrap();
+    change(&mut seen, |session| session.metadata.deletion_timestamp = Some(Time(now())));
+    // Deleted with its invoker: that is gone, and its hooks are known all the same.
+    seen.last_invoker = seen.invoker.take();
+    assert!(look(&mut seen).1.is_none(), "the hook that runs comes to its end");
+    end(&mut seen, &freeze.id, Ok(()));
+    let (actions, thaw) = look(&mut seen);
+    assert_eq!((thaw.as_ref().unwrap().hook.name.as_deref(), finalizers(&actions)), (Some("thaw"), None));
+    end(&mut seen, &thaw.unwrap().id, Ok(()));
+    look(&mut seen);
+    assert_eq!(phase(seen.session.status.as_ref().unwrap()), "Failed");
+    assert_eq!(finalizers(&plan(&seen, now())), Some(&json!([])));
+}
+
+#[test]
+fn a_deleted_session_waits_for_its_hooks_for_a_bounded_time() {
+    let hooks = json!({"postBackup": [hook("thaw", "Always")]});
+    let mut seen = with_hooks(hooks, begun(["Pending", "Pending"]));
+    change(&mut seen, |session| session.metadata.deletion_timestamp = Some(Time(now())));
+    look(&mut seen).1.unwrap();
+    let later = now() + super::super::departure::WAITED_MAX;
+    let actions = plan(&seen, later);
+    assert_eq!(finalizers(&actions), Some(&json!([])));
+    assert!(actions.contains(&Action::HooksOver) && matches!(&actions[0], Action::Event(note) if note.reason == "HooksGivenUp"), "{actions:?}");
+    assert_eq!(finalizers(&plan(&seen, later - jiff::SignedDuration::from_secs(1))), None);
 }

@@ -87,6 +87,7 @@ fn what_cannot_be_done_is_said() {
         (json!({"params": {"needed": 1}}), "/action/exec/command", json!([]), "the command is empty"),
         (json!({"params": {"needed": 1}}), "/executor/type", json!("Operator"), "a command needs a pod"),
         (json!({"params": {"needed": 1}}), "/executor/type", json!("Function"), "not supported yet"),
+        (json!({"params": {"needed": 1}, "variables": [{"name": "V", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}), "", Value::Null, "variable \"V\": valueFrom"),
         (json!({"params": {"needed": 1}, "timeout": "soon"}), "", Value::Null, "timeout \"soon\""),
     ] {
         let mut spec = exec(json!(["true"]));

@@ -1,5 +1,7 @@
 //! Hooks before and after a restore, step by step as the controller looks at it again and again.
 
+use holdfast_api::labels::FINALIZER;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
@@ -16,6 +18,9 @@ struct Course {
 impl Course {
     fn new(hooks: Value) -> Self {
         let mut restore = restore(json!({}), Value::Null);
+        if hooks.get("postRestore").is_some() {
+            restore.metadata.finalizers = Some(vec![FINALIZER.into()]);
+        }
         restore.spec.hooks = Some(serde_json::from_value(hooks).unwrap());
         Self { observed: observed(restore), started: Vec::new() }
     }
@@ -134,4 +139,46 @@ fn the_restore_ends_with_its_last_hook() {
     course.end_hook(&call.unwrap().id, Err("no answer"));
     course.look();
     assert_eq!(course.phase(), "Failed", "a restore whose application was not started again is none");
+}
+
+fn finalizers(actions: &[Action]) -> Option<&Value> {
+    actions.iter().find_map(|action| match action {
+        Action::Patch { patch, .. } => Some(&patch["metadata"]["finalizers"]),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_restore_that_is_deleted_while_it_runs_goes_after_the_hooks_after_it() {
+    let hooks = json!({"preRestore": [hook("stop", "Always")], "postRestore": [hook("praise", "OnSuccess"), hook("start", "Always")]});
+    let mut course = Course::new(hooks);
+    let mut unheld = course.observed.clone();
+    Arc::make_mut(&mut unheld.restore).metadata.finalizers = None;
+    assert_eq!(finalizers(&plan(&unheld, now())), Some(&json!([FINALIZER])), "before anything runs");
+    let (_, stop) = course.look();
+    course.end_hook(&stop.unwrap().id, Ok(()));
+    let (actions, _) = course.look();
+    assert_eq!(requests(&actions).len(), 1);
+    Arc::make_mut(&mut course.observed.restore).metadata.deletion_timestamp = Some(Time(now()));
+    course.observed.has_tasks = true;
+    let (actions, call) = course.look();
+    assert!(call.is_none() && actions.contains(&Action::Tasks(Vec::new())), "an agent may still write: {actions:?}");
+    course.observed.has_tasks = false;
+    let (actions, call) = course.look();
+    let call = call.unwrap();
+    assert_eq!((call.summary.phase.as_str(), call.summary.error.as_str()), ("Failed", "component dump: the RestoreSession was deleted"));
+    assert_eq!(finalizers(&actions), None);
+    course.end_hook(&call.id, Ok(()));
+    let (actions, _) = course.look();
+    assert_eq!(finalizers(&actions), Some(&json!([])));
+    assert!(actions.contains(&Action::HooksOver));
+    assert_eq!(course.started, ["stop", "start"]);
+}
+
+#[test]
+fn a_restore_that_is_deleted_before_it_began_goes_at_once() {
+    let mut course = Course::new(json!({"postRestore": [hook("start", "Always")]}));
+    Arc::make_mut(&mut course.observed.restore).metadata.deletion_timestamp = Some(Time(now()));
+    let (actions, call) = course.look();
+    assert!(call.is_none() && finalizers(&actions) == Some(&json!([])), "{actions:?}");
 }

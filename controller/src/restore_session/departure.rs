@@ -1,0 +1,64 @@
+//! A restore that is deleted while it runs: its work stops, and the hooks after it run before it goes. One before it may have stopped an
+//! application that only they start again.
+
+use std::time::Duration;
+
+use holdfast_api::restore_session::{RestorePhase, RestoreSession, RestoreSessionStatus};
+use jiff::{SignedDuration, Timestamp};
+
+use super::plan::{Run, write};
+use super::{Observed, key_of};
+use crate::action::Action;
+use crate::backup_session::departure::WAITED_MAX;
+use crate::finalizer::{hold, is_held, waited};
+use crate::hooks::round::Turn;
+
+/// How often it is asked whether agents have let go.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Whether it is being deleted, and hooks after it are still to run.
+pub(super) fn is_running(restore: &RestoreSession) -> bool {
+    restore.metadata.deletion_timestamp.is_some()
+        && is_held(&restore.metadata)
+        && !restore.status.as_ref().and_then(|status| status.phase).is_some_and(RestorePhase::is_terminal)
+}
+
+/// The finalizer of a restore with hooks after it, before anything of it runs.
+pub(super) fn keep(restore: &RestoreSession) -> Option<Action> {
+    let has_hooks = restore.spec.hooks.as_ref().is_some_and(|hooks| !hooks.post_restore.is_empty());
+    (has_hooks && !is_held(&restore.metadata)).then(|| hold(key_of(restore), &restore.metadata, true))
+}
+
+/// The finalizer goes when nothing of it runs any more.
+pub(super) fn release(restore: &RestoreSession) -> Option<Action> {
+    is_held(&restore.metadata).then(|| hold(key_of(restore), &restore.metadata, false))
+}
+
+/// A restore that is being deleted.
+pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
+    let restore = &observed.restore;
+    let left = WAITED_MAX - waited(&restore.metadata, now);
+    if left <= SignedDuration::ZERO {
+        let given_up = Action::warning("HooksGivenUp", "it was deleted, and the hooks after it did not end in time");
+        return [given_up, Action::Tasks(Vec::new()), Action::HooksOver].into_iter().chain(release(restore)).collect();
+    }
+    let mut status = restore.status.clone().unwrap_or_default();
+    let mut run = Run::new(observed, now);
+    // Nothing is let go on while an agent may still write.
+    let is_over = !has_begun(&status) || (run.hooks_before(&mut status) == Turn::Done && !observed.has_tasks && run.after_deletion(&mut status));
+    let mut actions = write(observed, &status);
+    actions.push(Action::Tasks(Vec::new()));
+    actions.extend(run.events);
+    if is_over {
+        actions.push(Action::HooksOver);
+        actions.extend(release(restore));
+    } else {
+        actions.push(Action::Later(if observed.has_tasks { LOOK_AGAIN } else { left.unsigned_abs() }));
+    }
+    actions
+}
+
+/// Whether anything was done that hooks after it answer to.
+fn has_begun(status: &RestoreSessionStatus) -> bool {
+    status.hooks.as_ref().is_some_and(|hooks| !hooks.pre_hooks.is_empty()) || !status.components.is_empty()
+}
