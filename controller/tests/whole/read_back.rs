@@ -24,6 +24,8 @@ async fn lost() -> (Bucket, Vec<Value>) {
     assert_eq!(snapshots.len(), 3);
     task.abort();
     let bucket = agent.memory.lock().unwrap().bucket.clone();
+    // First sessions are named by their second: another cluster's must not be of this one.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     (bucket, snapshots)
 }
 
