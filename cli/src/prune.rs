@@ -54,7 +54,9 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments) -> Result<Outcom
     } else {
         print(&report, arguments.dry_run);
     }
-    Ok(Outcome::Done)
+    // Whoever runs it by a schedule must hear that space is never freed.
+    let nothing_went = report.deletions_refused > 0 && report.packs_deleted + report.objects_deleted == 0;
+    Ok(if nothing_went { Outcome::Failed } else { Outcome::Done })
 }
 
 pub(crate) async fn prune(global: &Global, repository: &Repository, how: &How, dry_run: bool) -> Result<PruneReport, Failure> {

@@ -3,8 +3,14 @@
 use super::{Fault, Place, clear, through};
 
 impl Place {
-    /// Two backups of which the first is forgotten, with content of its own; what a prune says of it.
-    fn pruned(&self) -> String {
+    /// How a prune ends, and what it says.
+    fn prune(&self) -> (Option<i32>, String) {
+        let output = self.run(&clear(), &["prune", "--now"]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// Two backups of which the first is forgotten, with content of its own; what a prune says of it, which ends so.
+    fn pruned(&self, code: i32) -> String {
         let proxy = clear();
         self.ok(&proxy, &["repo", "init"]);
         self.ok(&proxy, &["backup", "data"]);
@@ -13,7 +19,8 @@ impl Place {
         }
         self.ok(&proxy, &["backup", "data"]);
         self.ok(&proxy, &["forget", "--keep-last", "1"]);
-        let said = self.ok(&proxy, &["prune", "--now"]);
+        let (ended, said) = self.prune();
+        assert_eq!(ended, Some(code), "{said}");
         self.is_whole();
         said
     }
@@ -44,7 +51,7 @@ impl Place {
 #[ignore = "needs an S3 server: tests/object-storage/run"]
 fn a_bucket_with_versions_is_used_as_any() {
     let place = Place::in_bucket("HOLDFAST_TEST_S3_VERSIONED", "versioned");
-    let said = place.pruned();
+    let said = place.pruned(0);
     assert!(said.contains("deleted 1 packs") || said.contains("deleted 2 packs"), "{said}");
     place.goes_on();
 }
@@ -53,7 +60,7 @@ fn a_bucket_with_versions_is_used_as_any() {
 #[ignore = "needs an S3 server: tests/object-storage/run"]
 fn a_bucket_with_an_object_lock_is_used_as_any() {
     let place = Place::in_bucket("HOLDFAST_TEST_S3_LOCKED", "locked");
-    let said = place.pruned();
+    let said = place.pruned(0);
     assert!(said.contains("deleted 1 packs") || said.contains("deleted 2 packs"), "{said}");
     place.goes_on();
 }
@@ -84,10 +91,13 @@ fn keys_that_may_not_delete_are_one_line_of_a_prune() {
         assert!(line.contains("denied") && line.contains("stay due") && !line.contains('<'), "{line}");
         line
     };
-    let said = place.pruned();
+    // Whoever runs it by a schedule hears of it.
+    let said = place.pruned(1);
     assert!(said.contains("deleted 0 packs"), "{said}");
     refused(&said);
-    refused(&place.ok(&clear(), &["prune", "--now"]));
+    let (ended, said) = place.prune();
+    assert_eq!(ended, Some(1));
+    refused(&said);
     place.goes_on();
     // The server's own keys may.
     let place = Place { keys: None, ..place };
