@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use holdfast_api::reference::TypedObjectReference;
 use holdfast_api::usage_policy::Namespace;
 use holdfast_api::validation::{FieldErrors, backup_batch, backup_configuration, backup_configuration::Surroundings};
 use holdfast_api::{Addon, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, defaults};
@@ -14,6 +15,7 @@ use crate::cache::By;
 use crate::context::{Context, Subject};
 use crate::holder::Purpose;
 use crate::object::{Key, Named};
+use crate::restore_session;
 use crate::target::{self, Shape, Target};
 pub use either::Invoker;
 
@@ -53,6 +55,8 @@ pub struct Observed {
     pub sessions: Vec<Arc<BackupSession>>,
     /// The restore that has paused it, if that still goes on.
     pub paused_by: Option<Arc<RestoreSession>>,
+    /// Another restore of its target that goes on: it stays paused for that.
+    pub next_pause: Option<Arc<RestoreSession>>,
     /// Zone of schedules that name none.
     pub time_zone: TimeZone,
 }
@@ -113,6 +117,7 @@ async fn observe(context: &Context, invoker: Invoker, key: &Key) -> Result<Obser
             .filter_map(|repository| Some((repository.metadata.name.clone()?, repository)))
             .collect(),
         sessions: caches.sessions.of(By::Invoker, either::group_of(key)),
+        next_pause: next_pause(context, &invoker),
         paused_by: paused_by(context, &invoker),
         time_zone: context.time_zone.clone(),
         problem,
@@ -179,9 +184,19 @@ pub async fn effective(
 fn paused_by(context: &Context, invoker: &Invoker) -> Option<Arc<RestoreSession>> {
     let (name, uid) = invoker.paused_by()?;
     let restore = context.caches.restores.get(&name.namespace, &name.name)?;
-    let goes_on = !restore.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal());
-    (goes_on && restore.metadata.uid.as_deref() == Some(&*uid) && restore.metadata.deletion_timestamp.is_none())
-        .then_some(restore)
+    (restore_session::goes_on(&restore) && restore.metadata.uid.as_deref() == Some(&*uid)).then_some(restore)
+}
+
+/// A restore that goes on and has this invoker among those that are paused for it; the first by name.
+fn next_pause(context: &Context, invoker: &Invoker) -> Option<Arc<RestoreSession>> {
+    invoker.paused_by()?;
+    let own = invoker.key();
+    let is_own = |paused: &TypedObjectReference| {
+        paused.kind.as_deref() == Some(own.kind.as_str()) && paused.name == own.name && paused.namespace.as_deref() == Some(&*own.namespace)
+    };
+    let names_it = |restore: &RestoreSession| restore.status.as_ref().is_some_and(|status| status.paused_backups.iter().any(is_own));
+    let found = context.caches.restores.select(|restore| restore_session::goes_on(restore) && names_it(restore));
+    found.into_iter().min_by_key(|restore| (restore.metadata.namespace.clone(), restore.metadata.name.clone()))
 }
 
 fn refers_elsewhere(invoker: &Invoker, namespace: &str) -> bool {

@@ -79,6 +79,11 @@ impl Observed {
     }
 }
 
+/// Whether anything of a restore still runs, or is to: also the hooks after one that is being deleted.
+pub fn goes_on(restore: &RestoreSession) -> bool {
+    !plan::is_settled(restore) || departure::is_running(restore)
+}
+
 /// Looks at one restore and does what is to be done.
 pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
     let Some(restore) = context.caches.restores.get(&key.namespace, &key.name) else {
@@ -89,7 +94,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
     if context.is_behind(&subject) {
         return Ok(());
     }
-    if plan::is_settled(&restore) && !departure::is_running(&restore) {
+    if !goes_on(&restore) {
         context.waits(key, &key.namespace, false);
         use crate::action::Action;
         let mut actions = vec![Action::Tasks(Vec::new()), Action::HooksOver];

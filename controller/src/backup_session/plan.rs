@@ -81,7 +81,7 @@ fn skip(observed: &Observed, reason: String, now: Timestamp) -> Vec<Action> {
     condition::set(&mut status.conditions, skipped);
     push_metrics(&mut status, now);
     status.phase = Some(phase::backup_session(&status));
-    let mut actions = clean_history(observed);
+    let mut actions = clean_history(observed, true);
     actions.extend(Action::status(observed.session.status.as_ref(), &status));
     actions.push(Action::warning("Skipped", reason));
     actions
@@ -187,7 +187,7 @@ fn end(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) ->
     let (mut actions, told): (Vec<Action>, Vec<Action>) = retention::plan(observed, status, now)
         .into_iter()
         .partition(|action| matches!(action, Action::Patch { .. }));
-    actions.extend(clean_history(observed));
+    actions.extend(clean_history(observed, false));
     let is_removal = |action: &Action| matches!(action, Action::Event(note) if note.reason == retention::REMOVED);
     let (removed, told): (Vec<Action>, Vec<Action>) = told.into_iter().partition(is_removal);
     actions.extend(told);
@@ -287,13 +287,14 @@ pub(super) fn duration_of(observed: &Observed, now: Timestamp) -> String {
     duration::format(now.duration_since(created).max(SignedDuration::ZERO).unsigned_abs())
 }
 
-/// Older sessions beyond the limit; those whose retry is still to come stay.
-fn clean_history(observed: &Observed) -> Vec<Action> {
+/// Older sessions beyond the limit, of those that ran and of those that were skipped each for itself; those whose retry is still to come stay.
+fn clean_history(observed: &Observed, is_skipped: bool) -> Vec<Action> {
     let limit = observed.spec().and_then(|spec| spec.history_limit).unwrap_or(1).max(1);
     let mut ended: Vec<&std::sync::Arc<BackupSession>> = observed
         .ended
         .iter()
         .filter(|session| session.metadata.deletion_timestamp.is_none() && !retry::is_due(session))
+        .filter(|session| (session.status.as_ref().and_then(|status| status.phase) == Some(BackupSessionPhase::Skipped)) == is_skipped)
         .collect();
     ended.sort_by_key(|session| {
         std::cmp::Reverse((

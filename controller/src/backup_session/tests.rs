@@ -167,6 +167,15 @@ fn it_succeeds_when_all_do_and_keeps_its_history_short() {
     // Of a limit of 2, one place is this session's.
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Delete { .. })).count(), 2);
     assert!(status.next_retry.is_none());
+    // One that did not run takes no place of one that did.
+    observed.ended = ["a", "b"].iter().map(|name| Arc::new(session(name, json!({"phase": "Skipped"})))).collect();
+    observed.ended.push(Arc::new(session("c", json!({"phase": "Succeeded"}))));
+    let deleted = |actions: &[Action]| actions.iter().filter(|action| matches!(action, Action::Delete { .. })).count();
+    assert_eq!(deleted(&after(&observed, now()).1), 0);
+    observed.session = Arc::new(session("s", Value::Null));
+    observed.other = Some("another".into());
+    let (status, actions) = after(&observed, now());
+    assert_eq!((phase(&status).as_str(), deleted(&actions)), ("Skipped", 1));
 }
 
 #[test]

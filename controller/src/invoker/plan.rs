@@ -13,6 +13,7 @@ use holdfast_api::condition::kinds::{backup_session as session_kinds, shared, sn
 use holdfast_api::condition::{self, Condition};
 use holdfast_api::reference::{ObjectReference, ResourceFoundStatus};
 use jiff::Timestamp;
+use kube::ResourceExt;
 use serde_json::json;
 
 use super::{Observed, PAUSED_BY, either, repositories, schedule};
@@ -30,7 +31,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return Vec::new();
     }
     if let Some(resume) = resume(observed) {
-        return vec![resume, Action::normal("Resumed", "the restore that paused it has ended")];
+        let told = match &observed.next_pause {
+            Some(restore) => Action::normal("StaysPaused", format!("another restore of its target goes on: {}", restore.name_any())),
+            None => Action::normal("Resumed", "the restore that paused it has ended"),
+        };
+        return vec![resume, told];
     }
     let old = invoker.status();
     let mut status = old.clone();
@@ -70,11 +75,11 @@ fn resume(observed: &Observed) -> Option<Action> {
     if observed.paused_by.is_some() {
         return None;
     }
-    Some(Action::Patch {
-        key: observed.invoker.key(),
-        resource_version: metadata.resource_version.clone(),
-        patch: json!({"metadata": {"annotations": {PAUSED_BY: null}}, "spec": {"paused": false}}),
-    })
+    let patch = match &observed.next_pause {
+        Some(restore) => json!({"metadata": {"annotations": {PAUSED_BY: observed.invoker.mark_of(restore)}}}),
+        None => json!({"metadata": {"annotations": {PAUSED_BY: null}}, "spec": {"paused": false}}),
+    };
+    Some(Action::Patch { key: observed.invoker.key(), resource_version: metadata.resource_version.clone(), patch })
 }
 
 fn validate(observed: &Observed, status: &mut BackupBatchStatus, now: Timestamp) {

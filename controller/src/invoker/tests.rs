@@ -56,6 +56,7 @@ fn observed(invoker: impl Into<Invoker>) -> Observed {
         repositories: BTreeMap::from([("repo".into(), Arc::new(repository.unwrap()))]),
         sessions: Vec::new(),
         paused_by: None,
+        next_pause: None,
         time_zone: TimeZone::UTC,
     }
 }
@@ -203,6 +204,11 @@ fn what_a_restore_paused_resumes_when_the_restore_is_over() {
     observed.paused_by = Some(Arc::new(RestoreSession::default()));
     assert!(!plan(&observed, at("2026-11-22T22:00:10Z")).iter().any(|action| matches!(action, Action::Patch { .. })));
     observed.paused_by = None;
+    observed.next_pause = Some(Arc::new(serde_json::from_value(json!({"metadata": {"name": "again", "namespace": "demo", "uid": "again-uid"}, "spec": {}})).unwrap()));
+    let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
+    let handed_on = |patch: &Value| patch["metadata"]["annotations"][PAUSED_BY] == "again/again-uid" && patch["spec"].is_null();
+    assert!(matches!(&actions[..], [Action::Patch { patch, .. }, Action::Event(_)] if handed_on(patch)), "{actions:?}");
+    observed.next_pause = None;
     let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
     assert!(matches!(&actions[..], [Action::Patch { patch, .. }, Action::Event(_)] if patch["spec"]["paused"] == false), "{actions:?}");
 }

@@ -191,7 +191,8 @@ fn decide(observed: &Observed) -> Option<Action> {
 
 /// Lists the invokers that are paused for this restore; `Run::finish` pauses them when that has been written.
 fn pause(observed: &Observed, status: &mut RestoreSessionStatus) {
-    for invoker in observed.invokers.iter().filter(|invoker| !invoker.is_paused()) {
+    // Also those that another restore has paused: when that ends, this one is the next.
+    for invoker in observed.invokers.iter().filter(|invoker| !invoker.is_paused() || invoker.paused_by().is_some()) {
         let own = invoker.reference();
         let reference = TypedObjectReference {
             api_group: own.api_group,
