@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::offshoot::ContainerRuntimeSettings;
 use crate::resource::resource;
 
+pub mod pod;
+mod settings;
+pub mod variables;
+mod version;
+
 resource! {
     /// The container that does a task's work; any string in it may hold `${name:=default}`.
     Function { group: "addons.kubestash.com", plural: "functions", scope: Cluster, spec: FunctionSpec }

@@ -13,6 +13,10 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY_KUBESTASH: &str = "kubestash.com";
 /// What part of a system an object is.
 pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// Value of [`COMPONENT`] of a hook's pod.
+pub const COMPONENT_HOOK: &str = "kubestash-hook";
+/// Value of [`COMPONENT`] of the pod that checks a backup.
+pub const COMPONENT_BACKUP_VERIFIER: &str = "kubestash-backup-verifier";
 /// Application an object belongs to.
 pub const APP: &str = "kubestash.com/app";
 /// Name of the object that made this one.

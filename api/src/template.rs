@@ -20,6 +20,9 @@ pub enum ExpandError {
     /// The values are too long.
     #[error("the values make it longer than {EXPANDED_BYTES_MAX} bytes")]
     TooLong,
+    /// A variable's value cannot stand here.
+    #[error("variable {0:?} {1}")]
+    Misplaced(String, &'static str),
 }
 
 /// Whether there is a variable in it.
@@ -32,6 +35,19 @@ pub fn expand(
     text: &str,
     value: impl Fn(&str) -> Option<String>,
 ) -> Result<String, ExpandError> {
+    expand_into(text, |expanded, name| {
+        let found = value(name);
+        let is_found = found.is_some();
+        expanded.push_str(&found.unwrap_or_default());
+        Ok(is_found)
+    })
+}
+
+/// The text with every variable replaced by what `append` appends for it; where it says that there is nothing, by its default.
+pub fn expand_into(
+    text: &str,
+    mut append: impl FnMut(&mut String, &str) -> Result<bool, ExpandError>,
+) -> Result<String, ExpandError> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -43,10 +59,10 @@ pub fn expand(
             None => (variable.trim(), None),
         };
         expanded.push_str(before);
-        let found = value(name)
-            .or_else(|| default.map(str::to_owned))
-            .ok_or_else(|| ExpandError::Missing(name.to_owned()))?;
-        expanded.push_str(&found);
+        if !append(&mut expanded, name)? {
+            let default = default.ok_or_else(|| ExpandError::Missing(name.to_owned()))?;
+            expanded.push_str(default);
+        }
         rest = behind;
         if expanded.len() + rest.len() > EXPANDED_BYTES_MAX {
             return Err(ExpandError::TooLong);
