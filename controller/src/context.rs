@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::action::{Action, Created, Note};
 use crate::api;
@@ -20,6 +22,7 @@ use crate::clock::SharedClock;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::task::{Owner, Wanted};
 use crate::events::Events;
+use crate::function::Functions;
 use crate::holder::keeper::Holders;
 use crate::hooks::Runner;
 use crate::lag::Unwritten;
@@ -72,6 +75,8 @@ pub struct Context {
     pub storages: Storages,
     /// Hooks that run.
     pub hooks: Runner,
+    /// Functions that run as pods.
+    pub functions: Functions,
     /// Pods that hold claims which no other mounts.
     pub holders: Holders,
     /// Objects whose versions in the cache we have replaced ourselves: which, and when last.
@@ -121,6 +126,19 @@ impl Subject {
         Self { key, uid: String::new(), resource_version: String::new(), reference }
     }
 
+    /// The object as owner of what is made for it.
+    pub fn as_owner(&self) -> OwnerReference {
+        let resource = api::resource(self.key.kind);
+        OwnerReference {
+            api_version: resource.api_version,
+            kind: resource.kind,
+            name: self.key.name.clone(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        }
+    }
+
     /// The object as an owner of tasks.
     pub fn owner(&self) -> Owner {
         Owner { key: self.key.clone(), uid: self.uid.clone() }
@@ -138,9 +156,13 @@ impl Context {
         clock: SharedClock,
         time_zone: TimeZone,
         pace: Pace,
+        runs_functions: bool,
+        shutdown: CancellationToken,
     ) -> Self {
+        let functions = Functions::new(client.clone(), queue.clone(), runs_functions, shutdown.clone());
         Self {
-            hooks: Runner::new(client.clone(), queue.clone()),
+            hooks: Runner::new(functions.clone(), client.clone(), queue.clone(), shutdown),
+            functions,
             client,
             caches,
             dispatcher,
@@ -219,7 +241,7 @@ impl Context {
 
     /// Before the hook starts its status is written, so that the next controller knows that it may have run.
     async fn run_hook(&self, subject: &Subject, call: Call) -> Result<(), kube::Error> {
-        let concrete = call.prepare(self).await?;
+        let concrete = call.prepare(self, subject).await?;
         if let Err(error) = &concrete {
             tracing::info!(object = %subject.key, error, "a hook cannot run");
         }
@@ -371,6 +393,7 @@ impl Context {
     /// The object is gone: nothing of it stays.
     pub fn forget(&self, key: &Key) {
         self.hooks.forget(key);
+        self.functions.forget(key);
         self.holders.want(key, Vec::new());
         self.dispatcher.want(&Owner { key: key.clone(), uid: String::new() }, Vec::new());
         self.unwritten.forget(key);

@@ -4,9 +4,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
+use crate::function::{ENDING_MAX, Functions};
 use crate::invoker::Invoker;
 use crate::object::Key;
 use crate::workqueue::WorkQueue;
@@ -23,7 +26,7 @@ use resolve::Concrete;
 /// Hooks that run at once; more wait for their object's next look.
 const RUNNING_MAX: usize = 64;
 /// Pause before another try.
-const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Which hook.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +37,13 @@ pub struct HookId {
     pub before: bool,
     /// Its place in the list.
     pub index: usize,
+}
+
+impl HookId {
+    /// Which of the session's hooks it is, in the name of its pod.
+    pub fn run_id(&self) -> String {
+        format!("{}-{}", if self.before { "prehook" } else { "posthook" }, self.index)
+    }
 }
 
 /// How a hook stands.
@@ -56,17 +66,19 @@ enum Run {
 /// Runs hooks. What it knows is lost with the process: what has ended is in the objects.
 #[derive(Clone)]
 pub struct Runner {
+    functions: Functions,
     client: kube::Client,
     queue: WorkQueue,
+    shutdown: CancellationToken,
     runs: Arc<Mutex<Runs>>,
     /// Invokers of sessions that run, as they were last seen.
     invokers: Arc<Mutex<HashMap<Key, Invoker>>>,
 }
 
 impl Runner {
-    /// A runner that wakes a hook's object when it has ended.
-    pub fn new(client: kube::Client, queue: WorkQueue) -> Self {
-        Self { client, queue, runs: Arc::default(), invokers: Arc::default() }
+    /// A runner that wakes a hook's object when it has ended, until `shutdown`.
+    pub fn new(functions: Functions, client: kube::Client, queue: WorkQueue, shutdown: CancellationToken) -> Self {
+        Self { functions, client, queue, shutdown, runs: Arc::default(), invokers: Arc::default() }
     }
 
     fn runs(&self) -> std::sync::MutexGuard<'_, Runs> {
@@ -96,14 +108,16 @@ impl Runner {
         if runs.values().filter(|(_, run)| matches!(run, Run::Running(_))).count() >= RUNNING_MAX {
             return false;
         }
-        let (client, queue, all) = (self.client.clone(), self.queue.clone(), Arc::clone(&self.runs));
+        let (functions, client) = (self.functions.clone(), self.client.clone());
+        let (queue, shutdown, all) = (self.queue.clone(), self.shutdown.clone(), Arc::clone(&self.runs));
         let running = tokio::spawn({
             let (id, key) = (id.clone(), key.clone());
             async move {
                 let result = match hook {
-                    Ok(hook) => tries(&client, &hook).await,
-                    Err(error) => Err(error),
+                    Ok(hook) => shutdown.run_until_cancelled(tries(&functions, &client, &hook)).await,
+                    Err(error) => Some(Err(error)),
                 };
+                let Some(result) = result else { return };
                 all.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (key.clone(), Run::Ended(result)));
                 queue.add(key);
             }
@@ -136,16 +150,19 @@ impl Runner {
     }
 }
 
-async fn tries(client: &kube::Client, hook: &Concrete) -> Result<(), String> {
+async fn tries(functions: &Functions, client: &kube::Client, hook: &Concrete) -> Result<(), String> {
     let mut tried = 0;
+    // A Function's pod keeps the time itself, and is given some to go.
+    let has_pod = hook.steps.iter().any(|step| matches!(step, resolve::Step::Function(_)));
+    let limit = hook.timeout + if has_pod { ENDING_MAX } else { Duration::ZERO };
     loop {
         let all = async {
             for step in &hook.steps {
-                perform::perform(client, step).await?;
+                perform::perform(functions, client, step).await?;
             }
             Ok(())
         };
-        let result = tokio::time::timeout(hook.timeout, all)
+        let result = tokio::time::timeout(limit, all)
             .await
             .unwrap_or_else(|_| Err(format!("it did not end within {} s", hook.timeout.as_secs())));
         match result {

@@ -26,6 +26,7 @@ pub mod context;
 pub mod dispatch;
 pub mod events;
 pub mod finalizer;
+pub mod function;
 pub mod health;
 pub mod holder;
 pub mod hooks;
@@ -93,6 +94,8 @@ pub struct Config {
     pub pace: Pace,
     /// What the pods are made of that hold claims which no other mounts; none to make no such pods.
     pub holder_image: Option<Image>,
+    /// Whether Functions that name an image run as pods.
+    pub functions: bool,
     /// The time.
     pub clock: SharedClock,
 }
@@ -113,6 +116,7 @@ impl Config {
             time_zone: TimeZone::UTC,
             pace: Pace::default(),
             holder_image: None,
+            functions: true,
             clock: Arc::new(SystemClock),
         }
     }
@@ -193,6 +197,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         Arc::clone(&config.clock),
         config.time_zone.clone(),
         config.pace,
+        config.functions,
+        shutdown.clone(),
     ));
 
     let leaf = Arc::new(tls::leaf::CurrentLeaf::default());
@@ -352,6 +358,10 @@ async fn work_as_leader(context: Arc<Context>, preparer: Arc<Preparer>, holder_i
         let context = Arc::clone(&context);
         work.spawn(async move { holder::keeper::keep(context.client.clone(), Arc::clone(&context.caches), &context.holders, image).await });
     }
+    work.spawn({
+        let context = Arc::clone(&context);
+        async move { function::keeper::keep(context.client.clone(), Arc::clone(&context.caches), &context.functions).await }
+    });
     for _ in 0..WORKERS {
         work.spawn(worker(Arc::clone(&context), stop.clone()));
     }

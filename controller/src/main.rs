@@ -54,6 +54,9 @@ struct Arguments {
     /// When that is pulled.
     #[arg(long, env = "HOLDFAST_HOLDER_PULL_POLICY", default_value = "IfNotPresent")]
     holder_pull_policy: String,
+    /// Whether Functions that name an image run as pods.
+    #[arg(long, env = "HOLDFAST_FUNCTIONS", default_value_t = true, action = clap::ArgAction::Set)]
+    functions: bool,
     /// What is logged, as in RUST_LOG.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     log: String,
@@ -91,6 +94,7 @@ async fn main() -> anyhow::Result<()> {
     config.pace.patience = std::time::Duration::from_secs(arguments.wipe_patience_seconds);
     let image = arguments.holder_image.filter(|name| !name.is_empty());
     config.holder_image = image.map(|name| Image { name, pull_policy: arguments.holder_pull_policy });
+    config.functions = arguments.functions;
     let shutdown = CancellationToken::new();
     tokio::spawn(wait_for_signal(shutdown.clone()));
     run(config, shutdown).await.context("the controller stopped")

@@ -27,6 +27,8 @@ pub enum By {
     Claim,
     /// Holder pods, of a namespace, and of all under "".
     Holder,
+    /// Pods of Functions, of all namespaces under "".
+    Function,
     /// BackupConfigurations that a blueprint has made for an application: its title.
     Application,
     /// Whatever is in a namespace.

@@ -11,6 +11,7 @@ use crate::backup_session::{claims, retry};
 use crate::cache::{By, Group, Shape, content};
 use crate::dispatch::assign::storage_of;
 use crate::finalizer::is_held;
+use crate::function::is_function;
 use crate::holder::is_holder;
 use crate::invoker::either;
 use crate::object::Named;
@@ -101,6 +102,9 @@ fn of_pod(pod: &Pod) -> Vec<Group> {
     groups.dedup();
     if is_holder(pod) {
         groups.extend([(By::Holder, Named::new(&namespace, "")), (By::Holder, Named::new("", ""))]);
+    }
+    if is_function(pod) {
+        groups.push((By::Function, Named::new("", "")));
     }
     groups.push((By::Namespace, Named::new(namespace, "")));
     groups

@@ -8,9 +8,9 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::HookId;
-use super::resolve::{Concrete, resolve};
+use super::resolve::{Around, Concrete, resolve};
 use super::summary::Summary;
-use crate::context::Context;
+use crate::context::{Context, Subject};
 
 /// Pods of a namespace that are looked at for one hook.
 const PODS_MAX: u32 = 5_000;
@@ -32,7 +32,7 @@ pub struct Call {
 
 impl Call {
     /// The hook made concrete, or why it cannot be done; an error if the API server could not be asked.
-    pub async fn prepare(&self, context: &Context) -> Result<Result<Concrete, String>, kube::Error> {
+    pub async fn prepare(&self, context: &Context, session: &Subject) -> Result<Result<Concrete, String>, kube::Error> {
         let Some(reference) = &self.hook.hook_template else { return Ok(Err("it names no HookTemplate".to_owned())) };
         let owner = reference.namespace_or(&self.namespace);
         let templates: Api<HookTemplate> = Api::namespaced(context.client.clone(), owner);
@@ -59,6 +59,13 @@ impl Call {
             }
             None => Vec::new(),
         };
-        Ok(resolve(&self.hook, &template.spec, &self.target_namespace, &pods, &self.summary.data()))
+        let around = Around {
+            target_namespace: &self.target_namespace,
+            pods: &pods,
+            summary: &self.summary,
+            owner: &session.as_owner(),
+            run_id: self.id.run_id(),
+        };
+        Ok(resolve(&self.hook, &template.spec, &around))
     }
 }

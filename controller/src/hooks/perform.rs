@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 
 use super::resolve::{Body, Request, Step};
+use crate::function::Functions;
 
 /// Output of a command that is kept, for the message of its failure.
 const OUTPUT_BYTES_MAX: usize = 4096;
@@ -16,8 +17,9 @@ const OUTPUT_BYTES_MAX: usize = 4096;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Does a step; says why it failed.
-pub async fn perform(client: &kube::Client, step: &Step) -> Result<(), String> {
+pub async fn perform(functions: &Functions, client: &kube::Client, step: &Step) -> Result<(), String> {
     match step {
+        Step::Function(run) => functions.run(run).await,
         Step::Exec { namespace, pod, container, command } => {
             let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
             exec(&pods, pod, container, command).await.map_err(|error| format!("in pod {pod}, container {container}: {error}"))

@@ -8,8 +8,14 @@ use holdfast_api::hook::HookInfo;
 use holdfast_api::hook_template::{HookExecutorType, HookTemplateSpec, PodHookStrategy};
 use holdfast_api::{duration, go_template, template};
 use k8s_openapi::api::core::v1::{HTTPGetAction, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
+
+use super::summary::Summary;
+use crate::function::Run;
+
+mod function;
 
 /// A hook that names no time may take so long for one try, as KubeStash's own default of a Job's wait.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
@@ -58,6 +64,8 @@ pub enum Step {
         /// Whether the address is that of a pod, and so inside the cluster.
         of_pod: bool,
     },
+    /// A Function as a pod of its own.
+    Function(Box<Run>),
 }
 
 /// A request over HTTP.
@@ -88,20 +96,38 @@ pub enum Body {
     Form(Vec<(String, String)>),
 }
 
-/// Makes a hook concrete. `pods` are those of the target's namespace, `summary` is what templates speak of.
-pub fn resolve(
-    hook: &HookInfo,
-    template: &HookTemplateSpec,
-    namespace: &str,
-    pods: &[Pod],
-    summary: &Value,
-) -> Result<Concrete, String> {
+/// What there is around a hook.
+#[derive(Clone, Debug)]
+pub struct Around<'a> {
+    /// Namespace of the target.
+    pub target_namespace: &'a str,
+    /// The pods there.
+    pub pods: &'a [Pod],
+    /// What templates speak of.
+    pub summary: &'a Summary,
+    /// The session, as what is made for it names it.
+    pub owner: &'a OwnerReference,
+    /// Which of the session's hooks it is.
+    pub run_id: String,
+}
+
+/// Makes a hook concrete.
+pub fn resolve(hook: &HookInfo, template: &HookTemplateSpec, around: &Around<'_>) -> Result<Concrete, String> {
     let values = values(hook, template)?;
-    let fill = Fill { values: &values, summary };
+    let summary = around.summary.data();
+    let fill = Fill { values: &values, summary: &summary };
+    let timeout = match hook.timeout.as_deref() {
+        Some(text) => duration::parse(text).map_err(|error| format!("timeout {text:?}: {error}"))?,
+        None => TIMEOUT_DEFAULT,
+    };
+    let timeout = timeout.min(TIMEOUT_MAX);
     let executor = template.executor.as_ref().and_then(|executor| executor.type_);
+    if executor != Some(HookExecutorType::Function) {
+        values_are_known(hook)?;
+    }
     let steps = match executor {
         Some(HookExecutorType::Pod) => {
-            let chosen = chosen(template, namespace, pods)?;
+            let chosen = chosen(template, around.target_namespace, around.pods)?;
             let action = template.action.as_ref().ok_or("the HookTemplate has no action")?;
             chosen.into_iter().map(|pod| in_pod(action, pod, &fill)).collect::<Result<_, _>>()?
         }
@@ -109,19 +135,27 @@ pub fn resolve(
             let action = template.action.as_ref().ok_or("the HookTemplate has no action")?;
             vec![by_controller(action, &fill)?]
         }
-        Some(HookExecutorType::Function) => return Err("hooks that are Functions are not supported yet".to_owned()),
+        Some(HookExecutorType::Function) => {
+            let executor = template.executor.as_ref().and_then(|executor| executor.function.as_ref());
+            let executor = executor.ok_or("the HookTemplate's executor says no Function")?;
+            vec![Step::Function(Box::new(function::run(hook, executor, values.clone(), around, timeout)?))]
+        }
         None => return Err("the HookTemplate has no executor".to_owned()),
-    };
-    let timeout = match hook.timeout.as_deref() {
-        Some(text) => duration::parse(text).map_err(|error| format!("timeout {text:?}: {error}"))?,
-        None => TIMEOUT_DEFAULT,
     };
     Ok(Concrete {
         name: hook.name.clone().unwrap_or_default(),
         steps,
         retries: u32::try_from(hook.max_retry.unwrap_or(0)).unwrap_or(0).min(RETRIES_MAX),
-        timeout: timeout.min(TIMEOUT_MAX),
+        timeout,
     })
+}
+
+/// Only a container of its own sees what is in a Secret: elsewhere it would be in our hands, and in what we send.
+fn values_are_known(hook: &HookInfo) -> Result<(), String> {
+    match hook.variables.iter().find(|variable| variable.value_from.is_some()) {
+        Some(variable) => Err(format!("variable {:?}: valueFrom is for hooks that are Functions; give its value", variable.name)),
+        None => Ok(()),
+    }
 }
 
 /// The hook's parameters and variables, with the template's defaults.
@@ -140,10 +174,9 @@ fn values(hook: &HookInfo, template: &HookTemplateSpec) -> Result<BTreeMap<Strin
         return Err(format!("parameter {unknown:?} is not one of the HookTemplate"));
     }
     for variable in &hook.variables {
-        if variable.value_from.is_some() {
-            return Err(format!("variable {:?}: valueFrom is not supported in hooks; give its value", variable.name));
+        if variable.value_from.is_none() {
+            values.insert(variable.name.clone(), variable.value.clone().unwrap_or_default());
         }
-        values.insert(variable.name.clone(), variable.value.clone().unwrap_or_default());
     }
     Ok(values)
 }

@@ -42,6 +42,7 @@ fn resource(kind: &str) -> ApiResource {
         "Deployment" => ("apps", "v1", "deployments"),
         "StatefulSet" => ("apps", "v1", "statefulsets"),
         "Addon" => ("addons.kubestash.com", "v1alpha1", "addons"),
+        "Function" => ("addons.kubestash.com", "v1alpha1", "functions"),
         "Namespace" => ("", "v1", "namespaces"),
         "Node" => ("", "v1", "nodes"),
         "Pod" => ("", "v1", "pods"),
@@ -139,7 +140,7 @@ impl House {
     fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
         let resource = resource(kind);
         match kind {
-            "Namespace" | "Node" | "Addon" => Api::all_with(self.client.clone(), &resource),
+            "Namespace" | "Node" | "Addon" | "Function" => Api::all_with(self.client.clone(), &resource),
             _ => Api::namespaced_with(self.client.clone(), namespace, &resource),
         }
     }

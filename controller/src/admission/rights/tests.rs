@@ -132,6 +132,37 @@ fn a_command_in_the_pods_of_a_target_elsewhere_is_an_exec_there() {
 }
 
 #[test]
+fn a_hook_that_is_a_function_is_a_pod_of_the_user() {
+    let executor = |name: &str| json!({"executor": {"type": "Function", "function": {"name": name}}});
+    // The template of somebody who lends it: the pod, its volumes and its ServiceAccount are of the namespace of whoever uses it.
+    let templates = |namespace: &str, name: &str| ((namespace, name) == ("hooks", "t")).then(|| template(executor("f")));
+    let hook = |account: &str| json!({"hookTemplate": {"name": "t", "namespace": "hooks"}, "runtimeSettings": {"pod": {"serviceAccountName": account}},
+        "volumes": [{"name": "v", "secret": {"secretName": "admin"}}]});
+    let hooks = |account: &str| json!({"hooks": {"postBackup": [hook(account)]}});
+    let before = backup_configuration(&configuration(OWN, hooks("default")), OWN, &templates);
+    assert_eq!(asked(&before), ["create pods demo/"]);
+    assert_eq!(before[0].path, "spec.sessions[0].hooks.postBackup[0].hookTemplate");
+    assert!(changed(before.clone(), &before).is_empty(), "what stays is not asked for again");
+    let after = backup_configuration(&configuration(OWN, hooks("admin")), OWN, &templates);
+    assert_eq!(changed(after, &before).len(), 1, "another ServiceAccount is another pod");
+    let elsewhere = backup_configuration(&configuration("victim", hooks("default")), OWN, &templates);
+    assert_eq!(asked(&elsewhere), ["get deployments victim/web", "create pods demo/"], "the pod is here, wherever the target is");
+
+    let restore = json!({"hooks": {"preRestore": [hook("default")]}});
+    assert_eq!(asked(&restore_session(&read(restore), OWN, &templates)), ["create pods demo/"]);
+    let batch = json!({"sessions": [{"name": "s", "hooks": {"preBackup": [hook("default")]}}]});
+    assert_eq!(asked(&backup_batch(&read(batch), OWN, &templates)), ["create pods demo/"]);
+    let mut blueprint = configuration(OWN, hooks("default")).spec;
+    blueprint.target = None;
+    let made = json!({"backupConfigurationTemplate": {"namespace": "victim", "sessions": blueprint.sessions}});
+    assert_eq!(asked(&backup_blueprint(&read(made), OWN, &templates)), ["create backupconfigurations victim/", "create pods victim/"]);
+
+    let lent = hook_template(&read(executor("f")), OWN);
+    assert_eq!(asked(&lent), ["create pods demo/"]);
+    assert_eq!(changed(hook_template(&read(executor("g")), OWN), &lent).len(), 1, "another Function is another pod");
+}
+
+#[test]
 fn whoever_changes_a_hooks_command_must_be_allowed_to_run_it() {
     let mut spec = exec_in_pod();
     let before = hook_template(&read(spec.clone()), OWN);

@@ -1,12 +1,14 @@
+use std::sync::LazyLock;
+
 use serde_json::json;
 
 use super::*;
 
-fn template(spec: Value) -> HookTemplateSpec {
+pub(super) fn template(spec: Value) -> HookTemplateSpec {
     serde_json::from_value(spec).expect("a template")
 }
 
-fn hook(spec: Value) -> HookInfo {
+pub(super) fn hook(spec: Value) -> HookInfo {
     serde_json::from_value(spec).expect("a hook")
 }
 
@@ -27,9 +29,25 @@ fn pods() -> Vec<Pod> {
     vec![pod("db-0", false, json!({"app": "db"})), pod("db-1", true, json!({"app": "db"})), pod("web", true, json!({"app": "web"}))]
 }
 
+static SUMMARY: LazyLock<Summary> = LazyLock::new(|| Summary {
+    name: "s".into(),
+    namespace: "demo".into(),
+    invoker: serde_json::from_value(json!({"kind": "BackupConfiguration", "name": "bc", "namespace": "demo"})).expect("a reference"),
+    phase: "Failed".into(),
+    error: "disk \"full\"".into(),
+    ..Summary::default()
+});
+static OWNER: LazyLock<OwnerReference> = LazyLock::new(|| {
+    let owner = json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession", "name": "s", "uid": "u"});
+    serde_json::from_value(owner).expect("a reference")
+});
+
+pub(super) fn around(pods: &[Pod]) -> Around<'_> {
+    Around { target_namespace: "demo", pods, summary: &SUMMARY, owner: &OWNER, run_id: "posthook-1".into() }
+}
+
 fn resolved(info: Value, spec: Value) -> Result<Concrete, String> {
-    let summary = json!({"Name": "s", "Namespace": "demo", "Status": {"Phase": "Failed", "Error": "disk \"full\""}});
-    resolve(&hook(info), &template(spec), "demo", &pods(), &summary)
+    resolve(&hook(info), &template(spec), &around(&pods()))
 }
 
 fn exec(command: Value) -> Value {
@@ -86,7 +104,7 @@ fn what_cannot_be_done_is_said() {
         (json!({"params": {"needed": 1}}), "/action/containerName", json!("ghost"), "has no container \"ghost\""),
         (json!({"params": {"needed": 1}}), "/action/exec/command", json!([]), "the command is empty"),
         (json!({"params": {"needed": 1}}), "/executor/type", json!("Operator"), "a command needs a pod"),
-        (json!({"params": {"needed": 1}}), "/executor/type", json!("Function"), "not supported yet"),
+        (json!({"params": {"needed": 1}}), "/executor/type", json!("Function"), "executor says no Function"),
         (json!({"params": {"needed": 1}, "variables": [{"name": "V", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}), "", Value::Null, "variable \"V\": valueFrom"),
         (json!({"params": {"needed": 1}, "timeout": "soon"}), "", Value::Null, "timeout \"soon\""),
     ] {
