@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_api::{
-    Addon, BackupBatch, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy,
-    Snapshot,
+    Addon, BackupBatch, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Function, Repository, RestoreSession,
+    RetentionPolicy, Snapshot,
 };
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
@@ -40,6 +40,8 @@ pub struct Caches {
     pub restores: Arc<Cache<RestoreSession>>,
     /// Addons.
     pub addons: Arc<Cache<Addon>>,
+    /// Functions.
+    pub functions: Arc<Cache<Function>>,
     /// RetentionPolicies.
     pub policies: Arc<Cache<RetentionPolicy>>,
     /// BackupBlueprints.
@@ -71,6 +73,7 @@ impl Default for Caches {
             snapshots: Arc::new(Cache::shaped(shape::SNAPSHOTS)),
             restores: Arc::default(),
             addons: Arc::default(),
+            functions: Arc::default(),
             policies: Arc::default(),
             blueprints: Arc::default(),
             deployments: Arc::default(),
@@ -126,6 +129,8 @@ pub enum Seen<'a> {
     Restore(&'a Change<RestoreSession>),
     /// An Addon.
     Addon(&'a Change<Addon>),
+    /// A Function.
+    Function(&'a Change<Function>),
     /// A RetentionPolicy.
     Policy(&'a Change<RetentionPolicy>),
     /// A Pod.
@@ -194,6 +199,7 @@ impl Caches {
         watch!(snapshots, Snapshot, strip::snapshot);
         watch!(restores, Restore, |_| {});
         watch!(addons, Addon, |_| {});
+        watch!(functions, Function, |_| {});
         watch!(policies, Policy, |_| {});
         watch!(pods, Pod, strip::pod);
         watch!(claims, Claim, strip::claim);
@@ -210,6 +216,7 @@ impl Caches {
         self.snapshots.synced().await;
         self.restores.synced().await;
         self.addons.synced().await;
+        self.functions.synced().await;
         self.policies.synced().await;
         self.pods.synced().await;
         self.claims.synced().await;

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use holdfast_api::reference::TypedObjectReference;
 use holdfast_api::usage_policy::Namespace;
 use holdfast_api::validation::{FieldErrors, backup_batch, backup_configuration, backup_configuration::Surroundings};
-use holdfast_api::{Addon, BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, defaults};
+use holdfast_api::{BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, defaults};
 use jiff::tz::TimeZone;
 
 use crate::cache::By;
+use crate::catalog::Catalog;
 use crate::context::{Context, Subject};
 use crate::holder::Purpose;
 use crate::object::{Key, Named};
@@ -43,8 +44,8 @@ pub struct Observed {
     pub storages: BTreeMap<Named, Arc<BackupStorage>>,
     /// Retention policies that it refers to and that exist.
     pub policies: BTreeMap<Named, Arc<RetentionPolicy>>,
-    /// Addons that it refers to and that exist.
-    pub addons: BTreeMap<String, Arc<Addon>>,
+    /// Addons and Functions that exist.
+    pub catalog: Catalog,
     /// Secrets that it refers to, and whether they exist.
     pub secrets: BTreeMap<Named, bool>,
     /// Its Repositories that exist.
@@ -104,12 +105,7 @@ async fn observe(context: &Context, invoker: Invoker, key: &Key) -> Result<Obser
     Ok(Observed {
         storages: storages.into_iter().map(|storage| (name_of(storage.as_ref()), storage)).collect(),
         policies: policies.into_iter().map(|policy| (name_of(policy.as_ref()), policy)).collect(),
-        addons: caches
-            .addons
-            .select(|_| true)
-            .into_iter()
-            .filter_map(|addon| Some((addon.metadata.name.clone()?, addon)))
-            .collect(),
+        catalog: Catalog::of(caches),
         secrets,
         repositories: repositories
             .into_iter()

@@ -21,6 +21,7 @@ pub mod backup_session;
 pub mod backup_storage;
 pub mod cache;
 pub mod caches;
+pub mod catalog;
 pub mod clock;
 pub mod context;
 pub mod dispatch;

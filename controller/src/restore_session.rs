@@ -12,6 +12,7 @@ use holdfast_api::{Repository, RestoreSession, Snapshot};
 use kube::api::Api;
 
 use crate::cache::By;
+use crate::catalog::Catalog;
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
@@ -119,12 +120,6 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     };
     let repository_name = snapshot.as_ref().and_then(|snapshot| snapshot.spec.repository.clone());
     let target = target::observe::target(&context.client, caches, &key.namespace, restore.spec.target.as_ref(), None, Purpose::Restore).await?;
-    let addons = caches
-        .addons
-        .select(|_| true)
-        .into_iter()
-        .filter_map(|addon| Some((addon.metadata.name.clone()?, addon)))
-        .collect();
     let invokers = Invoker::select(caches, |invoker| {
         let own_namespace = invoker.metadata().namespace.as_deref().unwrap_or_default();
         invoker.targets().iter().any(|(_, theirs)| match (theirs, &restore.spec.target) {
@@ -134,7 +129,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     });
     let mut observed = Observed {
         problem: validate(&restore, own, &[]).err().map(|errors| errors.to_string()),
-        job: work::restore(restore.spec.addon.as_ref(), &addons),
+        job: work::restore(restore.spec.addon.as_ref(), &Catalog::of(caches)),
         repository: repository_name.and_then(|name| caches.repositories.get(&from, &name)),
         has_tasks: context.dispatcher.owners(Kind::RestoreSession).contains(key),
         tasks: context.dispatcher.views(&subject.uid),

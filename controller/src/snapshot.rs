@@ -10,6 +10,7 @@ use holdfast_api::{BackupSession, Repository, Snapshot};
 use crate::backup_session::hooks::{self, Hold};
 use crate::backup_session::retention;
 use crate::cache::By;
+use crate::catalog::Catalog;
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
@@ -97,14 +98,8 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
     let invoker = observed.session.as_deref().and_then(either::key_in).and_then(|key| Invoker::find(caches, &key));
     let spec = invoker.as_ref().and_then(|invoker| invoker.session(observed.snapshot.spec.session.as_deref()));
     let part = spec.as_ref().and_then(|spec| spec.target_of(observed.snapshot.spec.repository.as_deref()?));
-    let addons = caches
-        .addons
-        .select(|_| true)
-        .into_iter()
-        .filter_map(|addon| Some((addon.metadata.name.clone()?, addon)))
-        .collect();
     observed.job = match part {
-        Some(part) => work::backup(part.addon, &addons),
+        Some(part) => work::backup(part.addon, &Catalog::of(caches)),
         None => Err("what takes the backup no longer names this session, or this repository in it".into()),
     };
     if let (Some(session), Some(spec)) = (&observed.session, &spec) {

@@ -63,7 +63,7 @@ pub fn wake(context: &Context, seen: &Seen<'_>) {
         Seen::Session(change) => session(context, change.object()),
         Seen::Snapshot(change) => snapshot(context, change.object()),
         Seen::Restore(change) => restore(context, change.object()),
-        Seen::Addon(_) | Seen::Policy(_) => {
+        Seen::Addon(_) | Seen::Function(_) | Seen::Policy(_) => {
             unready_invokers(context);
             waiting_restores(context, None);
         }

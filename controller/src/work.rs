@@ -1,18 +1,13 @@
 //! From a session's addon to what is to be done: which paths, what is left out.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use holdfast_api::Addon;
 use holdfast_api::addon::parameters::{comma_separated, name};
 use holdfast_api::addon::tasks::{TaskPurpose, canonical_name};
-use holdfast_api::addon_info::AddonInfo;
+use holdfast_api::addon_info::{AddonInfo, TaskReference};
 use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
 
+use crate::catalog::Catalog;
 use crate::target::CLAIM_PATH;
 
-const BACKUP_TASK: &str = "logical-backup";
-const RESTORE_TASK: &str = "logical-backup-restore";
 /// A restore into claims of its own.
 const CLONE_TASK: &str = "volume-clone";
 
@@ -63,64 +58,51 @@ impl RunAs {
 }
 
 /// What an addon says is to be backed up.
-pub fn backup(addon: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>) -> Result<Job, String> {
-    job(TaskPurpose::Backup, addon, addons)
+pub fn backup(addon: Option<&AddonInfo>, catalog: &Catalog) -> Result<Job, String> {
+    job(TaskPurpose::Backup, addon, catalog)
 }
 
 /// What an addon says is to be restored.
-pub fn restore(addon: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>) -> Result<Job, String> {
-    job(TaskPurpose::Restore, addon, addons)
+pub fn restore(addon: Option<&AddonInfo>, catalog: &Catalog) -> Result<Job, String> {
+    job(TaskPurpose::Restore, addon, catalog)
 }
 
-/// What of a backup this version cannot do, if anything. A missing Addon is not that: it may come.
-pub fn unsupported_backup(addon: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>) -> Option<String> {
-    let addon = addon?;
-    if let Some(task) = unsupported_task(TaskPurpose::Backup, addon) {
-        return Some(task);
-    }
-    let known = addon.name.as_ref().is_some_and(|name| addons.contains_key(name));
-    if known {
-        return backup(Some(addon), addons).err();
-    }
-    None
+/// Whether what is wrong with a job may heal by itself: what is not there yet may come.
+pub fn may_come(problem: &str) -> bool {
+    problem.ends_with("does not exist")
 }
 
-fn unsupported_task(purpose: TaskPurpose, addon: &AddonInfo) -> Option<String> {
-    let supported: &[&str] = match purpose {
-        TaskPurpose::Backup => &[BACKUP_TASK],
-        TaskPurpose::Restore => &[RESTORE_TASK, CLONE_TASK],
-    };
-    for task in &addon.tasks {
-        let name = task.name.as_deref().unwrap_or_default();
-        let canonical = canonical_name(name);
-        if !name.is_empty() && !supported.contains(&canonical) {
-            return Some(format!("task {name} is not supported yet; {} is", supported.join(" or ")));
-        }
-        let volumes = task.target_volumes.as_ref();
-        if volumes.is_some_and(|volumes| purpose == TaskPurpose::Backup || !volumes.volumes.is_empty() || !volumes.volume_mounts.is_empty()) {
-            return Some("of targetVolumes only the volumeClaimTemplates of a restore are supported yet".into());
-        }
-        let templates = volumes.map(|volumes| volumes.volume_claim_templates.as_slice()).unwrap_or_default();
-        match (templates, canonical == CLONE_TASK) {
-            ([], true) => return Some(format!("task {CLONE_TASK} needs targetVolumes.volumeClaimTemplates")),
-            ([_, _, ..], _) => return Some("of several volumeClaimTemplates nobody can tell which component means which".into()),
-            _ => {}
-        }
-    }
-    None
+/// What of a backup this version cannot do, if anything. A missing Addon or Function is not that.
+pub fn unsupported_backup(addon: Option<&AddonInfo>, catalog: &Catalog) -> Option<String> {
+    backup(Some(addon?), catalog).err().filter(|problem| !may_come(problem))
 }
 
-fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, addons: &BTreeMap<String, Arc<Addon>>) -> Result<Job, String> {
+fn unsupported_volumes(purpose: TaskPurpose, task: &TaskReference) -> Option<String> {
+    let volumes = task.target_volumes.as_ref();
+    if volumes.is_some_and(|volumes| purpose == TaskPurpose::Backup || !volumes.volumes.is_empty() || !volumes.volume_mounts.is_empty()) {
+        return Some("of targetVolumes only the volumeClaimTemplates of a restore are supported yet".into());
+    }
+    let templates = volumes.map(|volumes| volumes.volume_claim_templates.as_slice()).unwrap_or_default();
+    let clones = canonical_name(task.name.as_deref().unwrap_or_default()) == CLONE_TASK;
+    match (templates, clones) {
+        ([], true) => Some(format!("task {CLONE_TASK} needs targetVolumes.volumeClaimTemplates")),
+        ([_, _, ..], _) => Some("of several volumeClaimTemplates nobody can tell which component means which".into()),
+        _ => None,
+    }
+}
+
+fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, catalog: &Catalog) -> Result<Job, String> {
     let info = info.ok_or("no addon is named")?;
     let addon_name = info.name.as_deref().ok_or("no addon is named")?;
-    let addon = addons.get(addon_name).ok_or_else(|| format!("Addon {addon_name} does not exist"))?;
-    if let Some(problem) = unsupported_task(purpose, info) {
+    if let Some(problem) = info.tasks.iter().find_map(|task| unsupported_volumes(purpose, task)) {
         return Err(problem);
     }
+    let addon = catalog.addon(addon_name)?;
     let mut job = Job { run_as: RunAs::of(info), ..Job::default() };
     for reference in &info.tasks {
         let task =
             addon.task(purpose, reference.name.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
+        catalog.is_done_by_agents(purpose, task)?;
         let parameters = task.parameters(&reference.params).map_err(|error| error.to_string())?;
         let list = |name: &str| parameters.get(name).map(|text| comma_separated(text)).unwrap_or_default();
         job.paths.extend(list(name::PATHS));

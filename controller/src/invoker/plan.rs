@@ -102,7 +102,7 @@ fn unsupported(observed: &Observed) -> Option<String> {
     }
     for (index, session) in observed.effective.sessions().iter().enumerate() {
         for target in &session.targets {
-            if let Some(problem) = crate::work::unsupported_backup(target.addon, &observed.addons) {
+            if let Some(problem) = crate::work::unsupported_backup(target.addon, &observed.catalog) {
                 return Some(format!("spec.sessions[{index}]{}: {problem}", target.path));
             }
         }
@@ -163,7 +163,7 @@ fn dependencies(observed: &Observed) -> Vec<ResourceFoundStatus> {
         kind: Some("Addon".into()),
         name: name.to_owned(),
         namespace: None,
-        found: Some(observed.addons.contains_key(name)),
+        found: Some(observed.catalog.addons.contains_key(name)),
     });
     let secrets = observed.secrets.iter().map(|(name, found)| ResourceFoundStatus {
         api_group: None,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::plan::plan;
 use super::{Invoker, Observed, PAUSED_BY};
 use crate::action::{Action, Created};
+use crate::catalog::Catalog;
 use crate::object::Named;
 use crate::holder::Purpose;
 use crate::target::{Shape, Target};
@@ -51,7 +52,7 @@ fn observed(invoker: impl Into<Invoker>) -> Observed {
         problem: None,
         storages: BTreeMap::from([(Named::new("demo", "store"), Arc::new(storage.unwrap()))]),
         policies: BTreeMap::new(),
-        addons: BTreeMap::new(),
+        catalog: Catalog::default(),
         secrets: BTreeMap::new(),
         repositories: BTreeMap::from([("repo".into(), Arc::new(repository.unwrap()))]),
         sessions: Vec::new(),
@@ -316,9 +317,21 @@ fn what_is_not_supported_in_a_batch_names_its_field() {
     let mut elsewhere = observed(batch(Value::Null));
     elsewhere.targets[1].shape = Shape::Unsupported("the target does not grant its use".into());
     let mut wrong = batch(Value::Null);
-    wrong.spec.sessions[0].targets[1].addon.as_mut().unwrap().tasks[0].name = Some("manifest-backup".into());
+    let addon = wrong.spec.sessions[0].targets[1].addon.as_mut().unwrap();
+    addon.tasks[0].name = Some("manifest-backup".into());
+    let name = addon.name.clone().unwrap();
+    let mut wrong = observed(wrong);
+    // An image of its own would write nothing into a repository of ours.
+    let tasks = json!([{"name": "manifest-backup", "function": "manifests"}, {"name": "logical-backup", "function": "pvc-backup"}]);
+    let addon = json!({"metadata": {"name": name}, "spec": {"backupTasks": tasks}});
+    let function = json!({"metadata": {"name": "manifests"}, "spec": {"image": "manifests:1"}});
+    wrong.catalog.addons.insert(name, Arc::new(serde_json::from_value(addon).unwrap()));
+    let without_function = wrong.clone();
+    wrong.catalog.functions.insert("manifests".into(), Arc::new(serde_json::from_value(function).unwrap()));
+    let waiting = status(&plan(&without_function, at("2026-11-22T22:00:10Z")));
+    assert_ne!(waiting["phase"], "Invalid", "a Function may come");
     for (observed, field) in
-        [(elsewhere, "spec.targets[1].appRef: the target"), (observed(wrong), "spec.sessions[0].targets[1]: task manifest-backup")]
+        [(elsewhere, "spec.targets[1].appRef: the target"), (wrong, "spec.sessions[0].targets[1]: task manifest-backup: Function manifests is an image")]
     {
         let status = status(&plan(&observed, at("2026-11-22T22:00:10Z")));
         assert_eq!(status["phase"], "Invalid");

@@ -24,6 +24,7 @@ use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wa
 use crate::object::Named;
 use crate::snapshot::result::{percent, seconds_left};
 use crate::target::{Access, Reach, Shape};
+use crate::work;
 
 /// Attempts after failures that another attempt may mend.
 const RETRIES_MAX: u32 = 2;
@@ -90,12 +91,12 @@ fn problem(observed: &Observed) -> Option<String> {
     if foreign_secret(observed) {
         return Some("spec.dataSource.encryptionSecret: only a Secret of the same namespace may be used, or the Repository's own".into());
     }
-    // A missing Addon may come; anything else about the job is the writer's to mend.
+    // A missing Addon or Function may come; anything else about the job is the writer's to mend.
     observed
         .job
         .as_ref()
         .err()
-        .filter(|problem| !problem.ends_with("does not exist"))
+        .filter(|problem| !work::may_come(problem))
         .map(|problem| format!("spec.addon: {problem}"))
 }
 

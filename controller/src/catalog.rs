@@ -1,0 +1,113 @@
+//! What there is to choose from: Addons, and the Functions that do their tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use holdfast_api::addon::Task;
+use holdfast_api::addon::tasks::TaskPurpose;
+use holdfast_api::function::AgentTask;
+use holdfast_api::{Addon, Function};
+
+use crate::caches::Caches;
+
+/// Addons and Functions, by their names.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// The Addons.
+    pub addons: BTreeMap<String, Arc<Addon>>,
+    /// The Functions.
+    pub functions: BTreeMap<String, Arc<Function>>,
+}
+
+impl Catalog {
+    /// What is in the cluster.
+    pub fn of(caches: &Caches) -> Self {
+        let (addons, functions) = (caches.addons.select(|_| true), caches.functions.select(|_| true));
+        Self {
+            addons: addons.into_iter().filter_map(|addon| Some((addon.metadata.name.clone()?, addon))).collect(),
+            functions: functions.into_iter().filter_map(|function| Some((function.metadata.name.clone()?, function))).collect(),
+        }
+    }
+
+    /// The Addon of a name.
+    pub fn addon(&self, name: &str) -> Result<&Addon, String> {
+        self.addons.get(name).map(AsRef::as_ref).ok_or_else(|| format!("Addon {name} does not exist"))
+    }
+
+    /// Whether our agents do a task, as far as its Function says; why not.
+    pub fn is_done_by_agents(&self, purpose: TaskPurpose, task: &Task) -> Result<(), String> {
+        let wanted = match purpose {
+            TaskPurpose::Backup => AgentTask::Backup,
+            TaskPurpose::Restore => AgentTask::Restore,
+        };
+        let title = task.name.as_deref().unwrap_or_default();
+        let Some(name) = task.function.as_deref().filter(|name| !name.is_empty()) else {
+            return Err(format!("task {title} names no Function"));
+        };
+        let function = match self.functions.get(name) {
+            Some(function) => function.as_ref().clone(),
+            // Those of KubeStash's catalog are known by their names alone.
+            None => {
+                let named = Function::new(name, holdfast_api::function::FunctionSpec::default());
+                if named.agent_task().is_none() {
+                    return Err(format!("Function {name} does not exist"));
+                }
+                named
+            }
+        };
+        match function.agent_task() {
+            Some(task) if task == wanted => Ok(()),
+            Some(_) => Err(format!("task {title}: Function {name} is for the other way")),
+            None if function.spec.image.is_some() => Err(format!(
+                "task {title}: Function {name} is an image, which knows nothing of our repositories; run it as a hook, \
+                 and what it writes into a volume is backed up by logical-backup"
+            )),
+            None => Err(format!("task {title}: what Function {name} stands for is not supported yet")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn catalog(functions: &[(&str, Value)]) -> Catalog {
+        let function = |(name, more): &(&str, Value)| {
+            let annotations = more["annotation"].as_str().map(|task| json!({"holdfast.dev/agent-task": task}));
+            let object = json!({"metadata": {"name": name, "annotations": annotations}, "spec": {"image": more["image"]}});
+            ((*name).to_owned(), Arc::new(serde_json::from_value(object).unwrap()))
+        };
+        Catalog { functions: functions.iter().map(function).collect(), ..Catalog::default() }
+    }
+
+    #[test]
+    fn a_function_decides_who_does_a_task_whatever_the_task_is_called() {
+        let catalog = catalog(&[
+            ("custom", json!({"annotation": "backup"})),
+            ("dance", json!({"annotation": "dance", "image": "dance:1"})),
+            ("later", json!({"annotation": "volume-snapshot"})),
+            ("postgres-backup", json!({"image": "postgres-restic-plugin:1"})),
+            ("pvc-backup", json!({"image": "ghcr.io/kubestash/pvc:1"})),
+        ]);
+        let done = |purpose, function: &str| {
+            let task = json!({"name": "logical-backup", "function": function});
+            catalog.is_done_by_agents(purpose, &serde_json::from_value(task).unwrap())
+        };
+        assert_eq!(done(TaskPurpose::Backup, "custom"), Ok(()));
+        assert_eq!(done(TaskPurpose::Backup, "pvc-backup"), Ok(()), "KubeStash's own, image or not");
+        assert_eq!(done(TaskPurpose::Restore, "pvc-restore"), Ok(()), "and without its Function in the cluster");
+        for (purpose, function, words) in [
+            (TaskPurpose::Backup, "postgres-backup", "is an image"),
+            (TaskPurpose::Backup, "dance", "is an image"),
+            (TaskPurpose::Backup, "later", "not supported yet"),
+            (TaskPurpose::Restore, "custom", "the other way"),
+            (TaskPurpose::Backup, "ghost", "Function ghost does not exist"),
+            (TaskPurpose::Backup, "", "names no Function"),
+        ] {
+            let refused = done(purpose, function).unwrap_err();
+            assert!(refused.contains(words), "{refused}");
+        }
+    }
+}
