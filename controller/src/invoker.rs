@@ -21,6 +21,7 @@ use crate::target::{self, Shape, Target};
 pub use either::Invoker;
 
 pub mod either;
+pub mod jitter;
 pub mod plan;
 mod repositories;
 pub mod schedule;

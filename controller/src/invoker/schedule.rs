@@ -14,7 +14,7 @@ use holdfast_api::repository::RepositoryPhase;
 use holdfast_api::{labels, names};
 use jiff::{SignedDuration, Timestamp};
 
-use super::Observed;
+use super::{Observed, jitter};
 use crate::action::{Action, Created};
 use crate::schedule::Schedule;
 
@@ -30,8 +30,9 @@ pub(super) fn ensure(observed: &Observed, status: &mut BackupBatchStatus, now: T
             .find(|known| known.name.as_deref() == session.name)
             .cloned()
             .unwrap_or_else(|| SessionStatus { name: session.name.map(str::to_owned), ..SessionStatus::default() });
-        let condition = match schedule_of(observed, session) {
-            Ok(schedule) => {
+        let timing = schedule_of(observed, session).and_then(|schedule| Ok((schedule, jitter::delay(&observed.invoker, session.name)?)));
+        let condition = match timing {
+            Ok((schedule, _)) => {
                 let next = next_slot(&known).filter(|slot| schedule.contains(*slot));
                 let next = next.or_else(|| schedule.next(now));
                 known.next_schedule = next.map(|slot| slot.to_string());
@@ -54,6 +55,7 @@ pub(super) fn trigger(observed: &Observed, status: &mut BackupBatchStatus, now: 
     for session in &observed.effective.sessions() {
         let Some(known) = status.sessions.iter_mut().find(|known| known.name.as_deref() == session.name) else { continue };
         let Ok(schedule) = schedule_of(observed, session) else { continue };
+        let Ok(delay) = jitter::delay(&observed.invoker, session.name) else { continue };
         let suspended = session.scheduler.and_then(|scheduler| scheduler.suspend) == Some(true);
         if paused || suspended {
             // The slot stays where it is: what was missed runs once when the pause is over, as a CronJob does it.
@@ -65,9 +67,11 @@ pub(super) fn trigger(observed: &Observed, status: &mut BackupBatchStatus, now: 
             }
             continue;
         }
-        actions.extend(due(observed, session, known, &schedule, now));
+        // With a delay every slot is as if its clock were late by so much.
+        let clock = now.checked_sub(delay).unwrap_or(now);
+        actions.extend(due(observed, session, known, &schedule, clock));
         if let Some(slot) = next_slot(known) {
-            let wait = slot.duration_since(now).clamp(SignedDuration::from_millis(1), LONGEST_SLEEP);
+            let wait = slot.duration_since(clock).clamp(SignedDuration::from_millis(1), LONGEST_SLEEP);
             actions.push(Action::Later(wait.unsigned_abs()));
         }
     }

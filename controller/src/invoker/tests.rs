@@ -388,3 +388,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_session_with_a_jitter_begins_after_its_slot_and_is_named_by_it() {
+    let mut configuration = configuration(json!({"schedule": "0 * * * *", "startingDeadlineSeconds": 30}), scheduled("2026-11-22T22:00:00Z"));
+    configuration.metadata.annotations = Some(BTreeMap::from([(super::jitter::ANNOTATION.into(), "30m".into())]));
+    let delay = super::jitter::delay(&configuration.clone().into(), Some("daily")).unwrap();
+    assert!(delay > jiff::SignedDuration::from_secs(60), "a name whose delay is worth a test: {delay:?}");
+    let due = observed(configuration.clone());
+    let slot = at("2026-11-22T22:00:00Z");
+    let before = plan(&due, slot + delay - jiff::SignedDuration::from_secs(1));
+    assert!(sessions(&before).is_empty() && before.contains(&Action::Later(std::time::Duration::from_secs(1))), "{before:?}");
+    let actions = plan(&due, slot + delay);
+    assert_eq!(sessions(&actions), [format!("web-daily-{}", slot.as_second())]);
+    assert_eq!(status(&actions)["sessions"][0]["nextSchedule"], "2026-11-22T23:00:00Z");
+    configuration.metadata.annotations = Some(BTreeMap::from([(super::jitter::ANNOTATION.into(), "often".into())]));
+    let actions = plan(&observed(configuration), slot + delay);
+    assert!(sessions(&actions).is_empty());
+    let said = &status(&actions)["sessions"][0]["conditions"];
+    assert!(said.to_string().contains("annotation holdfast.dev/jitter"), "{said}");
+}
