@@ -34,8 +34,9 @@ pub(crate) const EVENTS_MAX: usize = 256;
 const FAREWELL: Duration = Duration::from_secs(20);
 
 /// Kinds of task and options that this version knows.
-const CAPABILITIES: [&str; 12] = [
-    "backup", "restore", "init-repository", "probe-storage", "write-views", "check", "forget", "prune", "wipe", "read-back", "grants", "release",
+const CAPABILITIES: [&str; 13] = [
+    "backup", "restore", "init-repository", "probe-storage", "write-views", "check", "check-part", "forget", "prune", "wipe", "read-back", "grants",
+    "release",
 ];
 
 /// From the streams.

@@ -6,6 +6,7 @@
 
 mod backend;
 mod backup;
+mod check;
 pub(crate) mod document;
 mod engine;
 pub(crate) mod failure;

@@ -27,7 +27,8 @@ pub(crate) fn parse_percent(text: &str) -> Result<u8, String> {
 pub(crate) async fn run(global: &Global, arguments: &Arguments) -> Result<Outcome, Failure> {
     let repository = repository::open(global).await?;
     let stop = signal::stop_token()?;
-    let options = CheckOptions { trailers: arguments.trailers, read_data_percent: arguments.read_data.unwrap_or(0), publish_bad: true };
+    let read_data_percent = arguments.read_data.unwrap_or(0);
+    let options = CheckOptions { trailers: arguments.trailers, read_data_percent, publish_bad: true, ..CheckOptions::default() };
     let progress = CheckProgress::default();
     // Stopped, it still ends its lease: a prune need not wait for it.
     let report = repository.check_until(options, &progress, stop.stopped()).await?.ok_or_else(|| Failure::new("stopped"))?;

@@ -28,7 +28,7 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments) -> Result<Outcom
     let read_data_percent = arguments.read_data.unwrap_or(0);
     let options = RepairOptions {
         dry_run: arguments.dry_run,
-        look: CheckOptions { trailers: read_data_percent > 0, read_data_percent, publish_bad: false },
+        look: CheckOptions { trailers: read_data_percent > 0, read_data_percent, ..CheckOptions::default() },
         forget_unreadable: arguments.forget_unreadable,
         host: repository::host(),
     };

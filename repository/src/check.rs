@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::ReadError;
-use crate::id::{BlobId, SnapshotId};
+use crate::id::{BlobId, PackId, SnapshotId};
 use crate::reader::{self, Reader};
 use crate::state::State;
 
@@ -24,8 +24,26 @@ pub struct CheckOptions {
     pub trailers: bool,
     /// Read and verify this share of the packs, in percent: 0 none, 100 every byte of each. A share is another one each time.
     pub read_data_percent: u8,
+    /// Read and verify the next part of all packs instead, so that in time each of them is.
+    pub next_part: Option<NextPart>,
     /// Publish what is found rotten or missing, so that the next backup that sees the data heals it.
     pub publish_bad: bool,
+}
+
+/// A part of the packs, in the order of their ids, behind the part before. Ids are random: a round meets all packs that are there while it
+/// lasts, wherever newer ones come to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextPart {
+    /// Where the part before ended; none to begin a round.
+    pub after: Option<PackId>,
+    /// In how many parts a round is read, by their bytes. One has at least one pack.
+    pub parts: u32,
+}
+
+impl CheckOptions {
+    fn reads_data(&self) -> bool {
+        self.read_data_percent > 0 || self.next_part.is_some()
+    }
 }
 
 /// How far; readable from another thread.
@@ -63,6 +81,10 @@ pub struct CheckReport {
     pub blobs: u64,
     /// Bytes read and verified.
     pub bytes_read: u64,
+    /// Bytes of all packs that are there.
+    pub pack_bytes: u64,
+    /// Where the next part begins; none if this was the last one of its round.
+    pub read_until: Option<PackId>,
     /// What is wrong, sorted by object; empty if all is well.
     pub findings: Vec<Finding>,
     /// Objects that are damaged and that nothing depends on: old records, packs known to be bad whose blobs are stored elsewhere.
@@ -130,11 +152,12 @@ pub(crate) async fn look(reader: &Reader, options: CheckOptions, progress: &Chec
         findings.damaged(&run.to_string(), reason(error));
     }
     let mut report = CheckReport { packs: view.index.packs().count() as u64, blobs: view.index.blob_count(), ..CheckReport::default() };
+    // Part by part every day: not every small record each time, too. Those that matter are read with the view.
     let deep = options.trailers || options.read_data_percent > 0;
     let (present, snapshots, records) =
         futures::try_join!(packs::lengths(reader.core()), snapshots::all(reader, &view), records::look(reader.core(), &view, deep))?;
     records.into_iter().for_each(|record| record.report(&view, &mut findings));
-    packs::check(reader, &view, present, options, progress, &mut findings).await?;
+    (report.pack_bytes, report.read_until) = packs::check(reader, &view, present, options, progress, &mut findings).await?;
     // What a prune took away since the view was made is not missing: what needs it is stored elsewhere by now, or was forgotten.
     let (view, snapshots) = if !findings.bad.packs.is_empty() {
         let view = reader.refresh().await?;

@@ -46,7 +46,7 @@ mod writer;
 
 pub use blob::{BLOB_RAW_BYTES_MAX, BlobKind, BlobLocation, ChunkerParameters, FINE_STEP_BYTES, PackClass, PackName};
 pub use cache::{CACHE_BYTES_MAX, CacheUsage};
-pub use check::{CheckOptions, CheckProgress, CheckReport, Finding};
+pub use check::{CheckOptions, CheckProgress, CheckReport, Finding, NextPart};
 pub use compress::Scratch;
 pub use environment::{Clock, Environment, Random};
 pub use error::{CommitError, InitError, OpenError, ReadError, WriteError};

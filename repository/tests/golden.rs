@@ -131,7 +131,7 @@ async fn it_opens_for_ever() {
             assert_eq!(reader.stored_fine_hashes(&id).await.expect("fine"), Some(writer.fine_hashes(&raw)));
         }
     }
-    let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: false };
+    let options = CheckOptions { trailers: true, read_data_percent: 100, ..CheckOptions::default() };
     let report = repository.check(options, &CheckProgress::default()).await.expect("check");
     assert!(report.is_clean(), "{report:?}");
     assert_eq!((report.snapshots, report.packs), (1, 2));

@@ -41,7 +41,7 @@ async fn every_long_operation_can_be_a_task() {
     assert!(pruned.await.expect("prune").packs_deleted > 0);
     let asked = repository();
     let checked = spawned(async move {
-        let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: true };
+        let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: true, ..CheckOptions::default() };
         asked.check(options, &CheckProgress::default()).await
     });
     assert!(checked.await.expect("check").is_clean());

@@ -1,22 +1,17 @@
 //! The tasks that need a repository and no volume.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use holdfast_proto::v1::{CheckResult, CheckTask, InitRepository, InitResult, RepositoryAccess, TaskFailure, TaskProgress};
+use holdfast_proto::v1::{InitRepository, InitResult, RepositoryAccess, TaskFailure};
 use holdfast_repository::store::probe_conditional_create;
-use holdfast_repository::{CheckOptions, CheckProgress, Environment, Repository, SecretBytes, Store, StoreError};
+use holdfast_repository::{Environment, Repository, SecretBytes, Store, StoreError};
 
 use super::backend::Opened;
 use super::failure;
-use super::link::Link;
-use super::message::from_worker;
 
 /// A directory below the prefix that is no repository's.
 const PROBE_DIRECTORY: &str = ".holdfast-probe";
-const FINDINGS_MAX: usize = 20;
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Can objects be written, refused, listed and removed below the storage's prefix?
 pub(super) async fn probe(backend: &Opened) -> Result<InitResult, TaskFailure> {
@@ -60,49 +55,6 @@ fn access(repository: Option<RepositoryAccess>, backend: &Opened) -> Result<(Arc
     let password = SecretBytes::password(std::mem::take(&mut repository.password));
     repository.wipe();
     Ok((backend.repository(&repository.directory)?, password))
-}
-
-pub(super) async fn check(task: CheckTask, backend: &Opened, link: &Arc<Link>) -> Result<CheckResult, TaskFailure> {
-    let (repository, store) = open(task.repository, backend).await?;
-    let read_data_percent = u8::try_from(task.read_data_percent.min(100)).unwrap_or(100);
-    let options = CheckOptions { trailers: read_data_percent > 0, read_data_percent, publish_bad: true };
-    let progress = CheckProgress::default();
-    let report = tokio::select! {
-        report = repository.check(options, &progress) => report.map_err(|error| failure::read(&error))?,
-        () = report_check(link, &progress) => return Err(failure::cancelled()),
-    };
-    let (objects, repository_bytes) = packs(store.as_ref()).await.map_err(|error| failure::store(&error))?;
-    let findings_first = report
-        .findings
-        .iter()
-        .take(FINDINGS_MAX)
-        .map(|finding| format!("{}: {}", finding.object, finding.problem))
-        .collect();
-    Ok(CheckResult {
-        intact: report.is_clean(),
-        objects,
-        bytes_read: report.bytes_read,
-        repository_bytes,
-        findings_first,
-        findings_count: report.findings.len() as u64,
-    })
-}
-
-async fn report_check(link: &Link, progress: &CheckProgress) {
-    use std::sync::atomic::Ordering::Relaxed;
-    let started = Instant::now();
-    loop {
-        tokio::time::sleep(PROGRESS_INTERVAL).await;
-        let now = TaskProgress {
-            files_done: progress.packs_done.load(Relaxed),
-            files_total: progress.packs_total.load(Relaxed),
-            bytes_done: progress.bytes_read.load(Relaxed),
-            elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            phase: "read".into(),
-            ..TaskProgress::default()
-        };
-        link.send(from_worker::Kind::Progress(now)).await;
-    }
 }
 
 /// How many packs there are, and their bytes.

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt};
 
-use super::{CheckOptions, CheckProgress, Findings, content, trailers};
+use super::{CheckOptions, CheckProgress, Findings, NextPart, content, trailers};
 use crate::blob::{PackClass, PackName};
 use crate::core::Core;
 use crate::error::ReadError;
-use crate::id::BlobId;
+use crate::id::{BlobId, PackId};
 use crate::pack::{PackEntry, PackInfo};
 use crate::reader::Reader;
 use crate::store::StoreError;
@@ -18,6 +18,7 @@ use crate::view::View;
 /// Requests at once for packs that were not listed.
 const HEADS_AT_ONCE: usize = 32;
 
+/// Says how many bytes there are, and where a part ended.
 pub(super) async fn check(
     reader: &Reader,
     view: &View,
@@ -25,18 +26,26 @@ pub(super) async fn check(
     options: CheckOptions,
     progress: &CheckProgress,
     findings: &mut Findings,
-) -> Result<(), ReadError> {
+) -> Result<(u64, Option<PackId>), ReadError> {
     let packs = there(reader.core(), view, present, findings).await?;
     progress.packs_total.store(packs.len() as u64, Ordering::Relaxed);
-    let deep = options.trailers || options.read_data_percent > 0;
+    let pack_bytes = packs.iter().map(|info| info.object_bytes).sum();
+    let deep = options.trailers || options.reads_data();
     let listed = if deep { Listed::count(view)? } else { Listed::default() };
-    let (whole, rest) = sample(packs, options.read_data_percent, u128::from_le_bytes(reader.core().environment.random()));
+    let (whole, rest, read_until) = match options.next_part {
+        Some(next) => part(packs, next),
+        None => {
+            let (whole, rest) = sample(packs, options.read_data_percent, u128::from_le_bytes(reader.core().environment.random()));
+            (whole, rest, None)
+        }
+    };
     if options.trailers {
         trailers::check(reader, view, rest, &listed, progress, findings).await?;
     } else {
         progress.packs_done.fetch_add(rest.len() as u64, Ordering::Relaxed);
     }
-    content::check(reader, view, whole, &listed, progress, findings).await
+    content::check(reader, view, whole, &listed, progress, findings).await?;
+    Ok((pack_bytes, read_until))
 }
 
 /// Every pack in the store, with its length.
@@ -96,6 +105,26 @@ fn sample(mut packs: Vec<PackInfo>, percent: u8, salt: u128) -> (Vec<PackInfo>, 
     (packs, rest)
 }
 
+/// The part that is next, the rest, and where the part ends if others follow it. Behind the last pack a round begins anew.
+fn part(mut packs: Vec<PackInfo>, next: NextPart) -> (Vec<PackInfo>, Vec<PackInfo>, Option<PackId>) {
+    packs.sort_unstable_by_key(|info| info.name.id.0);
+    let total: u64 = packs.iter().map(|info| info.object_bytes).sum();
+    let wanted = total.div_ceil(u64::from(next.parts.max(1)));
+    let behind = next.after.map_or(0, |after| packs.partition_point(|info| info.name.id.0 <= after.0));
+    let first = if behind == packs.len() { 0 } else { behind };
+    let mut bytes = 0;
+    let mut read = packs.split_off(first);
+    let count = read.iter().take_while(|info| {
+        let has_room = bytes < wanted;
+        bytes += info.object_bytes;
+        has_room
+    });
+    let behind = read.split_off(count.count());
+    let read_until = if behind.is_empty() { None } else { read.last().map(|info| info.name.id) };
+    packs.extend(behind);
+    (read, packs, read_until)
+}
+
 /// How many blobs the index lists in each pack.
 #[derive(Debug, Default)]
 pub(super) struct Listed(HashMap<PackName, u32>);
@@ -133,7 +162,6 @@ impl Listed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::PackId;
 
     fn packs(count: u8) -> Vec<PackInfo> {
         let name = |id: u8| PackName { class: PackClass::Data, id: PackId(*blake3::hash(&[id]).as_bytes().first_chunk().expect("16 bytes")) };
@@ -151,5 +179,37 @@ mod tests {
         assert_eq!(names(salt(1)), names(salt(1)), "by the injected chance alone");
         let seen: std::collections::BTreeSet<_> = (0..100).flat_map(|round| names(salt(round))).collect();
         assert_eq!(seen.len(), 100, "ten percent, a hundred times");
+    }
+
+    #[test]
+    fn parts_are_of_their_size_and_a_round_of_them_is_everything_once() {
+        let name = |info: &PackInfo| info.name.id.0;
+        for (count, parts) in [(1, 30), (3, 30), (30, 30), (100, 30), (100, 7), (100, 1)] {
+            let (mut after, mut read, mut rounds) = (None, Vec::new(), 0);
+            loop {
+                let (part, rest, read_until) = part(packs(count), NextPart { after, parts });
+                assert_eq!(part.len() + rest.len(), usize::from(count));
+                let most = usize::from(count).div_ceil(parts as usize);
+                assert!((1..=most).contains(&part.len()), "{} of {count} in {parts} parts", part.len());
+                read.extend(part.iter().map(name));
+                rounds += 1;
+                after = read_until;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert!(rounds <= parts.min(u32::from(count)), "{rounds} rounds");
+            let mut all: Vec<_> = packs(count).iter().map(name).collect();
+            all.sort_unstable();
+            assert_eq!(read, all);
+        }
+        // What has come and gone meanwhile: it goes on behind the same place, and behind the end it begins anew.
+        let after = |byte: u8| Some(PackId([byte; 16]));
+        let (first, _, _) = part(packs(100), NextPart { after: after(0x80), parts: 100 });
+        assert!(first[0].name.id.0 > [0x80; 16]);
+        let (wrapped, _, _) = part(packs(100), NextPart { after: after(0xff), parts: 100 });
+        assert_eq!(name(&wrapped[0]), packs(100).iter().map(name).min().expect("one"));
+        let (none, rest, until) = part(Vec::new(), NextPart { after: after(1), parts: 30 });
+        assert!(none.is_empty() && rest.is_empty() && until.is_none());
     }
 }

@@ -59,7 +59,7 @@ async fn round_trips_do_not_grow_with_what_is_checked() {
     let depths = [
         ("index", CheckOptions::default(), 24),
         ("trailers", CheckOptions { trailers: true, ..CheckOptions::default() }, 36),
-        ("data", CheckOptions { trailers: true, read_data_percent: 100, publish_bad: false }, 42),
+        ("data", CheckOptions { trailers: true, read_data_percent: 100, ..CheckOptions::default() }, 42),
     ];
     for (depth, options, round_trips_max) in depths {
         let began = tokio::time::Instant::now();

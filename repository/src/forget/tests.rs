@@ -44,7 +44,7 @@ async fn accepted(repository: &Repository) -> Vec<SnapshotId> {
 }
 
 async fn is_clean(repository: &Repository) -> bool {
-    let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: false };
+    let options = CheckOptions { trailers: true, read_data_percent: 100, ..CheckOptions::default() };
     repository.check(options, &CheckProgress::default()).await.expect("check").is_clean()
 }
 

@@ -89,7 +89,7 @@ async fn restores(repository: &Repository, id: SnapshotId, numbers: std::ops::Ra
 }
 
 async fn is_clean(repository: &Repository) {
-    let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: false };
+    let options = CheckOptions { trailers: true, read_data_percent: 100, ..CheckOptions::default() };
     let report = repository.check(options, &CheckProgress::default()).await.expect("check");
     assert!(report.is_clean(), "{report:?}");
 }

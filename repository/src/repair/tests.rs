@@ -50,7 +50,7 @@ impl Place {
     }
 
     async fn check(&self) -> CheckReport {
-        let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: false };
+        let options = CheckOptions { trailers: true, read_data_percent: 100, ..CheckOptions::default() };
         self.open().await.check(options, &CheckProgress::default()).await.expect("check")
     }
 
@@ -102,7 +102,7 @@ async fn add(writer: &Writer, numbers: Range<u32>) -> Vec<(crate::id::BlobId, u6
 }
 
 fn all() -> RepairOptions {
-    RepairOptions { look: CheckOptions { trailers: true, read_data_percent: 100, publish_bad: false }, ..RepairOptions::default() }
+    RepairOptions { look: CheckOptions { trailers: true, read_data_percent: 100, ..CheckOptions::default() }, ..RepairOptions::default() }
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ fn packs(store: &MemoryStore) -> Vec<String> {
 }
 
 async fn check(repository: &Repository, publish_bad: bool) -> CheckReport {
-    let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad };
+    let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad, ..CheckOptions::default() };
     repository.check(options, &CheckProgress::default()).await.expect("check")
 }
 
@@ -299,7 +299,7 @@ async fn a_flipped_bit_in_any_object_is_named_and_never_read_as_good() {
                 Err(OpenError::Read(error)) => assert!(error.to_string().contains(name.as_str()), "{name}: {error}"),
                 Err(OpenError::WrongPassword { .. }) => assert!(name.starts_with("keys/")),
                 Err(other) => panic!("{name}: {other}"),
-                Ok(opened) => match opened.check(CheckOptions { trailers: true, read_data_percent: 100, publish_bad: false }, &CheckProgress::default()).await {
+                Ok(opened) => match opened.check(CheckOptions { trailers: true, read_data_percent: 100, ..CheckOptions::default() }, &CheckProgress::default()).await {
                     Err(error) => assert!(name.starts_with("state/") && error.to_string().contains(name.as_str()), "{name}: {error}"),
                     Ok(report) => {
                         // What nothing depends on is named too, apart.

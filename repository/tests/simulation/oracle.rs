@@ -62,7 +62,7 @@ impl Oracle {
 
     /// At the end: `check` reads everything and finds nothing.
     pub(crate) async fn check_all(&self) -> Result<(), String> {
-        let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: false };
+        let options = CheckOptions { trailers: true, read_data_percent: 100, ..CheckOptions::default() };
         let report = self.repository.check(options, &CheckProgress::default()).await.map_err(|error| format!("check fails: {error}"))?;
         if report.is_clean() { Ok(()) } else { Err(format!("check finds {:?}", report.findings)) }
     }

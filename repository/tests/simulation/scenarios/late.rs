@@ -156,7 +156,7 @@ pub(super) async fn a_rotten_pack_that_later_backups_would_dedup_on() {
     writer.back_up(&[1, 2, 3]).await;
     let pack = stage.world.names("packs/data/").into_iter().next().unwrap();
     stage.rot(&pack);
-    let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: true };
+    let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: true, ..CheckOptions::default() };
     let report = checker.repository.check(options, &CheckProgress::default()).await.unwrap();
     assert!(report.findings.iter().any(|finding| finding.object == pack && finding.snapshots.len() == 1), "{report:?}");
     writer.back_up(&[1, 2, 3]).await;

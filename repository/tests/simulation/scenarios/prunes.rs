@@ -200,7 +200,7 @@ pub(super) async fn the_last_good_copy_is_found_at_the_last_moment() {
     leases.release(Way::Through).await;
     doom.arrived().await;
     stage.rot(&pack);
-    let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: true };
+    let options = CheckOptions { trailers: true, read_data_percent: 100, publish_bad: true, ..CheckOptions::default() };
     checker.repository.check(options, &CheckProgress::default()).await.unwrap();
     doom.release(Way::Through).await;
     let report = prune.await.unwrap().unwrap();
