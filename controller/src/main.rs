@@ -45,6 +45,9 @@ struct Arguments {
     /// Seconds from a removal to the first prune after it.
     #[arg(long, env = "HOLDFAST_PRUNE_DELAY_SECONDS", default_value_t = 3_600)]
     prune_delay_seconds: u64,
+    /// Seconds between two checks of a repository, each of which reads a thirtieth of it. 0: there are none.
+    #[arg(long, env = "HOLDFAST_CHECK_INTERVAL_SECONDS", default_value_t = 86_400)]
+    check_interval_seconds: u64,
     /// Seconds that a deleted object with deletionPolicy WipeOut waits for a backend that is away, before it goes without its data.
     #[arg(long, env = "HOLDFAST_WIPE_PATIENCE_SECONDS", default_value_t = 600)]
     wipe_patience_seconds: u64,
@@ -91,6 +94,7 @@ async fn main() -> anyhow::Result<()> {
     config.stall_timeout = std::time::Duration::from_secs(arguments.stall_timeout_seconds);
     config.pace.interval = std::time::Duration::from_secs(arguments.prune_interval_seconds);
     config.pace.settle = std::time::Duration::from_secs(arguments.prune_delay_seconds);
+    config.pace.check = std::time::Duration::from_secs(arguments.check_interval_seconds);
     config.pace.patience = std::time::Duration::from_secs(arguments.wipe_patience_seconds);
     let image = arguments.holder_image.filter(|name| !name.is_empty());
     config.holder_image = image.map(|name| Image { name, pull_policy: arguments.holder_pull_policy });

@@ -46,6 +46,8 @@ pub struct Observed {
     pub forget: Option<TaskView>,
     /// Freeing space.
     pub prune: Option<TaskView>,
+    /// Looking for damage.
+    pub check: Option<TaskView>,
     /// Removing all of it.
     pub wipe: Option<TaskView>,
     /// The page of what was there before that it is at.
@@ -66,6 +68,8 @@ pub const VIEWS: &str = "views";
 pub const FORGET: &str = "forget";
 /// Of the one that frees space.
 pub const PRUNE: &str = "prune";
+/// Of the one that looks for damage.
+pub const CHECK: &str = "check";
 /// Of the one that removes the repository.
 pub const WIPE: &str = "wipe";
 
@@ -116,6 +120,7 @@ async fn observe(context: &Context, repository: Arc<Repository>, subject: &Subje
         views: tasks.remove(VIEWS),
         forget: tasks.remove(FORGET),
         prune: tasks.remove(PRUNE),
+        check: tasks.remove(CHECK),
         wipe: tasks.remove(WIPE),
         page: crate::read_back::page(&mut tasks),
         is_named,

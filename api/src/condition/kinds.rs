@@ -28,6 +28,10 @@ pub mod backup_configuration {
     pub const SUCCESSFULLY_TRIGGERED_INITIAL_BACKUP: &str = "SuccessfullyTriggeredInitialBackup";
     /// Reason of [`INITIAL_BACKUP_TRIGGERED`] False.
     pub const FAILED_TO_TRIGGER_INITIAL_BACKUP: &str = "FailedToTriggerInitialBackup";
+    /// Ours: every verifier that the session names can do its work; type and reason of True are the same word.
+    pub const VERIFICATION_SCHEDULED: &str = "VerificationScheduled";
+    /// Reason of [`VERIFICATION_SCHEDULED`] False.
+    pub const VERIFIER_NOT_USABLE: &str = "VerifierNotUsable";
 }
 
 /// Conditions of a BackupSession.
@@ -168,6 +172,14 @@ pub mod repository {
     pub const PRUNE_SUCCEEDED: &str = "PruneSucceeded";
     /// Reason of [`SPACE_FREED`] False.
     pub const PRUNE_FAILED: &str = "PruneFailed";
+    /// Ours: how the last check went; `status.integrity` is what it found.
+    pub const INTEGRITY_CHECKED: &str = "IntegrityChecked";
+    /// Reason of [`INTEGRITY_CHECKED`] True.
+    pub const CHECK_SUCCEEDED: &str = "CheckSucceeded";
+    /// Reason of [`INTEGRITY_CHECKED`] False: something is missing, or is not what was written.
+    pub const DAMAGE_FOUND: &str = "DamageFound";
+    /// Reason of [`INTEGRITY_CHECKED`] False: it could not be done, and says nothing of the data.
+    pub const CHECK_FAILED: &str = "CheckFailed";
     /// Ours: the Snapshots that were there before the Repository was are objects again.
     pub const SNAPSHOTS_READ_BACK: &str = "SnapshotsReadBack";
 }
@@ -210,8 +222,16 @@ pub mod backup_verification_session {
     pub const SNAPSHOT_ALREADY_VERIFIED: &str = "SnapshotAlreadyVerified";
     /// Sessions beyond the history limit are gone: the last step.
     pub const VERIFICATION_SESSION_HISTORY_CLEANED: &str = "VerificationSessionHistoryCleaned";
+    /// Reason of [`VERIFICATION_SESSION_HISTORY_CLEANED`] True.
+    pub const SUCCESSFULLY_CLEANED_VERIFICATION_SESSION_HISTORY: &str =
+        "SuccessfullyCleanedVerificationSessionHistory";
     /// The verifier has been planned and handed out.
     pub const VERIFICATION_EXECUTOR_ENSURED: &str = "VerificationExecutorEnsured";
+    /// Reason of [`VERIFICATION_EXECUTOR_ENSURED`] True.
+    pub const SUCCESSFULLY_ENSURED_VERIFICATION_EXECUTOR: &str =
+        "SuccessfullyEnsuredVerificationExecutor";
+    /// Reason of [`VERIFICATION_EXECUTOR_ENSURED`] False.
+    pub const FAILED_TO_ENSURE_VERIFICATION_EXECUTOR: &str = "FailedToEnsureVerificationExecutor";
     /// The backup was restored for the check.
     pub const RESTORE_SUCCEEDED: &str = "RestoreSucceeded";
     /// Reason of [`RESTORE_SUCCEEDED`] True.

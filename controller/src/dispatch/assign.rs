@@ -99,6 +99,12 @@ impl Preparer {
                 repository: Some(self.access(repository, None, afresh).await?),
                 wait_ms: *wait_ms,
             }),
+            Work::Check { repository, parts, after } => Spec::Check(v1::CheckTask {
+                repository: Some(self.access(repository, None, afresh).await?),
+                read_data_percent: 0,
+                parts: *parts,
+                after: after.clone(),
+            }),
             Work::Wipe { storage, directory, put } => {
                 if !is_plain(directory) {
                     return Err(NotStarted::Storage(format!("spec.path {directory:?} must not contain `..`")));

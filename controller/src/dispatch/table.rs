@@ -35,7 +35,7 @@ pub struct Limits {
     pub running: usize,
     /// Tasks running at once on one storage.
     pub running_per_storage: usize,
-    /// Prunes running at once; on one agent there is never more than one.
+    /// Prunes and checks running at once; on one agent there is never more than one.
     pub maintenance: usize,
     /// Pages of what is in buckets that are read or held at once: each may have 512 KiB.
     pub reading: usize,

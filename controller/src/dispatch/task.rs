@@ -36,7 +36,7 @@ pub enum Class {
     Reading,
     /// Everything else.
     Backup,
-    /// Prune: nobody waits for it, and it never takes the place of what somebody does wait for.
+    /// Prune and check: nobody waits for it, and it never takes the place of what somebody does wait for.
     Maintenance,
 }
 
@@ -155,6 +155,15 @@ pub enum Work {
         /// How long it may wait for running backups and restores.
         wait_ms: u64,
     },
+    /// Look whether everything is there, and whether a part of it is what was written.
+    Check {
+        /// The Repository.
+        repository: Named,
+        /// In how many parts all of it is read.
+        parts: u32,
+        /// Where the part before ended; "" to begin a round.
+        after: String,
+    },
     /// Remove a repository from its storage, for good.
     Wipe {
         /// The BackupStorage.
@@ -213,6 +222,8 @@ pub enum Outcome {
     Forgotten(v1::ForgetResult),
     /// Space freed.
     Pruned(v1::PruneResult),
+    /// Checked.
+    Checked(v1::CheckResult),
     /// Repository removed.
     Wiped(v1::WipeResult),
     /// A page was read.
@@ -283,8 +294,9 @@ impl Outcome {
             Some(Message::Prune(result)) => Self::Pruned(result),
             Some(Message::Wipe(result)) => Self::Wiped(result),
             Some(Message::ReadBack(result)) => Self::ReadBack(result),
+            Some(Message::Check(result)) => Self::Checked(result),
             Some(Message::Failure(failure)) => Self::Failed(failure),
-            Some(Message::Check(_)) | None => Self::Failed(v1::TaskFailure {
+            None => Self::Failed(v1::TaskFailure {
                 reason: v1::task_failure::Reason::Internal.into(),
                 message: "the agent reported an outcome that this controller did not ask for".into(),
                 retry_may_help: false,

@@ -1,4 +1,4 @@
-//! When a Repository's space is freed: what was forgotten since, when it was last done, and what is left.
+//! When a Repository's space is freed, and when damage is looked for: what was done last, and what is left.
 //!
 //! Kept in one annotation of the Repository, so that neither a restart nor another leader begins to count anew.
 
@@ -24,6 +24,8 @@ pub struct Pace {
     pub wait: Duration,
     /// After a failure.
     pub retry: Duration,
+    /// Between two checks of a Repository; zero: there are none.
+    pub check: Duration,
     /// So long a deleted object waits for a backend that is away before it goes without its data.
     pub patience: Duration,
 }
@@ -36,6 +38,7 @@ impl Default for Pace {
             // Longer than it takes to fence a backup that has died.
             wait: Duration::from_secs(20 * 60),
             retry: Duration::from_secs(300),
+            check: Duration::from_secs(24 * 3600),
             patience: Duration::from_secs(600),
         }
     }
@@ -58,6 +61,51 @@ pub struct Maintenance {
     /// After a failure nothing is tried before this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// Of checks.
+    #[serde(skip_serializing_if = "Checks::are_none")]
+    pub checks: Checks,
+}
+
+/// What is known of a Repository's checks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Checks {
+    /// When the last one ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done: Option<Timestamp>,
+    /// Where its part ended; "" at the end of a round.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub after: String,
+    /// When the round began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// After a failure none is tried before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+}
+
+impl Checks {
+    fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// When the next one is due, if there are any. Each Repository has its own time of the day, so that it is never all of a cluster's at
+    /// once: neither when the cluster is new nor when this version is.
+    pub fn due(&self, pace: &Pace, uid: &str, created: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let interval_ms = i64::try_from(pace.check.as_millis()).ok().filter(|interval| *interval > 0)?;
+        let from = match self.done {
+            Some(done) => done.as_millisecond() + 1,
+            // Never yet: at its time or soon after, and not in its first hour.
+            None => {
+                let lately_ms = (interval_ms / 24).max(1_000);
+                let settled = created.checked_add(pace.settle).unwrap_or(created);
+                settled.as_millisecond().max(now.as_millisecond() - lately_ms)
+            }
+        };
+        let own = i64::try_from(hash(uid) >> 1).unwrap_or(0) % interval_ms;
+        let slot = Timestamp::from_millisecond(from + (own - from).rem_euclid(interval_ms)).ok()?;
+        Some(self.not_before.map_or(slot, |not_before| not_before.max(slot)))
+    }
 }
 
 impl Maintenance {
@@ -86,10 +134,14 @@ impl Maintenance {
 
 /// A twelfth of the interval at most, always the same for one Repository: not all of a cluster's at once.
 fn jitter(pace: &Pace, uid: &str) -> Duration {
+    let span_ms = u64::try_from(pace.interval.as_millis()).unwrap_or(u64::MAX) / 12;
+    Duration::from_millis(hash(uid).checked_rem(span_ms).unwrap_or(0))
+}
+
+fn hash(uid: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     uid.hash(&mut hasher);
-    let span_ms = u64::try_from(pace.interval.as_millis()).unwrap_or(u64::MAX) / 12;
-    Duration::from_millis(hasher.finish().checked_rem(span_ms).unwrap_or(0))
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -116,5 +168,28 @@ mod tests {
         assert!(known.due(&pace, "u").unwrap() >= at(86_400));
         known.not_before = Some(at(999_999));
         assert_eq!(known.due(&pace, "u"), Some(at(999_999)));
+    }
+
+    #[test]
+    fn each_repository_is_checked_once_a_day_at_its_own_time() {
+        let (pace, day) = (Pace::default(), 86_400);
+        let created = at(1_000_000);
+        let mut checks = Checks::default();
+        let first = checks.due(&pace, "u", created, created).unwrap();
+        assert!(first >= at(1_003_600) && first < at(1_003_600 + day), "{first}");
+        assert_ne!(checks.due(&pace, "other", created, created).unwrap(), first);
+        // One that was never checked and whose time is hours ago, as after an update, waits for its next one.
+        let late = Timestamp::from_millisecond(first.as_millisecond() + 5 * 3_600_000).unwrap();
+        assert_eq!(checks.due(&pace, "u", created, late).unwrap().as_second(), first.as_second() + day);
+        let soon = Timestamp::from_millisecond(first.as_millisecond() + 60_000).unwrap();
+        assert_eq!(checks.due(&pace, "u", created, soon), Some(first));
+        checks.done = Some(soon);
+        assert_eq!(checks.due(&pace, "u", created, soon).unwrap().as_second(), first.as_second() + day);
+        // Days without a controller are made up for by one check.
+        let back = Timestamp::from_second(first.as_second() + 10 * day).unwrap();
+        assert!(checks.due(&pace, "u", created, back).unwrap() < back);
+        checks.not_before = Some(at(9_999_999));
+        assert_eq!(checks.due(&pace, "u", created, back), Some(at(9_999_999)));
+        assert_eq!(checks.due(&Pace { check: Duration::ZERO, ..pace }, "u", created, back), None);
     }
 }

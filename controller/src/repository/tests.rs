@@ -15,6 +15,8 @@ use crate::action::Action;
 use crate::dispatch::task::{Outcome, TaskView, Wanted, Work};
 use crate::object::Named;
 
+mod integrity;
+
 fn now() -> Timestamp {
     "2026-11-26T12:00:00Z".parse().unwrap()
 }
@@ -52,6 +54,7 @@ pub(super) fn observed(repository: Repository) -> Observed {
         views: None,
         forget: None,
         prune: None,
+        check: None,
         wipe: None,
         page: None,
         is_named: false,

@@ -1,4 +1,4 @@
-//! Forgets what was removed, at once, and frees its space, later: nobody waits for that.
+//! Forgets what was removed, at once, and frees its space, later; looks for damage: nobody waits for that.
 
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use crate::action::Action;
 use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind, Named};
+
+mod integrity;
 
 /// Snapshots in one task.
 const BATCH_MAX: usize = 500;
@@ -52,6 +54,7 @@ impl<'a> Upkeep<'a> {
         };
         upkeep.forget(status);
         upkeep.prune(status);
+        upkeep.check(status);
         Some(upkeep)
     }
 
@@ -164,6 +167,7 @@ impl<'a> Upkeep<'a> {
         self.maintenance = Maintenance {
             pruned: Some(self.now),
             unfinished: result.packs_unused > 0 || result.packs_waiting > 0,
+            checks: std::mem::take(&mut self.maintenance.checks),
             ..Maintenance::default()
         };
         let message = outcome(result);

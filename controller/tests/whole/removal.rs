@@ -15,6 +15,7 @@ const HASTY: Pace = Pace {
     settle: Duration::from_millis(200),
     wait: Duration::from_secs(1),
     retry: Duration::from_millis(300),
+    check: Duration::ZERO,
     patience: Duration::from_secs(2),
 };
 

@@ -204,6 +204,7 @@ fn capability(work: &Work) -> &'static str {
         Work::Views { .. } => "write-views",
         Work::Forget { .. } => "forget",
         Work::Prune { .. } => "prune",
+        Work::Check { .. } => "check-part",
         Work::Wipe { .. } => "wipe",
         Work::Backup { .. } => "backup",
         Work::Restore { .. } => "restore",
