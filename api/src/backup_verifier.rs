@@ -23,15 +23,16 @@ resource! {
 }
 
 /// How backups are tried out, and when.
+// Boxed: its parts hold pods' templates, which whole and in one another would not fit the stack of a thread that reads a list of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupVerifierSpec {
     /// Where and how the backup is restored for the check.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub restore_option: Option<RestoreOption>,
+    pub restore_option: Option<Box<RestoreOption>>,
     /// When backups are tried out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheduler: Option<SchedulerSpec>,
+    pub scheduler: Option<Box<SchedulerSpec>>,
     /// Function that does the check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
@@ -61,7 +62,7 @@ pub struct BackupVerifierSpec {
     pub session_history_limit: Option<i32>,
     /// Settings of the check's pod.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub runtime_settings: Option<RuntimeSettings>,
+    pub runtime_settings: Option<Box<RuntimeSettings>>,
 }
 
 /// Where and how a backup is restored for the check.

@@ -8,9 +8,13 @@ use crate::backup_configuration::{
 };
 use crate::backup_session::{BackupSessionPhase, BackupSessionStatus, RetentionPolicyPhase};
 use crate::backup_storage::{BackupStoragePhase, BackupStorageStatus};
+use crate::backup_verification_session::{
+    BackupVerificationSessionPhase, BackupVerificationSessionStatus,
+};
 use crate::condition::kinds::{
     backup_configuration as configuration_condition, backup_session as session_condition,
-    backup_storage as storage_condition, repository as repository_condition,
+    backup_storage as storage_condition, backup_verification_session as verification_condition,
+    repository as repository_condition,
     restore_session as restore_condition, shared, snapshot as snapshot_condition,
 };
 use crate::condition::{Condition, has, is_false, is_true};
@@ -195,6 +199,33 @@ pub fn restored_components(status: &RestoreSessionStatus) -> RestorePhase {
     }
 }
 
+/// A try of a backup ends with the cleaning of its history: until then it is Running.
+pub fn backup_verification_session(
+    status: &BackupVerificationSessionStatus,
+) -> BackupVerificationSessionPhase {
+    const STEPS: [&str; 3] = [
+        verification_condition::RESTORE_SUCCEEDED,
+        verification_condition::VERIFICATION_EXECUTOR_ENSURED,
+        verification_condition::BACKUP_VERIFIED,
+    ];
+    let conditions = &status.conditions;
+    let last = verification_condition::VERIFICATION_SESSION_HISTORY_CLEANED;
+    if is_false(conditions, last) {
+        return BackupVerificationSessionPhase::Failed;
+    }
+    if is_true(
+        conditions,
+        verification_condition::BACKUP_VERIFICATION_SKIPPED,
+    ) {
+        return BackupVerificationSessionPhase::Skipped;
+    }
+    match is_true(conditions, last) {
+        false => BackupVerificationSessionPhase::Running,
+        true if any_false(conditions, &STEPS) => BackupVerificationSessionPhase::Failed,
+        true => BackupVerificationSessionPhase::Succeeded,
+    }
+}
+
 /// A snapshot ends with the upload of its metadata: until that is known, it is Pending or Running.
 pub fn snapshot(status: &SnapshotStatus) -> SnapshotPhase {
     const STEPS: [&str; 2] = [
@@ -331,6 +362,13 @@ impl BackupSessionPhase {
     /// Whether nothing more happens.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Skipped)
+    }
+}
+
+impl BackupVerificationSessionPhase {
+    /// Whether nothing more happens.
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, Self::Running)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_api::{BackupConfiguration, BackupSession, Repository, Snapshot};
+use holdfast_api::{BackupConfiguration, BackupSession, BackupVerificationSession, Repository, RestoreSession, Snapshot};
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,6 +16,13 @@ use crate::object::{Key, Kind};
 pub enum Action {
     /// Merge this into the object's own status, if the object is still at the observed version.
     Status(Value),
+    /// Merge this into another object's status, whatever it has become; that it is gone is as good.
+    StatusOf {
+        /// Which object.
+        key: Key,
+        /// The fields, which nobody else writes.
+        status: Value,
+    },
     /// Merge this into an object's metadata and spec; with the observed version for the object itself.
     Patch {
         /// Which object.
@@ -68,6 +75,10 @@ pub enum Created {
     Snapshot(Snapshot),
     /// A BackupConfiguration.
     BackupConfiguration(Box<BackupConfiguration>),
+    /// A BackupVerificationSession.
+    Verification(BackupVerificationSession),
+    /// A RestoreSession.
+    RestoreSession(Box<RestoreSession>),
 }
 
 impl Created {
@@ -78,6 +89,8 @@ impl Created {
             Self::BackupSession(object) => Key::of(Kind::BackupSession, &object.metadata),
             Self::Snapshot(object) => Key::of(Kind::Snapshot, &object.metadata),
             Self::BackupConfiguration(object) => Key::of(Kind::BackupConfiguration, &object.metadata),
+            Self::Verification(object) => Key::of(Kind::BackupVerificationSession, &object.metadata),
+            Self::RestoreSession(object) => Key::of(Kind::RestoreSession, &object.metadata),
         }
     }
 }

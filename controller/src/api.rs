@@ -1,7 +1,8 @@
 //! The API server's collections by our own names for kinds.
 
 use holdfast_api::{
-    BackupBatch, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, Snapshot,
+    BackupBatch, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, BackupVerificationSession, Repository, RestoreSession,
+    Snapshot,
 };
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Preconditions};
 use serde::de::DeserializeOwned;
@@ -19,6 +20,7 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::Snapshot => ApiResource::erase::<Snapshot>(&()),
         Kind::RestoreSession => ApiResource::erase::<RestoreSession>(&()),
         Kind::BackupBlueprint => ApiResource::erase::<BackupBlueprint>(&()),
+        Kind::BackupVerificationSession => ApiResource::erase::<BackupVerificationSession>(&()),
     }
 }
 

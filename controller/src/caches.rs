@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_api::{
-    Addon, BackupBatch, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, Function, Repository, RestoreSession,
-    RetentionPolicy, Snapshot,
+    Addon, BackupBatch, BackupBlueprint, BackupConfiguration, BackupSession, BackupStorage, BackupVerificationSession, BackupVerifier,
+    Function, Repository, RestoreSession, RetentionPolicy, Snapshot,
 };
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
@@ -46,6 +46,10 @@ pub struct Caches {
     pub policies: Arc<Cache<RetentionPolicy>>,
     /// BackupBlueprints.
     pub blueprints: Arc<Cache<BackupBlueprint>>,
+    /// BackupVerifiers.
+    pub verifiers: Arc<Cache<BackupVerifier>>,
+    /// BackupVerificationSessions.
+    pub verifications: Arc<Cache<BackupVerificationSession>>,
     /// Deployments: their names, and what they ask of blueprints.
     pub deployments: Arc<Cache<PartialObjectMeta<Deployment>>>,
     /// StatefulSets, likewise.
@@ -76,6 +80,8 @@ impl Default for Caches {
             functions: Arc::default(),
             policies: Arc::default(),
             blueprints: Arc::default(),
+            verifiers: Arc::default(),
+            verifications: Arc::new(Cache::shaped(shape::VERIFICATIONS)),
             deployments: Arc::default(),
             stateful_sets: Arc::default(),
             daemon_sets: Arc::default(),
@@ -139,6 +145,10 @@ pub enum Seen<'a> {
     Claim(&'a Change<PersistentVolumeClaim>),
     /// A BackupBlueprint.
     Blueprint(&'a Change<BackupBlueprint>),
+    /// A BackupVerifier.
+    Verifier(&'a Change<BackupVerifier>),
+    /// A BackupVerificationSession.
+    Verification(&'a Change<BackupVerificationSession>),
     /// A workload: its kind, namespace and name, and the blueprint that it asks for.
     Workload {
         /// `<kind>/<namespace>/<name>`.
@@ -191,6 +201,8 @@ impl Caches {
             reflect_metadata(api, cache, strip::namespace, true, move |change| seen(Seen::Namespace(change)))
         });
         watch!(blueprints, Blueprint, |_| {});
+        watch!(verifiers, Verifier, |_| {});
+        watch!(verifications, Verification, |_| {});
         watch!(storages, Storage, |_| {});
         watch!(repositories, Repository, |_| {});
         watch!(configurations, Configuration, |_| {});
@@ -221,6 +233,8 @@ impl Caches {
         self.pods.synced().await;
         self.claims.synced().await;
         self.blueprints.synced().await;
+        self.verifiers.synced().await;
+        self.verifications.synced().await;
         self.deployments.synced().await;
         self.stateful_sets.synced().await;
         self.daemon_sets.synced().await;

@@ -31,6 +31,7 @@ use crate::object::{Key, Kind, Named};
 use crate::read_back;
 use crate::repository::maintenance::Pace;
 use crate::snapshot::driver;
+use crate::verification::turns::Turns;
 use crate::wake::Storages;
 use crate::workqueue::WorkQueue;
 
@@ -79,6 +80,8 @@ pub struct Context {
     pub functions: Functions,
     /// Pods that hold claims which no other mounts.
     pub holders: Holders,
+    /// Which tries of backups run.
+    pub turns: Turns,
     /// Objects whose versions in the cache we have replaced ourselves: which, and when last.
     replaced: Mutex<HashMap<Key, (Vec<String>, u64)>>,
     /// Objects that wait for a pod or claim: since when, and in which namespace.
@@ -175,6 +178,7 @@ impl Context {
             departed: Departed::default(),
             storages: Storages::default(),
             holders: Holders::default(),
+            turns: Turns::default(),
             replaced: Mutex::default(),
             waiting: Mutex::default(),
             unwritten: Unwritten::default(),
@@ -224,6 +228,7 @@ impl Context {
                 Action::Patch { key, resource_version, patch } => {
                     self.patch(&key, resource_version, patch).await?;
                 }
+                Action::StatusOf { key, status } => self.write_status_of(&key, status).await?,
                 Action::Create(object) => self.create(*object).await?,
                 Action::CreateClaim(claim) => unless_there(create(&self.client, claim.as_ref()).await)?,
                 Action::BringBack { object, status } => self.bring_back(subject, &object, status).await?,
@@ -286,6 +291,14 @@ impl Context {
         Ok(())
     }
 
+    async fn write_status_of(&self, key: &Key, status: Value) -> Result<(), kube::Error> {
+        let objects = api::of_kind(&self.client, key.kind, &key.namespace);
+        match objects.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
     fn remember(&self, key: &Key, before: &str, after: Option<&str>) {
         if after.is_some_and(|after| after != before) {
             let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
@@ -327,6 +340,8 @@ impl Context {
             Created::BackupSession(object) => creation::create(&self.client, object).await,
             Created::Snapshot(object) => create(&self.client, object).await,
             Created::BackupConfiguration(object) => create(&self.client, object.as_ref()).await,
+            Created::Verification(object) => creation::create(&self.client, object).await,
+            Created::RestoreSession(object) => create(&self.client, object.as_ref()).await,
         }
     }
 
@@ -394,6 +409,7 @@ impl Context {
     pub fn forget(&self, key: &Key) {
         self.hooks.forget(key);
         self.functions.forget(key);
+        self.turns.end(key);
         self.holders.want(key, Vec::new());
         self.dispatcher.want(&Owner { key: key.clone(), uid: String::new() }, Vec::new());
         self.unwritten.forget(key);

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use holdfast_api::reference::TypedObjectReference;
 use holdfast_api::usage_policy::Namespace;
 use holdfast_api::validation::{FieldErrors, backup_batch, backup_configuration, backup_configuration::Surroundings};
-use holdfast_api::{BackupSession, BackupStorage, Repository, RestoreSession, RetentionPolicy, defaults};
+use holdfast_api::{
+    BackupSession, BackupStorage, BackupVerificationSession, BackupVerifier, Repository, RestoreSession, RetentionPolicy, defaults,
+};
 use jiff::tz::TimeZone;
 
 use crate::cache::By;
@@ -27,6 +29,7 @@ mod repositories;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
+pub mod verifications;
 
 /// On an invoker that a restore has paused: name and UID of the RestoreSession, and before them its namespace if that is another.
 /// When it has ended or is gone, the invoker resumes by itself, so that nothing is left paused whatever happens to the restore.
@@ -55,6 +58,12 @@ pub struct Observed {
     pub targets: Vec<Target>,
     /// Its sessions.
     pub sessions: Vec<Arc<BackupSession>>,
+    /// Verifiers that it refers to and that exist.
+    pub verifiers: BTreeMap<Named, Arc<BackupVerifier>>,
+    /// Tries of what it has backed up.
+    pub verifications: Vec<Arc<BackupVerificationSession>>,
+    /// The newest good Snapshot of each session and repository whose time to be tried has come.
+    pub newest: BTreeMap<String, String>,
     /// The restore that has paused it, if that still goes on.
     pub paused_by: Option<Arc<RestoreSession>>,
     /// Another restore of its target that goes on: it stays paused for that.
@@ -103,7 +112,11 @@ async fn observe(context: &Context, invoker: Invoker, key: &Key) -> Result<Obser
         let found = context.secret_exists(&name).await?;
         secrets.insert(name, found);
     }
+    let now = context.clock.now();
     Ok(Observed {
+        verifiers: verifications::verifiers(caches, &effective),
+        verifications: caches.verifications.of(By::Invoker, either::group_of(key)),
+        newest: verifications::newest(caches, &effective, now),
         storages: storages.into_iter().map(|storage| (name_of(storage.as_ref()), storage)).collect(),
         policies: policies.into_iter().map(|policy| (name_of(policy.as_ref()), policy)).collect(),
         catalog: Catalog::of(caches),

@@ -43,6 +43,7 @@ pub mod schedule;
 pub mod snapshot;
 pub mod target;
 pub mod tls;
+pub mod verification;
 pub mod wake;
 pub mod work;
 pub mod workqueue;
@@ -435,5 +436,6 @@ async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> {
         Kind::Snapshot => snapshot::reconcile(context, key).await,
         Kind::RestoreSession => restore_session::reconcile(context, key).await,
         Kind::BackupBlueprint => backup_blueprint::reconcile(context, key).await,
+        Kind::BackupVerificationSession => verification::reconcile(context, key).await,
     }
 }

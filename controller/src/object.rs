@@ -23,11 +23,13 @@ pub enum Kind {
     RestoreSession,
     /// Configurations for annotated applications.
     BackupBlueprint,
+    /// One try of one Snapshot.
+    BackupVerificationSession,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BackupStorage,
         Self::Repository,
         Self::BackupConfiguration,
@@ -36,6 +38,7 @@ impl Kind {
         Self::Snapshot,
         Self::RestoreSession,
         Self::BackupBlueprint,
+        Self::BackupVerificationSession,
     ];
 
     /// The kind as Kubernetes writes it.
@@ -49,6 +52,7 @@ impl Kind {
             Self::Snapshot => "Snapshot",
             Self::RestoreSession => "RestoreSession",
             Self::BackupBlueprint => "BackupBlueprint",
+            Self::BackupVerificationSession => "BackupVerificationSession",
         }
     }
 

@@ -181,7 +181,7 @@ fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Resul
 }
 
 /// The newest good one of these, up to a time if one is given.
-fn newest<'s>(snapshots: impl Iterator<Item = &'s Snapshot>, until: Option<&PointInTime>) -> Option<String> {
+pub fn newest<'s>(snapshots: impl Iterator<Item = &'s Snapshot>, until: Option<&PointInTime>) -> Option<String> {
     let at = |snapshot: &Snapshot| {
         snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map(|time| time.0)
     };

@@ -8,7 +8,7 @@ use holdfast_api::backup_configuration::InvokerPhase;
 use holdfast_api::backup_storage::BackupStoragePhase;
 use holdfast_api::condition;
 use holdfast_api::repository::RepositoryPhase;
-use holdfast_api::{BackupSession, BackupStorage, Repository, RestoreSession, Snapshot};
+use holdfast_api::{BackupSession, BackupStorage, BackupVerificationSession, BackupVerifier, Repository, RestoreSession, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::dispatch::assign::storage_of;
 use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind, Named};
+use crate::verification;
 
 /// How long a storage's list of repositories may lag behind: it changes with every backup of every one of them.
 const LIST_LAG: Duration = Duration::from_secs(5);
@@ -78,6 +79,8 @@ pub fn wake(context: &Context, seen: &Seen<'_>) {
             application(context, &format!("PersistentVolumeClaim/{namespace}/{}", claim.name_any()), blueprint);
         }
         Seen::Blueprint(change) => add(context, Kind::BackupBlueprint, change.object().as_ref()),
+        Seen::Verifier(change) => verifier(context, change.object()),
+        Seen::Verification(change) => tried(context, change.object()),
         Seen::Workload { title, blueprint } => {
             application(context, title, blueprint.clone());
             // It may grant its use to somebody now.
@@ -222,6 +225,20 @@ fn restore(context: &Context, restore: &Arc<RestoreSession>) {
     add(context, Kind::RestoreSession, restore.as_ref());
     let name = Named::new(restore.namespace().unwrap_or_default(), restore.name_any());
     invokers(context, |invoker| invoker.paused_by().is_some_and(|(restore, _)| restore == name));
+    context.queue.extend(verification::made_for(&restore.metadata).map(|session| Key::new(Kind::BackupVerificationSession, name.namespace, session)));
+}
+
+fn verifier(context: &Context, verifier: &BackupVerifier) {
+    let name = Named::new(verifier.namespace().unwrap_or_default(), verifier.name_any());
+    invokers(context, |invoker| verification::names(invoker, &name));
+}
+
+/// An invoker waits for the one before to end; the next one waits for its turn.
+fn tried(context: &Context, session: &Arc<BackupVerificationSession>) {
+    add(context, Kind::BackupVerificationSession, session.as_ref());
+    if verification::has_ended(session) {
+        context.queue.extend(verification::invoker_of(session));
+    }
 }
 
 fn unready_invokers(context: &Context) {
@@ -281,7 +298,7 @@ pub fn wake_all(context: &Context) {
     }
     all!(
         storages: BackupStorage, repositories: Repository, configurations: BackupConfiguration, batches: BackupBatch,
-        restores: RestoreSession, blueprints: BackupBlueprint
+        restores: RestoreSession, blueprints: BackupBlueprint, verifications: BackupVerificationSession
     );
     // Of those at rest nothing is wanted.
     for session in caches.sessions.awake() {

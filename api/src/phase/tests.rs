@@ -108,6 +108,47 @@ fn a_failed_retention_fails_the_session() {
     assert_eq!(backup_session(&status), BackupSessionPhase::Failed);
 }
 
+#[test]
+fn a_try_of_a_backup_ends_with_its_history() {
+    use BackupVerificationSessionPhase::{Failed, Running, Skipped, Succeeded};
+    use verification_condition as kinds;
+    let cleaned = (kinds::VERIFICATION_SESSION_HISTORY_CLEANED, true);
+    let (restored, verified) = (kinds::RESTORE_SUCCEEDED, kinds::BACKUP_VERIFIED);
+    for (conditions, expected) in [
+        (vec![], Running),
+        (vec![(restored, false)], Running),
+        (vec![(restored, true), (verified, true)], Running),
+        (vec![(restored, true), (verified, true), cleaned], Succeeded),
+        (vec![(restored, false), cleaned], Failed),
+        (vec![(restored, true), (verified, false), cleaned], Failed),
+        (
+            vec![(kinds::VERIFICATION_EXECUTOR_ENSURED, false), cleaned],
+            Failed,
+        ),
+        (
+            vec![(kinds::VERIFICATION_SESSION_HISTORY_CLEANED, false)],
+            Failed,
+        ),
+        (
+            vec![(kinds::BACKUP_VERIFICATION_SKIPPED, true), cleaned],
+            Skipped,
+        ),
+    ] {
+        let status = BackupVerificationSessionStatus {
+            conditions: conditions
+                .iter()
+                .map(|(type_, status)| condition(type_, *status))
+                .collect(),
+            ..Default::default()
+        };
+        assert_eq!(
+            backup_verification_session(&status),
+            expected,
+            "{conditions:?}"
+        );
+    }
+}
+
 fn snapshot_of(
     total: i32,
     phases: &[ComponentPhase],

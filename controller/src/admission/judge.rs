@@ -175,8 +175,8 @@ impl Judge {
             }
             "BackupVerificationSession" => {
                 let (new, old) = read!(BackupVerificationSession);
-                let stays = old.map_or(Ok(()), |old| backup_verification_session::validate_update(&old, &new));
-                (stays, Vec::new())
+                let stays = old.as_ref().map_or(Ok(()), |old| backup_verification_session::validate_update(old, &new));
+                (stays, wanted(&new, old.as_ref(), |object| rights::backup_verification_session(object, own)))
             }
             _ => (Ok(()), Vec::new()),
         };

@@ -8,7 +8,8 @@ use holdfast_api::invoker::SessionView;
 use holdfast_api::offshoot::PodTemplateSpec;
 use holdfast_api::reference::{ObjectReference, TypedObjectReference};
 use holdfast_api::{
-    BackupBatch, BackupBlueprint, BackupConfiguration, BackupStorage, BackupVerifier, HookTemplate, Repository, RestoreSession,
+    BackupBatch, BackupBlueprint, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, HookTemplate, Repository,
+    RestoreSession,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -187,6 +188,11 @@ pub fn backup_verifier(verifier: &BackupVerifier, own: &str) -> Vec<Right> {
     rights
 }
 
+/// Of a try that somebody starts by hand: it makes claims.
+pub fn backup_verification_session(session: &BackupVerificationSession, own: &str) -> Vec<Right> {
+    vec![Right::new("spec", "create", ("", "persistentvolumeclaims"), own, "").with(&session.spec)]
+}
+
 /// Of a hook's template: whoever changes what is run must be allowed to run it.
 pub fn hook_template(template: &HookTemplate, own: &str) -> Vec<Right> {
     template_rights("spec", &template.spec, (own, own))
@@ -223,8 +229,9 @@ fn sessions<'a>(
             let path = format!("{path}{}", target.path);
             addon(rights, &format!("{path}.addon"), target.addon, own);
             for (position, repository) in target.repositories.iter().enumerate() {
-                let path = format!("{path}.repositories[{position}].encryptionSecret");
-                encryption(rights, path, repository.encryption_secret.as_ref(), own);
+                let path = format!("{path}.repositories[{position}]");
+                encryption(rights, format!("{path}.encryptionSecret"), repository.encryption_secret.as_ref(), own);
+                verification(rights, &format!("{path}.backupVerifier"), repository.backup_verifier.as_ref(), own);
             }
         }
     }
@@ -258,6 +265,16 @@ fn addon(rights: &mut Vec<Right>, path: &str, addon: Option<&AddonInfo>, own: &s
 fn encryption(rights: &mut Vec<Right>, path: impl Into<String>, secret: Option<&ObjectReference>, own: &str) {
     if let Some(secret) = secret {
         rights.push(Right::secret(path, secret.namespace_or(own), &secret.name));
+    }
+}
+
+/// Backups are tried out in claims of the namespace of what takes them. A verifier of that namespace was asked about when it was applied;
+/// what one of another runs, it runs here.
+fn verification(rights: &mut Vec<Right>, path: &str, verifier: Option<&ObjectReference>, own: &str) {
+    let Some(verifier) = verifier else { return };
+    rights.push(Right::new(path, "create", ("", "persistentvolumeclaims"), own, "").with(verifier));
+    if verifier.namespace_or(own) != own {
+        rights.push(Right::pods(path, own).with(verifier));
     }
 }
 

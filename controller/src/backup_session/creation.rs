@@ -1,23 +1,53 @@
 //! Creates a session, unless it exists. Its name is KubeStash's, invoker, session and second, which another invoker's may have too: a
-//! batch and a configuration of one name, or `web` with `daily-x` and `web-daily` with `x`. Taken for its own, it would lose a backup.
+//! batch and a configuration of one name, or `web` with `daily-x` and `web-daily` with `x`. Taken for its own, it would lose a backup,
+//! or the try of one.
 
-use holdfast_api::{BackupSession, names};
-use kube::ResourceExt;
+use std::fmt::Debug;
+
+use holdfast_api::reference::TypedLocalObjectReference;
+use holdfast_api::{BackupSession, BackupVerificationSession, names};
 use kube::api::{Api, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What tells sessions of one name apart.
+type Meaning<'s> = (Option<&'s TypedLocalObjectReference>, Option<&'s str>, Option<&'s str>);
+
+/// A kind of sessions.
+pub trait Session:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug + Send + 'static
+{
+    /// What one is of.
+    fn meaning(&self) -> Meaning<'_>;
+}
+
+impl Session for BackupSession {
+    fn meaning(&self) -> Meaning<'_> {
+        (self.spec.invoker.as_ref(), self.spec.session.as_deref(), None)
+    }
+}
+
+impl Session for BackupVerificationSession {
+    fn meaning(&self) -> Meaning<'_> {
+        (self.spec.invoker.as_ref(), self.spec.session.as_deref(), self.spec.repository.as_deref())
+    }
+}
 
 /// Creates `session`; that it exists already is as good.
-pub async fn create(client: &kube::Client, session: &BackupSession) -> Result<(), kube::Error> {
-    let sessions: Api<BackupSession> = Api::namespaced(client.clone(), &session.namespace().unwrap_or_default());
+pub async fn create<S: Session>(client: &kube::Client, session: &S) -> Result<(), kube::Error> {
+    let sessions: Api<S> = Api::namespaced(client.clone(), &session.namespace().unwrap_or_default());
     let parameters = PostParams::default();
     if !is_taken(sessions.create(&parameters, session).await)? || !is_foreign(sessions.get_opt(&session.name_any()).await?, session) {
         return Ok(());
     }
     let mut renamed = session.clone();
-    renamed.metadata.name = Some(other_name(session));
+    renamed.meta_mut().name = Some(other_name(session));
     is_taken(sessions.create(&parameters, &renamed).await).map(|_| ())
 }
 
-fn is_taken(created: Result<BackupSession, kube::Error>) -> Result<bool, kube::Error> {
+fn is_taken<S>(created: Result<S, kube::Error>) -> Result<bool, kube::Error> {
     match created {
         Ok(_) => Ok(false),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(true),
@@ -25,15 +55,18 @@ fn is_taken(created: Result<BackupSession, kube::Error>) -> Result<bool, kube::E
     }
 }
 
-fn is_foreign(existing: Option<BackupSession>, session: &BackupSession) -> bool {
-    let what = |session: &BackupSession| (session.spec.invoker.clone(), session.spec.session.clone());
-    existing.is_some_and(|existing| what(&existing) != what(session))
+fn is_foreign<S: Session>(existing: Option<S>, session: &S) -> bool {
+    existing.is_some_and(|existing| existing.meaning() != session.meaning())
 }
 
 /// The same for the same session, whoever makes it again.
-fn other_name(session: &BackupSession) -> String {
-    let invoker = session.spec.invoker.as_ref().map(|invoker| (&invoker.kind, &invoker.name));
-    names::distinct(&session.name_any(), &(invoker, &session.spec.session))
+fn other_name<S: Session>(session: &S) -> String {
+    let (invoker, name, repository) = session.meaning();
+    let of_invoker = (invoker.map(|invoker| (&invoker.kind, &invoker.name)), name.map(str::to_owned));
+    match repository {
+        None => names::distinct(&session.name_any(), &of_invoker),
+        Some(repository) => names::distinct(&session.name_any(), &(of_invoker, repository)),
+    }
 }
 
 #[cfg(test)]

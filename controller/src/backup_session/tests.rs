@@ -99,6 +99,7 @@ fn created(actions: &[Action]) -> Vec<String> {
             Created::BackupSession(session) => session.metadata.name.clone(),
             Created::Repository(repository) => repository.metadata.name.clone(),
             Created::BackupConfiguration(configuration) => configuration.metadata.name.clone(),
+            Created::Verification(_) | Created::RestoreSession(_) => None,
         },
         _ => None,
     });

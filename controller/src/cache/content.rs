@@ -17,7 +17,7 @@ pub enum By {
     Repository,
     /// Snapshots of a BackupSession that have not ended.
     Session,
-    /// BackupSessions of an invoker: `<kind>/<name>`.
+    /// BackupSessions, and BackupVerificationSessions, of an invoker: `<kind>/<name>`.
     Invoker,
     /// Repositories in a BackupStorage.
     Storage,

@@ -2,7 +2,7 @@
 
 use holdfast_api::deletion::DeletionPolicy;
 use holdfast_api::condition::{self, kinds::snapshot as snapshot_kinds};
-use holdfast_api::{BackupBatch, BackupConfiguration, BackupSession, Repository, Snapshot};
+use holdfast_api::{BackupBatch, BackupConfiguration, BackupSession, BackupVerificationSession, Repository, Snapshot};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 
@@ -17,12 +17,14 @@ use crate::invoker::either;
 use crate::object::Named;
 use crate::repository::views;
 use crate::target::observe::claims_in;
+use crate::verification;
 
 pub(super) const REPOSITORIES: Shape<Repository> = Shape { groups_of: in_storage, ..Shape::PLAIN };
 pub(super) const CONFIGURATIONS: Shape<BackupConfiguration> = Shape { groups_of: used_by_configuration, ..Shape::PLAIN };
 pub(super) const BATCHES: Shape<BackupBatch> = Shape { groups_of: used_by_batch, ..Shape::PLAIN };
 pub(super) const SESSIONS: Shape<BackupSession> = Shape { groups_of: of_invoker, pack: pack_session, unpack: content::unpack };
 pub(super) const SNAPSHOTS: Shape<Snapshot> = Shape { groups_of: of_snapshot, pack: pack_snapshot, unpack: content::unpack };
+pub(super) const VERIFICATIONS: Shape<BackupVerificationSession> = Shape { groups_of: tried_for, pack: pack_verification, unpack: content::unpack };
 pub(super) const PODS: Shape<Pod> = Shape { groups_of: of_pod, pack: content::pack, unpack: content::unpack };
 pub(super) const CLAIMS: Shape<PersistentVolumeClaim> = Shape { groups_of: in_namespace, pack: content::pack, unpack: content::unpack };
 
@@ -68,6 +70,16 @@ fn of_invoker(session: &BackupSession) -> Vec<Group> {
 /// One that has ended, that no other is to follow, and that nothing holds any more.
 fn pack_session(session: &BackupSession) -> Option<Box<[u8]>> {
     let rests = claims::has_ended(session) && !retry::is_due(session) && session.metadata.deletion_timestamp.is_none() && !is_held(&session.metadata);
+    if rests { content::pack(session) } else { None }
+}
+
+fn tried_for(session: &BackupVerificationSession) -> Vec<Group> {
+    verification::invoker_of(session).map(|key| (By::Invoker, either::group_of(&key))).into_iter().collect()
+}
+
+/// One that has ended; its reconciler is woken by whatever it still has to remove, and once by whoever begins to lead.
+fn pack_verification(session: &BackupVerificationSession) -> Option<Box<[u8]>> {
+    let rests = verification::has_ended(session) && session.metadata.deletion_timestamp.is_none();
     if rests { content::pack(session) } else { None }
 }
 

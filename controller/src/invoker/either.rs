@@ -254,7 +254,11 @@ pub fn group_of(invoker: &Key) -> Named {
 
 /// The invoker that a session names.
 pub fn key_in(session: &BackupSession) -> Option<Key> {
-    let invoker = session.spec.invoker.as_ref()?;
+    key_of(session.spec.invoker.as_ref()?, session.metadata.namespace.as_deref().unwrap_or_default())
+}
+
+/// The invoker that is named in a namespace, if it is of a kind that takes backups.
+pub fn key_of(invoker: &TypedLocalObjectReference, namespace: &str) -> Option<Key> {
     let kind = [Kind::BackupConfiguration, Kind::BackupBatch].into_iter().find(|kind| kind.as_str() == invoker.kind)?;
-    Some(Key::new(kind, session.metadata.namespace.clone().unwrap_or_default(), &invoker.name))
+    Some(Key::new(kind, namespace, &invoker.name))
 }

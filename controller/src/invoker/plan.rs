@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::verifications::Tries;
 use super::{Observed, PAUSED_BY, either, repositories, schedule};
 use crate::action::Action;
 use crate::object::Named;
@@ -40,6 +41,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let old = invoker.status();
     let mut status = old.clone();
     let mut after = Vec::new();
+    let mut tries = Tries::of(invoker.metadata());
     validate(observed, &mut status, now);
     if condition::is_false(&status.conditions, shared::VALIDATION_PASSED) {
         status.phase = Some(InvokerPhase::Invalid);
@@ -52,17 +54,21 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         show_held(observed, &mut status, now);
         status.repositories = repositories::statuses(observed);
         schedule::ensure(observed, &mut status, now);
+        after.extend(tries.ensure(observed, &mut status, now));
         status.phase = Some(observed.effective.verdict(&status));
         if status.phase == Some(InvokerPhase::Ready) {
             after.extend(schedule::trigger(observed, &mut status, now));
         } else {
             after.push(Action::Later(LOOK_AGAIN));
         }
+        // Also of an application that is gone: its backups are what brings it back.
+        after.extend(tries.trigger(observed, now));
     }
     announce(observed, &old, &status, &mut after);
     // Sessions are created before the status says so: their names follow from the slot, so a repetition creates nothing.
     let (mut actions, later): (Vec<Action>, Vec<Action>) =
         after.into_iter().partition(|action| matches!(action, Action::Create(_)));
+    actions.extend(tries.write(&observed.invoker));
     actions.extend(invoker.write(status));
     actions.extend(later);
     actions

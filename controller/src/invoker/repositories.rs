@@ -12,7 +12,7 @@ use holdfast_api::reference::{ObjectReference, TypedObjectReference};
 use holdfast_api::repository::{Repository, RepositoryPhase, RepositorySpec};
 use serde_json::json;
 
-use super::{Invoker, Observed};
+use super::{Invoker, Observed, verifications};
 use crate::action::{Action, Created};
 use crate::cache::By;
 use crate::caches::{Caches, shape::place};
@@ -156,7 +156,8 @@ pub(super) fn statuses(observed: &Observed) -> Vec<RepositoryStatus> {
             .and_then(|status| condition::get(&status.conditions, kinds::REPOSITORY_INITIALIZED))
             .filter(|_| phase == RepositoryPhase::NotReady)
             .and_then(|condition| condition.message.clone());
-        Some(RepositoryStatus { name: Some(name.clone()), phase: Some(phase), reason, verification_configured: None })
+        let verification_configured = verifications::is_configured(observed, name);
+        Some(RepositoryStatus { name: Some(name.clone()), phase: Some(phase), reason, verification_configured })
     });
     statuses.collect()
 }

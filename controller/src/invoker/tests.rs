@@ -7,6 +7,8 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+mod verifications;
+
 use super::plan::plan;
 use super::{Invoker, Observed, PAUSED_BY};
 use crate::action::{Action, Created};
@@ -56,6 +58,9 @@ fn observed(invoker: impl Into<Invoker>) -> Observed {
         secrets: BTreeMap::new(),
         repositories: BTreeMap::from([("repo".into(), Arc::new(repository.unwrap()))]),
         sessions: Vec::new(),
+        verifiers: BTreeMap::new(),
+        verifications: Vec::new(),
+        newest: BTreeMap::new(),
         paused_by: None,
         next_pause: None,
         time_zone: TimeZone::UTC,

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_api::RestoreSession;
 use holdfast_api::names::component;
 use holdfast_api::offshoot::volume::PersistentVolumeClaim as Template;
 use holdfast_api::template::{ExpandError, expand};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
 use super::{Observed, components};
@@ -13,6 +15,7 @@ use crate::action::Action;
 use crate::context::Context;
 use crate::holder::Purpose;
 use crate::target::{self, Reach, Shape, Target};
+use crate::verification;
 
 /// On a claim that a restore has made: the restore's UID.
 pub const MADE_BY: &str = "holdfast.dev/made-by";
@@ -63,6 +66,15 @@ pub(super) fn claim(observed: &Observed, template: &Template, name: &str, namesp
     if claim_name.is_empty() {
         return Err("the volumeClaimTemplate has no name".into());
     }
+    // What is made to try a backup out goes with the restore, whoever removes that and whether or not a controller runs.
+    let owner = is_a_try(observed).then(|| OwnerReference {
+        api_version: RestoreSession::API_VERSION.into(),
+        kind: RestoreSession::KIND.into(),
+        name: observed.restore.metadata.name.clone().unwrap_or_default(),
+        uid: observed.restore.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    });
     let mut labels = metadata.labels;
     labels.insert(MADE_BY.into(), observed.restore.metadata.uid.clone().unwrap_or_default());
     Ok(PersistentVolumeClaim {
@@ -71,11 +83,17 @@ pub(super) fn claim(observed: &Observed, template: &Template, name: &str, namesp
             namespace: Some(namespace.to_owned()),
             labels: Some(labels),
             annotations: (!metadata.annotations.is_empty()).then_some(metadata.annotations),
+            owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         spec: template.spec.clone(),
         status: None,
     })
+}
+
+/// Whether the restore only tries a backup out.
+fn is_a_try(observed: &Observed) -> bool {
+    verification::made_for(&observed.restore.metadata).is_some()
 }
 
 /// The claim that the Snapshot is of, if it is of one.
@@ -84,7 +102,8 @@ fn backed_up_claim(observed: &Observed) -> Option<String> {
     (app.kind.as_deref() == Some("PersistentVolumeClaim")).then(|| app.name.clone())
 }
 
-fn made_by(metadata: &ObjectMeta) -> Option<&str> {
+/// The UID of the restore that has made a claim.
+pub fn made_by(metadata: &ObjectMeta) -> Option<&str> {
     metadata.labels.as_ref()?.get(MADE_BY).map(String::as_str)
 }
 
@@ -107,6 +126,9 @@ pub(super) fn reach(observed: &Observed, name: &str, paths: &[String]) -> Reach 
     };
     let claim = claim.metadata.name.as_deref().unwrap_or_default();
     match &target.shape {
+        Shape::Claim { .. } if !is_ours && is_a_try(observed) => Reach::Impossible(format!(
+            "PersistentVolumeClaim {claim} was there before: a backup is tried out in claims that are made for it, and in no others"
+        )),
         Shape::Claim { pods, .. } => match pods.first() {
             // Whoever mounts one that was made for this waits for it, or sees it fill.
             Some(pod) if !is_ours => {

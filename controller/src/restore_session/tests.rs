@@ -348,6 +348,24 @@ fn a_claim_that_others_use_is_not_restored_into_unless_it_was_made_for_that() {
 }
 
 #[test]
+fn a_try_writes_into_no_claim_that_was_there_before() {
+    let mut observed = cloning("try-1", "dump");
+    let owner = json!([{"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupVerificationSession", "name": "try-1", "uid": "t", "controller": true}]);
+    Arc::make_mut(&mut observed.restore).metadata.owner_references = serde_json::from_value(owner).unwrap();
+    made(&mut observed, false, Vec::new());
+    assert!(matches!(&observed.reaches["dump"], Reach::Impossible(why) if why.contains("was there before")), "{:?}", observed.reaches);
+    made(&mut observed, true, Vec::new());
+    assert!(matches!(&observed.reaches["dump"], Reach::Unmounted(_)), "{:?}", observed.reaches);
+    // What it makes goes with it.
+    let template = observed.job.as_ref().unwrap().claim_templates[0].clone();
+    let claim = own_claims::claim(&observed, &template, "dump", "demo").unwrap();
+    let owner = claim.metadata.owner_references.unwrap().remove(0);
+    assert_eq!((owner.kind.as_str(), owner.uid.as_str(), owner.block_owner_deletion), ("RestoreSession", "restore-uid", Some(false)));
+    let plain = own_claims::claim(&cloning("copy", "dump"), &template, "dump", "demo").unwrap();
+    assert!(plain.metadata.owner_references.is_none(), "what a person restores stays");
+}
+
+#[test]
 fn names_that_cannot_be_worked_out_say_why() {
     for (name, why) in [("data-${POD_ORDINAL}", "has no ordinal"), ("copy-of-${PVC_NAME}", "of no PersistentVolumeClaim"), ("", "has no name")] {
         let observed = cloning(name, "dump");

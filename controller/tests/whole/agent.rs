@@ -32,6 +32,10 @@ pub(crate) struct Memory {
     pub(crate) bytes: u64,
     /// The backend is away for whatever removes.
     pub(crate) away: bool,
+    /// What is stored is damaged: it does not restore, and a check finds it.
+    pub(crate) damaged: bool,
+    /// Parts of checks, as asked for.
+    pub(crate) checked: Vec<String>,
     /// Backups to this directory fail.
     pub(crate) full: Option<String>,
     /// What is in its backend.
@@ -286,8 +290,17 @@ impl Agent {
                     ..v1::BackupResult::default()
                 })
             }
+            Spec::Restore(_) if memory.damaged => {
+                let reason = v1::task_failure::Reason::RepositoryDamaged.into();
+                Outcome::Failure(v1::TaskFailure { reason, message: "packs/data/ab is rotten".into(), retry_may_help: false })
+            }
             Spec::Restore(_) => Outcome::Restore(v1::RestoreResult::default()),
-            Spec::Check(_) => Outcome::Check(v1::CheckResult::default()),
+            Spec::Check(task) => {
+                memory.checked.push(task.after.clone());
+                let findings: Vec<String> = memory.damaged.then(|| "packs/data/ab: a blob is rotten".to_owned()).into_iter().collect();
+                let next = format!("part-{}", memory.checked.len());
+                Outcome::Check(v1::CheckResult { intact: !memory.damaged, findings_count: findings.len() as u64, findings_first: findings, next, ..v1::CheckResult::default() })
+            }
             Spec::Forget(task) => {
                 assert!(!task.repository.as_ref().unwrap().password.is_empty());
                 memory.forgotten.extend(task.snapshot_ids.iter().cloned());

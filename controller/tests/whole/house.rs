@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use holdfast_controller::holder::pod::Image;
 use holdfast_controller::repository::maintenance::Pace;
 use holdfast_controller::{Config, RunError, run};
 use holdfast_standalone::Standalone;
@@ -23,6 +24,8 @@ pub(crate) struct House {
     /// Where webhooks are served.
     pub(crate) webhooks: SocketAddr,
     pace: Pace,
+    /// Whether there are pods that hold claims.
+    holders: bool,
     shutdown: CancellationToken,
     controller: Option<JoinHandle<Result<(), RunError>>>,
 }
@@ -39,6 +42,8 @@ fn resource(kind: &str) -> ApiResource {
         "RestoreSession" => ("core.kubestash.com", "v1alpha1", "restoresessions"),
         "HookTemplate" => ("core.kubestash.com", "v1alpha1", "hooktemplates"),
         "BackupBlueprint" => ("core.kubestash.com", "v1alpha1", "backupblueprints"),
+        "BackupVerifier" => ("core.kubestash.com", "v1alpha1", "backupverifier"),
+        "BackupVerificationSession" => ("core.kubestash.com", "v1alpha1", "backupverificationsession"),
         "Deployment" => ("apps", "v1", "deployments"),
         "StatefulSet" => ("apps", "v1", "statefulsets"),
         "Addon" => ("addons.kubestash.com", "v1alpha1", "addons"),
@@ -62,11 +67,20 @@ impl House {
 
     /// The same, with upkeep at another pace.
     pub(crate) async fn start_at(pace: Pace) -> Self {
-        Self::start_with(pace, holdfast_api::crd::all(), &[]).await
+        Self::start_as(pace, false, holdfast_api::crd::all(), &[]).await
+    }
+
+    /// The same, with pods that hold claims which no other mounts.
+    pub(crate) async fn start_with_holders(pace: Pace) -> Self {
+        Self::start_as(pace, true, holdfast_api::crd::all(), &[]).await
     }
 
     /// The same with other definitions, and objects that were there before the controller.
     pub(crate) async fn start_with(pace: Pace, definitions: impl IntoIterator<Item = Value>, before: &[Value]) -> Self {
+        Self::start_as(pace, false, definitions, before).await
+    }
+
+    async fn start_as(pace: Pace, holders: bool, definitions: impl IntoIterator<Item = Value>, before: &[Value]) -> Self {
         let standalone = Standalone::new();
         for definition in definitions {
             standalone.install(&serde_json::from_value(definition).unwrap()).unwrap();
@@ -78,6 +92,7 @@ impl House {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             webhooks: SocketAddr::from(([127, 0, 0, 1], 0)),
             pace,
+            holders,
             shutdown: CancellationToken::new(),
             controller: None,
         };
@@ -118,6 +133,7 @@ impl House {
         let mut config = Config::new(self.client.clone(), listener, "holdfast", "controller-0");
         config.webhook_listener = Some(webhooks);
         config.pace = self.pace;
+        config.holder_image = self.holders.then(|| Image { name: "agent".into(), pull_policy: "Never".into() });
         self.controller = Some(tokio::spawn(run(config, self.shutdown.clone())));
         self.until("the certificate authority", || async { !self.ca().await.is_empty() }).await;
         self
@@ -229,7 +245,10 @@ impl House {
     async fn describe(&self) -> String {
         let mut text = String::new();
         for kind in
-            ["BackupStorage", "Repository", "BackupConfiguration", "BackupBatch", "BackupSession", "Snapshot", "RestoreSession"]
+            [
+                "BackupStorage", "Repository", "BackupConfiguration", "BackupBatch", "BackupSession", "Snapshot", "RestoreSession",
+                "BackupVerificationSession",
+            ]
         {
             for object in self.list(kind).await {
                 text += &format!("{kind} {}: {:#}\n", object["metadata"]["name"], object["status"]);

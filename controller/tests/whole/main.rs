@@ -13,6 +13,7 @@ mod house;
 mod read_back;
 mod removal;
 mod repositories;
+mod verification;
 
 use std::time::{Duration, Instant};
 

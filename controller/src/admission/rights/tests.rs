@@ -1,6 +1,6 @@
 //! One hostile object for each escalation that DESIGN.md names, beside a harmless one.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -195,6 +195,21 @@ fn a_verifier_runs_a_function_and_restores() {
     });
     let rights = backup_verifier(&read(verifier), OWN);
     assert_eq!(asked(&rights), ["create pods demo/", "update persistentvolumeclaims victim/data"]);
+}
+
+#[test]
+fn whoever_has_backups_tried_out_must_be_allowed_the_claims_and_the_pods_of_a_verifier_elsewhere() {
+    let of = |verifier: Value| {
+        let repository = json!({"name": "r", "backupVerifier": verifier});
+        let rights = backup_configuration(&read(json!({"sessions": [{"name": "s", "repositories": [repository]}]})), OWN, &no_templates);
+        asked(&rights)
+    };
+    assert_eq!(of(json!({"name": "v"})), ["create persistentvolumeclaims demo/"]);
+    assert_eq!(of(json!({"name": "v", "namespace": "demo"})), ["create persistentvolumeclaims demo/"]);
+    assert_eq!(of(json!({"name": "v", "namespace": "other"})), ["create persistentvolumeclaims demo/", "create pods demo/"]);
+    assert!(of(Value::Null).is_empty());
+    let by_hand = json!({"repository": "r", "snapshot": "s"});
+    assert_eq!(asked(&backup_verification_session(&read(by_hand), OWN)), ["create persistentvolumeclaims demo/"]);
 }
 
 #[test]

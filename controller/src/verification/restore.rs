@@ -1,0 +1,113 @@
+//! The restore that a try makes: of one Snapshot, into claims of its own, and with no target that could be written to.
+
+use std::collections::BTreeMap;
+
+use holdfast_api::addon_info::{AddonInfo, TargetVolumes};
+use holdfast_api::names::component;
+use holdfast_api::offshoot::volume::{PartialObjectMeta, PersistentVolumeClaim as Template};
+use holdfast_api::restore_session::{DataSource, RestoreSessionSpec};
+use holdfast_api::{BackupVerificationSession, BackupVerifier, RestoreSession, Snapshot, labels};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, VolumeResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::Observed;
+use crate::backup_session::retention::bytes;
+
+/// How long a try may take once its first byte could be written.
+const TIMEOUT: &str = "24h";
+/// What a file system needs beside its files, at least.
+const SPARE_BYTES: u64 = 256 << 20;
+/// What KubeStash calls its verifier's pods, and so this.
+const COMPONENT: &str = "kubestash-backup-verifier";
+
+/// The restore; or why there can be none.
+pub(super) fn of(observed: &Observed, snapshot: &Snapshot, verifier: &BackupVerifier) -> Result<RestoreSession, String> {
+    let session = &observed.session;
+    let name = session.metadata.name.clone().unwrap_or_default();
+    let mut addon = verifier.spec.restore_option.as_ref().and_then(|option| option.addon_info.clone()).unwrap_or_default();
+    let template = Template {
+        metadata: Some(metadata(&addon, claim_name(&name, snapshot)?)),
+        spec: Some(claim_spec(&addon, observed, snapshot)),
+        ..Template::default()
+    };
+    for task in &mut addon.tasks {
+        // Whatever volumes the verifier names: nothing is restored into what is there.
+        task.target_volumes = Some(TargetVolumes { volume_claim_templates: vec![template.clone()], ..TargetVolumes::default() });
+    }
+    let spec = RestoreSessionSpec {
+        data_source: Some(DataSource {
+            snapshot: snapshot.metadata.name.clone(),
+            repository: session.spec.repository.clone(),
+            ..DataSource::default()
+        }),
+        addon: Some(addon),
+        restore_timeout: Some(TIMEOUT.into()),
+        ..RestoreSessionSpec::default()
+    };
+    let mut restore = RestoreSession::new(&name, spec);
+    restore.metadata.namespace = session.metadata.namespace.clone();
+    let mut labels_of = session.metadata.labels.clone().unwrap_or_default();
+    labels_of.insert(labels::COMPONENT.into(), COMPONENT.into());
+    restore.metadata.labels = Some(labels_of);
+    restore.metadata.owner_references = Some(vec![owner(session)]);
+    Ok(restore)
+}
+
+fn owner(session: &BackupVerificationSession) -> OwnerReference {
+    OwnerReference {
+        api_version: BackupVerificationSession::API_VERSION.into(),
+        kind: BackupVerificationSession::KIND.into(),
+        name: session.metadata.name.clone().unwrap_or_default(),
+        uid: session.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    }
+}
+
+fn given(addon: &AddonInfo) -> Option<&Template> {
+    addon.tasks.iter().filter_map(|task| task.target_volumes.as_ref()).flat_map(|volumes| &volumes.volume_claim_templates).next()
+}
+
+/// Named after the session, so that it can be no claim of anybody else's.
+fn claim_name(session: &str, snapshot: &Snapshot) -> Result<String, String> {
+    let components: Vec<&String> = snapshot.status.iter().flat_map(|status| status.components.keys()).collect();
+    let all_have_ordinals = components.iter().all(|name| component::stateful_set_ordinal(name).is_some());
+    match components.as_slice() {
+        [] => Err("the Snapshot has no components".into()),
+        _ if all_have_ordinals => Ok(format!("{session}-${{POD_ORDINAL}}")),
+        [_] => Ok(session.to_owned()),
+        _ => Err("the Snapshot has several components without ordinals, and no claims can be named after them".into()),
+    }
+}
+
+fn metadata(addon: &AddonInfo, name: String) -> PartialObjectMeta {
+    let given = given(addon).and_then(|template| template.metadata.clone()).unwrap_or_default();
+    PartialObjectMeta { name: Some(name), labels: given.labels, annotations: given.annotations, ..PartialObjectMeta::default() }
+}
+
+/// As the verifier's template says; else like the claim that was backed up; else as large as what it held, of the default class.
+fn claim_spec(addon: &AddonInfo, observed: &Observed, snapshot: &Snapshot) -> PersistentVolumeClaimSpec {
+    if let Some(spec) = given(addon).and_then(|template| template.spec.clone()) {
+        return spec;
+    }
+    if let Some(source) = &observed.source {
+        return PersistentVolumeClaimSpec {
+            access_modes: source.access_modes.clone(),
+            resources: source.resources.clone(),
+            storage_class_name: source.storage_class_name.clone(),
+            ..PersistentVolumeClaimSpec::default()
+        };
+    }
+    let largest = bytes(snapshot).into_values().max().unwrap_or(0);
+    let requested = largest.saturating_add(largest / 4).saturating_add(SPARE_BYTES);
+    let mebibytes = requested.div_ceil(1 << 20);
+    PersistentVolumeClaimSpec {
+        access_modes: Some(vec!["ReadWriteOnce".into()]),
+        resources: Some(VolumeResourceRequirements {
+            requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(format!("{mebibytes}Mi")))])),
+            ..VolumeResourceRequirements::default()
+        }),
+        ..PersistentVolumeClaimSpec::default()
+    }
+}

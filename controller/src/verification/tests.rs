@@ -1,0 +1,275 @@
+use std::sync::Arc;
+
+use holdfast_api::{BackupConfiguration, BackupVerificationSession, BackupVerifier, RestoreSession, Snapshot};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Observed;
+use super::plan::plan;
+use crate::action::{Action, Created};
+use crate::object::Kind;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn now() -> Timestamp {
+    at("2026-11-22T22:00:05Z")
+}
+
+fn session(name: &str, status: Value) -> BackupVerificationSession {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "demo", "uid": format!("{name}-uid"), "resourceVersion": "4", "creationTimestamp": "2026-11-22T22:00:00Z"},
+        "spec": {"invoker": {"kind": "BackupConfiguration", "name": "web"}, "session": "daily", "repository": "repo", "snapshot": "repo-s", "retryLeft": 2},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn snapshot(components: &[&str], verification: Value) -> Snapshot {
+    let component = json!({"phase": "Succeeded", "resticStats": [{"summary": {"id": "e", "hostPath": "/data", "size": "3.000 GiB"}}]});
+    let components: serde_json::Map<String, Value> = components.iter().map(|name| ((*name).to_owned(), component.clone())).collect();
+    serde_json::from_value(json!({
+        "metadata": {"name": "repo-s", "namespace": "demo"}, "spec": {"repository": "repo", "session": "daily"},
+        "status": {"phase": "Succeeded", "components": components, "verificationStatus": verification},
+    }))
+    .unwrap()
+}
+
+fn verifier(task: Value) -> BackupVerifier {
+    serde_json::from_value(json!({
+        "metadata": {"name": "try", "namespace": "demo"},
+        "spec": {
+            "type": "RestoreOnly", "scheduler": {"schedule": "@daily", "jobTemplate": {}}, "retryConfig": {"maxRetry": 2, "delay": "1m"},
+            "restoreOption": {
+                "target": {"apiGroup": "apps", "kind": "Deployment", "name": "web"},
+                "addonInfo": {"name": "workload-addon", "tasks": [task]},
+            },
+        },
+    }))
+    .unwrap()
+}
+
+fn task() -> Value {
+    json!({"name": "logical-backup-restore", "targetVolumes": {
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        "volumeClaimTemplates": [{"metadata": {"name": "data", "labels": {"team": "a"}}, "spec": {"storageClassName": "cheap", "accessModes": ["ReadWriteOnce"]}}],
+    }})
+}
+
+fn restore(status: Value) -> Arc<RestoreSession> {
+    let value = json!({"metadata": {"name": "try-1", "namespace": "demo", "uid": "r-uid", "creationTimestamp": "2026-11-22T22:00:01Z"}, "spec": {}, "status": status});
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn observed(status: Value) -> Observed {
+    let invoker: BackupConfiguration =
+        serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "demo", "uid": "web-uid"}, "spec": {}})).unwrap();
+    Observed {
+        session: Arc::new(session("try-1", status)),
+        invoker: Some(invoker.into()),
+        verifier: Ok(Arc::new(verifier(task()))),
+        snapshot: Ok(Arc::new(snapshot(&["dump"], Value::Null))),
+        restore: None,
+        unbound: Vec::new(),
+        siblings: Vec::new(),
+        has_turn: true,
+        source: None,
+    }
+}
+
+fn status(actions: &[Action]) -> Value {
+    let mut patches = actions.iter().filter_map(|action| if let Action::Status(patch) = action { Some(patch.clone()) } else { None });
+    patches.next().unwrap_or(Value::Null)
+}
+
+fn made(actions: &[Action]) -> Vec<RestoreSession> {
+    let created = actions.iter().filter_map(|action| if let Action::Create(object) = action { Some(object.as_ref()) } else { None });
+    created.filter_map(|object| if let Created::RestoreSession(restore) = object { Some(restore.as_ref().clone()) } else { None }).collect()
+}
+
+fn marked(actions: &[Action]) -> Option<Value> {
+    actions.iter().find_map(|action| match action {
+        Action::StatusOf { key, status } if key.kind == Kind::Snapshot && key.name == "repo-s" => Some(status["verificationStatus"].clone()),
+        _ => None,
+    })
+}
+
+fn deleted(actions: &[Action]) -> Vec<String> {
+    actions.iter().filter_map(|action| if let Action::Delete { key, .. } = action { Some(key.name.clone()) } else { None }).collect()
+}
+
+fn condition(status: &Value, type_: &str) -> Value {
+    let mut all = status["conditions"].as_array().into_iter().flatten();
+    all.find(|condition| condition["type"] == type_).cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_try_restores_into_claims_of_its_own_and_names_no_target() {
+    let actions = plan(&observed(Value::Null), now());
+    let restore = made(&actions).remove(0);
+    assert!(restore.spec.target.is_none(), "what the verifier names is never written to, and no backup of it pauses");
+    assert_eq!(restore.spec.data_source.as_ref().unwrap().snapshot.as_deref(), Some("repo-s"));
+    assert_eq!(restore.metadata.owner_references.as_ref().unwrap()[0].uid, "try-1-uid");
+    let volumes = restore.spec.addon.as_ref().unwrap().tasks[0].target_volumes.clone().unwrap();
+    assert!(volumes.volumes.is_empty() && volumes.volume_mounts.is_empty());
+    let template = &volumes.volume_claim_templates[0];
+    let metadata = template.metadata.as_ref().unwrap();
+    assert_eq!((metadata.name.as_deref(), metadata.labels["team"].as_str()), (Some("try-1"), "a"), "named after the session, whatever the verifier says");
+    assert_eq!(template.spec.as_ref().unwrap().storage_class_name.as_deref(), Some("cheap"));
+    assert_eq!(status(&actions)["phase"], "Running");
+}
+
+#[test]
+fn its_claims_are_like_what_was_backed_up() {
+    let mut plain = observed(Value::Null);
+    plain.verifier = Ok(Arc::new(verifier(json!({"name": "logical-backup-restore"}))));
+    let spec = |observed: &Observed| {
+        let restore = made(&plan(observed, now())).remove(0);
+        let volumes = restore.spec.addon.unwrap().tasks[0].target_volumes.clone().unwrap();
+        let template = volumes.volume_claim_templates[0].clone();
+        (template.metadata.unwrap().name.unwrap(), serde_json::to_value(template.spec.unwrap()).unwrap())
+    };
+    // 3 GiB, a quarter, and 256 MiB.
+    assert_eq!(spec(&plain).1, json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "4096Mi"}}}));
+    plain.source = serde_json::from_value(json!({"accessModes": ["ReadWriteMany"], "storageClassName": "fast", "volumeName": "pv-data",
+        "resources": {"requests": {"storage": "9Gi"}}}))
+    .unwrap();
+    assert_eq!(spec(&plain).1, json!({"accessModes": ["ReadWriteMany"], "storageClassName": "fast", "resources": {"requests": {"storage": "9Gi"}}}));
+    plain.snapshot = Ok(Arc::new(snapshot(&["dump-pod-0", "dump-pod-1"], Value::Null)));
+    assert_eq!(spec(&plain).0, "try-1-${POD_ORDINAL}");
+    plain.snapshot = Ok(Arc::new(snapshot(&["dump-node-a", "dump-node-b"], Value::Null)));
+    let actions = plan(&plain, now());
+    assert!(made(&actions).is_empty() && status(&actions)["phase"] == "Failed");
+}
+
+#[test]
+fn what_restores_is_verified_and_everything_that_was_made_goes() {
+    let mut observed = observed(json!({"phase": "Running"}));
+    observed.restore = Some(Ok(restore(json!({"phase": "Succeeded"}))));
+    let actions = plan(&observed, now());
+    assert_eq!(marked(&actions), Some(json!("Verified")));
+    let status = status(&actions);
+    assert_eq!((&status["phase"], &status["duration"]), (&json!("Succeeded"), &json!("5s")));
+    for (type_, reason) in [
+        ("RestoreSucceeded", "SuccessfullyRestoredBackup"),
+        ("BackupVerified", "SuccessfullyVerifiedBackup"),
+        ("VerificationSessionHistoryCleaned", "SuccessfullyCleanedVerificationSessionHistory"),
+    ] {
+        let found = condition(&status, type_);
+        assert_eq!((&found["status"], &found["reason"]), (&json!("True"), &json!(reason)));
+    }
+    assert_eq!(deleted(&actions), ["try-1"]);
+    let position = |what: fn(&Action) -> bool| actions.iter().position(what).unwrap();
+    let (mark, write) = (position(|action| matches!(action, Action::StatusOf { .. })), position(|action| matches!(action, Action::Status(_))));
+    assert!(mark < write && write < position(|action| matches!(action, Action::Delete { .. })), "{actions:?}");
+    // A crash in between leaves nothing: it goes when the session is looked at again.
+    let mut ended = observed.clone();
+    ended.session = Arc::new(session("try-1", status));
+    assert_eq!(deleted(&plan(&ended, now())), ["try-1"]);
+}
+
+#[test]
+fn what_does_not_restore_is_told_where_people_look() {
+    let mut failed = observed(json!({"phase": "Running"}));
+    failed.restore = Some(Ok(restore(json!({"phase": "Failed", "components": {"dump": {"phase": "Failed", "error": "packs/data/ab is rotten"}}}))));
+    let actions = plan(&failed, now());
+    assert_eq!(marked(&actions), Some(json!("VerificationFailed")));
+    assert_eq!((status(&actions)["phase"].clone(), deleted(&actions)), (json!("Failed"), vec!["try-1".to_owned()]));
+    let found = condition(&status(&actions), "RestoreSucceeded");
+    assert_eq!((&found["reason"], &found["message"]), (&json!("FailedToRestoreBackup"), &json!("component dump: packs/data/ab is rotten")));
+    let told = actions.iter().find_map(|action| if let Action::About(about, note) = action { Some((about.kind.clone(), note.clone())) } else { None });
+    let (kind, note) = told.unwrap();
+    assert!(kind.as_deref() == Some("BackupConfiguration") && note.warning && note.reason == "VerificationFailed" && note.message.contains("rotten"));
+}
+
+#[test]
+fn what_could_not_be_tried_is_not_called_bad() {
+    let mut invalid = observed(json!({"phase": "Running"}));
+    let conditions = json!([{"type": "ValidationPassed", "status": "False", "message": "no such task", "lastTransitionTime": "2026-11-22T22:00:00Z"}]);
+    invalid.restore = Some(Ok(restore(json!({"phase": "Invalid", "conditions": conditions}))));
+    let mut stuck = observed(json!({"phase": "Running"}));
+    stuck.restore = Some(Ok(restore(json!({"phase": "Running"}))));
+    stuck.unbound = vec!["try-1".into()];
+    let mut no_verifier = observed(Value::Null);
+    no_verifier.verifier = Err("BackupVerifier demo/try does not exist".into());
+    let mut taken = observed(Value::Null);
+    taken.restore = Some(Err("RestoreSession try-1 is there already".into()));
+    let late = at("2026-11-22T23:00:02Z");
+    for (observed, when, why) in
+        [(&invalid, now(), "no such task"), (&stuck, late, "no volume was found for PersistentVolumeClaim try-1"), (&no_verifier, now(), "does not exist"), (&taken, now(), "there already")]
+    {
+        let actions = plan(observed, when);
+        assert_eq!((marked(&actions), status(&actions)["phase"].clone()), (Some(json!("NotVerified")), json!("Failed")), "{why}");
+        assert!(condition(&status(&actions), "RestoreSucceeded")["message"].as_str().unwrap().contains(why), "{why}");
+    }
+    assert!(matches!(&plan(&stuck, now())[..], [Action::Later(_)]), "it has an hour");
+    stuck.restore = Some(Ok(restore(json!({"phase": "Running", "restoreDeadline": "2026-11-23T22:00:00Z"}))));
+    assert!(plan(&stuck, late).is_empty(), "it has begun, and has its own deadline");
+    // What an earlier try found still holds.
+    no_verifier.snapshot = Ok(Arc::new(snapshot(&["dump"], json!("VerificationFailed"))));
+    assert_eq!(marked(&plan(&no_verifier, now())), None);
+}
+
+#[test]
+fn what_is_verified_is_skipped_and_takes_no_place_in_the_history() {
+    let ended = |name: &str, phase: &str, second: u32| {
+        let mut session = session(name, json!({"phase": phase}));
+        session.metadata.creation_timestamp = serde_json::from_value(json!(format!("2026-11-22T21:00:{second:02}Z"))).unwrap();
+        Arc::new(session)
+    };
+    let mut observed = observed(Value::Null);
+    observed.snapshot = Ok(Arc::new(snapshot(&["dump"], json!("Verified"))));
+    observed.siblings = vec![ended("ran-1", "Succeeded", 1), ended("ran-2", "Succeeded", 2), ended("skipped-1", "Skipped", 3), ended("runs", "Running", 4)];
+    let actions = plan(&observed, now());
+    let found = condition(&status(&actions), "BackupVerificationSkipped");
+    assert_eq!((&found["status"], &found["reason"], &status(&actions)["phase"]), (&json!("True"), &json!("SnapshotAlreadyVerified"), &json!("Skipped")));
+    assert!(made(&actions).is_empty() && marked(&actions).is_none());
+    assert_eq!(deleted(&actions), ["ran-1", "skipped-1"]);
+    observed.snapshot = Ok(Arc::new(snapshot(&["dump"], Value::Null)));
+    observed.restore = Some(Ok(restore(json!({"phase": "Succeeded"}))));
+    let mut gone = deleted(&plan(&observed, now()));
+    gone.sort();
+    assert_eq!(gone, ["ran-1", "ran-2", "try-1"], "the newest that was skipped stays; try-1 is the restore");
+}
+
+#[test]
+fn a_failed_try_is_followed_by_another_until_none_is_left() {
+    let ended = json!({"phase": "Failed", "conditions": [
+        {"type": "VerificationSessionHistoryCleaned", "status": "True", "lastTransitionTime": "2026-11-22T22:00:05Z"}]});
+    let mut observed = observed(ended.clone());
+    let created = |actions: &[Action]| {
+        actions.iter().find_map(|action| match action {
+            Action::Create(object) => match object.as_ref() {
+                Created::Verification(again) => Some(again.clone()),
+                _ => None,
+            },
+            _ => None,
+        })
+    };
+    assert!(matches!(&plan(&observed, at("2026-11-22T22:01:00Z"))[..], [Action::Later(_)]), "a minute is to pass");
+    let actions = plan(&observed, at("2026-11-22T22:01:05Z"));
+    let again = created(&actions).unwrap();
+    assert_eq!(again.metadata.name.as_deref(), Some("repo-daily-1795384865"));
+    assert_eq!((again.spec.retry_left, again.spec.snapshot.as_deref()), (Some(1), Some("repo-s")));
+    assert_eq!(status(&actions)["retried"], true);
+    let later = at("2026-11-22T22:05:00Z");
+    let mut newer = session("newer", Value::Null);
+    newer.metadata.creation_timestamp = serde_json::from_value(json!("2026-11-22T22:00:30Z")).unwrap();
+    observed.siblings = vec![Arc::new(newer)];
+    assert!(plan(&observed, later).is_empty(), "one has come meanwhile");
+    observed.siblings.clear();
+    let mut last = session("try-1", ended);
+    last.spec.retry_left = Some(0);
+    observed.session = Arc::new(last);
+    assert!(plan(&observed, later).is_empty());
+}
+
+#[test]
+fn it_waits_for_its_turn_and_not_for_ever() {
+    let mut observed = observed(Value::Null);
+    observed.has_turn = false;
+    let actions = plan(&observed, now());
+    assert!(made(&actions).is_empty() && actions.iter().any(|action| matches!(action, Action::Later(_))));
+    assert_eq!(status(&plan(&observed, at("2026-11-23T22:00:01Z")))["phase"], "Failed");
+}

@@ -1,0 +1,54 @@
+//! Whether a verifier can do its work for an invoker.
+
+use std::sync::Arc;
+
+use holdfast_api::backup_verifier::VerificationType;
+use holdfast_api::validation::backup_verifier::validate;
+use holdfast_api::{BackupVerificationSession, BackupVerifier};
+
+use crate::caches::Caches;
+use crate::invoker::Invoker;
+use crate::object::Named;
+use crate::target::consent;
+
+/// Why it cannot, if that is so. One of another namespace has no usagePolicy: it grants its use by an annotation, as a Repository does.
+pub fn problem(name: &Named, verifier: Option<&BackupVerifier>, namespace: &str) -> Option<String> {
+    let Some(verifier) = verifier else { return Some(format!("BackupVerifier {name} does not exist")) };
+    if name.namespace != namespace && !consent::granted(&verifier.metadata, namespace) {
+        let (theirs, name) = (&name.namespace, &name.name);
+        return Some(format!(
+            "BackupVerifier {theirs}/{name} does not grant its use to {namespace}: kubectl -n {theirs} annotate backupverifier {name} {}={namespace}",
+            consent::GRANTED_TO
+        ));
+    }
+    if let Err(errors) = validate(verifier) {
+        return Some(format!("BackupVerifier {name}: {errors}"));
+    }
+    match verifier.spec.type_ {
+        Some(VerificationType::RestoreOnly) | None => None,
+        Some(kind) => Some(format!("BackupVerifier {name}: type {kind:?} is not supported yet; RestoreOnly is")),
+    }
+}
+
+/// The verifier that the invoker names for what a session tries, if it can do its work.
+pub(super) fn of(
+    caches: &Caches,
+    invoker: Option<&Invoker>,
+    session: &BackupVerificationSession,
+    namespace: &str,
+) -> Result<Arc<BackupVerifier>, String> {
+    let invoker = invoker.ok_or("the BackupConfiguration or BackupBatch that it names does not exist")?;
+    let key = invoker.key();
+    let (name, repository) = (session.spec.session.as_deref(), session.spec.repository.as_deref());
+    let view = invoker.session(name).ok_or_else(|| format!("{} {} has no session {:?}", key.kind.as_str(), key.name, name.unwrap_or_default()))?;
+    let named = view.repositories().find(|(_, reference)| reference.name.as_deref() == repository && repository.is_some());
+    let reference = named.and_then(|(_, reference)| reference.backup_verifier.as_ref()).ok_or_else(|| {
+        format!("{} {} names no verifier for Repository {:?}", key.kind.as_str(), key.name, repository.unwrap_or_default())
+    })?;
+    let name = Named::new(reference.namespace_or(namespace), &reference.name);
+    let found = caches.verifiers.get(&name.namespace, &name.name);
+    match (problem(&name, found.as_deref(), namespace), found) {
+        (None, Some(found)) => Ok(found),
+        (problem, _) => Err(problem.unwrap_or_default()),
+    }
+}
