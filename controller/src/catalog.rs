@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use holdfast_api::addon::Task;
 use holdfast_api::addon::tasks::TaskPurpose;
+use holdfast_api::addon_info::AddonInfo;
 use holdfast_api::function::AgentTask;
 use holdfast_api::{Addon, Function};
 
@@ -20,13 +21,18 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// What is in the cluster.
-    pub fn of(caches: &Caches) -> Self {
-        let (addons, functions) = (caches.addons.select(|_| true), caches.functions.select(|_| true));
-        Self {
-            addons: addons.into_iter().filter_map(|addon| Some((addon.metadata.name.clone()?, addon))).collect(),
-            functions: functions.into_iter().filter_map(|function| Some((function.metadata.name.clone()?, function))).collect(),
+    /// What there is of what these name.
+    pub fn concerning<'a>(caches: &Caches, infos: impl IntoIterator<Item = &'a AddonInfo>) -> Self {
+        let mut catalog = Self::default();
+        for name in infos.into_iter().filter_map(|info| info.name.as_deref()) {
+            let Some(addon) = caches.addons.get("", name) else { continue };
+            for task in addon.spec.backup_tasks.iter().chain(&addon.spec.restore_tasks) {
+                let function = task.function.as_deref().and_then(|name| Some((name.to_owned(), caches.functions.get("", name)?)));
+                catalog.functions.extend(function);
+            }
+            catalog.addons.insert(name.to_owned(), addon);
         }
+        catalog
     }
 
     /// The Addon of a name.

@@ -119,7 +119,7 @@ async fn observe(context: &Context, invoker: Invoker, key: &Key) -> Result<Obser
         newest: verifications::newest(caches, &effective, now),
         storages: storages.into_iter().map(|storage| (name_of(storage.as_ref()), storage)).collect(),
         policies: policies.into_iter().map(|policy| (name_of(policy.as_ref()), policy)).collect(),
-        catalog: Catalog::of(caches),
+        catalog: Catalog::concerning(caches, effective.sessions().iter().flat_map(|session| &session.targets).filter_map(|target| target.addon)),
         secrets,
         repositories: repositories
             .into_iter()

@@ -129,7 +129,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     });
     let mut observed = Observed {
         problem: validate(&restore, own, &[]).err().map(|errors| errors.to_string()),
-        job: work::restore(restore.spec.addon.as_ref(), &Catalog::of(caches)),
+        job: work::restore(restore.spec.addon.as_ref(), &Catalog::concerning(caches, &restore.spec.addon)),
         repository: repository_name.and_then(|name| caches.repositories.get(&from, &name)),
         has_tasks: context.dispatcher.owners(Kind::RestoreSession).contains(key),
         tasks: context.dispatcher.views(&subject.uid),

@@ -99,7 +99,7 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
     let spec = invoker.as_ref().and_then(|invoker| invoker.session(observed.snapshot.spec.session.as_deref()));
     let part = spec.as_ref().and_then(|spec| spec.target_of(observed.snapshot.spec.repository.as_deref()?));
     observed.job = match part {
-        Some(part) => work::backup(part.addon, &Catalog::of(caches)),
+        Some(part) => work::backup(part.addon, &Catalog::concerning(caches, part.addon)),
         None => Err("what takes the backup no longer names this session, or this repository in it".into()),
     };
     if let (Some(session), Some(spec)) = (&observed.session, &spec) {

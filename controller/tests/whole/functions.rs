@@ -159,9 +159,91 @@ async fn the_pod_of_a_session_that_is_deleted_goes() {
     let house = House::start().await;
     let (_agent, _task) = Agent::start(&house, "a");
     hooked(&house, json!({})).await;
-    pod(&house, &Value::Null).await;
+    let pod = pod(&house, &Value::Null).await;
+    // Kubernetes would remove it with its owner, too: here that stays.
+    let configuration = house.get("BackupConfiguration", "one").await.unwrap();
+    let owner = json!({"apiVersion": configuration["apiVersion"], "kind": "BackupConfiguration", "name": "one", "uid": configuration["metadata"]["uid"]});
+    house.patch("Pod", pod["metadata"]["name"].as_str().unwrap(), json!({"metadata": {"ownerReferences": [owner]}})).await;
     let session = session_of(&house, "one").await;
     house.delete("BackupSession", &session).await;
+    until_no_pod(&house).await;
+}
+
+/// An Addon of somebody's own, whose tasks are called as nobody else's.
+fn addon() -> Value {
+    let task = |name: &str, function: &str| json!({"name": name, "function": function, "parameters": [{"name": "paths", "default": "/kubestash-data"}]});
+    json!({"apiVersion": "addons.kubestash.com/v1alpha1", "kind": "Addon", "metadata": {"name": "mine"},
+        "spec": {"backupTasks": [task("nightly", "files")], "restoreTasks": [task("morning", "files-back")]}})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_of_any_name_is_our_agents_if_its_function_says_so_and_may_come_later() {
+    let house = House::start().await;
+    let (agent, _task) = Agent::start(&house, "a");
+    house.furnish().await;
+    house.create(addon()).await;
+    let mut configuration = house::configuration("one");
+    configuration["spec"]["sessions"][0]["addon"] = json!({"name": "mine", "tasks": [{"name": "nightly"}]});
+    house.create(configuration).await;
+    let named = |name: &str, task: &str| {
+        let mut function = function(json!({"image": "of-no-interest:1"}));
+        function["metadata"] = json!({"name": name, "annotations": {"holdfast.dev/agent-task": task}});
+        function
+    };
+    let session = session_of(&house, "one").await;
+    house
+        .until("the Function to be missed", || async {
+            house.list("Snapshot").await.iter().any(|snapshot| snapshot.to_string().contains("Function files does not exist"))
+        })
+        .await;
+    house.create(named("files", "backup")).await;
+    house.until_phase("BackupSession", &session, "Failed").await;
+    house.back_up("one", "by-hand").await;
+    assert_eq!(agent.attempts().len(), 1);
+    let mut restore = house::restore("back");
+    restore["spec"]["addon"] = json!({"name": "mine", "tasks": [{"name": "morning"}]});
+    house.create(restore).await;
+    house.until("the restore to wait", || async { house.get("RestoreSession", "back").await.unwrap()["status"]["phase"] == "Pending" }).await;
+    house.create(named("files-back", "restore")).await;
+    house.until_phase("RestoreSession", "back", "Succeeded").await;
+    assert!(pods(&house).await.is_empty(), "no pod did any of it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_by_an_image_is_refused_and_says_what_to_do() {
+    let house = House::start().await;
+    let (_agent, _task) = Agent::start(&house, "a");
+    house.furnish().await;
+    house.create(addon()).await;
+    let mut function = function(json!({"image": "dump:1"}));
+    function["metadata"]["name"] = json!("files");
+    house.create(function).await;
+    let mut configuration = house::configuration("one");
+    configuration["spec"]["sessions"][0]["addon"] = json!({"name": "mine", "tasks": [{"name": "nightly"}]});
+    house.create(configuration).await;
+    house.until_phase("BackupConfiguration", "one", "Invalid").await;
+    let configuration = house.get("BackupConfiguration", "one").await.unwrap();
+    let said = condition(&configuration, "ValidationPassed")["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("task nightly: Function files is an image") && said.contains("run it as a hook"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_runs_after_a_restore_with_its_name() {
+    let house = House::start().await;
+    let (_agent, _task) = Agent::start(&house, "a");
+    house.furnish().await;
+    house.create(template()).await;
+    house.create(function(json!({"image": "flush:1", "args": ["${restoreSession}", "${invokerKind}", "${backupSession:=none}"]}))).await;
+    house.create(house::configuration("one")).await;
+    let session = session_of(&house, "one").await;
+    house.until_phase("BackupSession", &session, "Succeeded").await;
+    let mut restore = house::restore("back");
+    restore["spec"]["hooks"] = json!({"postRestore": [{"name": "flush", "hookTemplate": {"name": "flush"}}]});
+    house.create(restore).await;
+    let pod = pod(&house, &Value::Null).await;
+    assert_eq!(pod["spec"]["containers"][0]["args"], json!(["back", "RestoreSession", "none"]));
+    say(&house, &pod, "Succeeded", json!({"exitCode": 0})).await;
+    house.until_phase("RestoreSession", "back", "Succeeded").await;
     until_no_pod(&house).await;
 }
 
