@@ -251,10 +251,10 @@ async fn a_function_runs_after_a_restore_with_its_name() {
 async fn a_pod_in_its_place_is_not_taken_for_it() {
     let house = House::start().await;
     let (agent, _task) = Agent::start(&house, "a");
-    hooked(&house, json!({})).await;
+    hooked(&house, json!({"maxRetry": 1})).await;
     let ours = pod(&house, &Value::Null).await;
     let session = session_of(&house, "one").await;
-    // Somebody who may make pods, but no backups, says in its place that all is well.
+    // Somebody who may make pods, but no backups, says in its place that all is well, before it is tried again.
     let name = ours["metadata"]["name"].as_str().unwrap().to_owned();
     house.delete("Pod", &name).await;
     let mut planted = house::pod(&name, "a");
@@ -262,6 +262,9 @@ async fn a_pod_in_its_place_is_not_taken_for_it() {
     planted["status"] = json!({"phase": "Succeeded"});
     house.create(planted).await;
     house.until_phase("BackupSession", &session, "Failed").await;
+    let failed = house.get("BackupSession", &session).await.unwrap();
+    let failed = condition(&failed, "PreBackupHooksExecutionSucceeded");
+    assert!(failed["message"].as_str().unwrap().contains("is somebody else's"), "{failed}");
     assert!(agent.attempts().is_empty(), "nothing was backed up");
     assert!(house.get("Pod", &name).await.is_some(), "somebody else's stays");
     assert!(name.len() <= names::MAX_CHARACTERS);
