@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::dispatch::task::Wanted;
+use crate::function::Run;
 use crate::hooks::call::Call;
 use crate::object::{Key, Kind};
 
@@ -58,6 +59,8 @@ pub enum Action {
     About(Box<ObjectReference>, Note),
     /// Run this hook.
     Hook(Box<Call>),
+    /// Run this Function, or go on with it; its end wakes the object.
+    Function(Box<Run>),
     /// The session is over: no hook of it runs on.
     HooksOver,
     /// Look again after this time, whatever happens.

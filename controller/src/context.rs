@@ -237,6 +237,11 @@ impl Context {
                 Action::Event(note) => self.note(subject, subject.reference.clone(), note),
                 Action::About(object, note) => self.note(subject, *object, note),
                 Action::Hook(call) => self.run_hook(subject, *call).await?,
+                Action::Function(run) => {
+                    if !self.functions.start(&subject.key, *run) {
+                        self.queue.add_after(subject.key.clone(), HOOK_PAUSE);
+                    }
+                }
                 Action::HooksOver => self.hooks.forget(&subject.key),
                 Action::Later(delay) => self.queue.add_after(subject.key.clone(), delay),
             }

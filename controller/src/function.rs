@@ -184,6 +184,11 @@ impl Functions {
         Self { client, queue, are_allowed, shutdown, begun: Arc::default(), attended: Arc::default() }
     }
 
+    /// Whether they run here at all.
+    pub fn are_allowed(&self) -> bool {
+        self.are_allowed
+    }
+
     fn begun(&self) -> MutexGuard<'_, HashMap<Named, (Key, Begun)>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }

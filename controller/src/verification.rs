@@ -12,10 +12,12 @@ use kube::api::{Api, ObjectMeta};
 use crate::cache::By;
 use crate::caches::Caches;
 use crate::context::{Context, Subject};
+use crate::function::Standing;
 use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind, Named};
 use crate::restore_session::{newest, own_claims};
 
+mod check;
 mod history;
 pub mod plan;
 mod restore;
@@ -42,6 +44,8 @@ pub struct Observed {
     pub unbound: Vec<String>,
     /// Other tries for the same invoker, session and repository.
     pub siblings: Vec<Arc<BackupVerificationSession>>,
+    /// How the Function stands that looks at what was restored.
+    pub check: Option<Standing>,
     /// Whether it may begin: few run at once.
     pub has_turn: bool,
     /// The claim that was backed up, if it is one and still there.
@@ -80,7 +84,8 @@ async fn observe(context: &Context, session: Arc<BackupVerificationSession>, key
     let restored = restore.as_ref().and_then(|restore| restore.as_ref().ok());
     let snapshot = chosen(caches, &session, restored.map(AsRef::as_ref), &key.namespace);
     let mut observed = Observed {
-        verifier: verifier::of(caches, invoker.as_ref(), &session, &key.namespace),
+        verifier: verifier::of(context, invoker.as_ref(), &session, &key.namespace),
+        check: None,
         unbound: restored.map(|restore| unbound(caches, restore, &key.namespace)).unwrap_or_default(),
         has_turn: false,
         source: None,
@@ -92,8 +97,10 @@ async fn observe(context: &Context, session: Arc<BackupVerificationSession>, key
     };
     if has_ended(&observed.session) {
         context.turns.end(key);
+        context.functions.forget(key);
         return Ok(observed);
     }
+    observed.check = check::of(&observed).and_then(|run| context.functions.standing(&Named::new(&key.namespace, run.pod_name())));
     observed.has_turn = context.turns.take(key, observed.restore.is_some());
     if observed.restore.is_none() && observed.has_turn {
         observed.source = source(context, &observed).await?;

@@ -13,8 +13,9 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::{Observed, has_ended, history, restore, retry};
+use super::{Observed, check, has_ended, history, restore, retry};
 use crate::action::{Action, Created, Note};
+use crate::function::{Run, Standing};
 use crate::object::{Key, Kind};
 
 /// Pause of one that waits for its turn.
@@ -33,12 +34,15 @@ enum Verdict {
     Verified,
     /// It does not.
     Failed(String),
+    /// It does, and is not what it should be.
+    Refuted(String),
     /// Nobody could tell.
     Untried(String),
 }
 
 enum Step {
     Begin(Box<RestoreSession>),
+    Check(Box<Run>),
     Wait(Option<Duration>),
     Over(Verdict),
 }
@@ -64,6 +68,18 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
             actions.extend(Action::status(session.status.as_ref(), &status));
             actions
         }
+        Step::Check(run) => {
+            let restored = Condition::new(kinds::RESTORE_SUCCEEDED, true, kinds::SUCCESSFULLY_RESTORED_BACKUP, "", now);
+            let reason = kinds::SUCCESSFULLY_ENSURED_VERIFICATION_EXECUTOR;
+            let ensured = Condition::new(kinds::VERIFICATION_EXECUTOR_ENSURED, true, reason, "", now);
+            for condition in [restored, ensured] {
+                condition::set(&mut status.conditions, condition);
+            }
+            status.phase = Some(phase::backup_verification_session(&status));
+            let mut actions: Vec<Action> = Action::status(session.status.as_ref(), &status).into_iter().collect();
+            actions.push(Action::Function(run));
+            actions
+        }
         Step::Wait(later) => {
             status.phase = Some(phase::backup_verification_session(&status));
             let mut actions: Vec<Action> = Action::status(session.status.as_ref(), &status).into_iter().collect();
@@ -82,6 +98,7 @@ fn step(observed: &Observed, now: Timestamp) -> Step {
     let restore = match &observed.restore {
         Some(Err(why)) => return untried(why),
         Some(Ok(restore)) => restore,
+        None if was_restored(observed) => return untried("what was restored was removed before it had been looked at"),
         None if verification_status(snapshot) == Some(VerificationStatus::Verified) => return Step::Over(Verdict::Skipped),
         None if age(observed.session.metadata.creation_timestamp.as_ref(), now) > WAIT_MAX => {
             return untried("its restore could not be made within a day: too many others were under way, or the controller may make no claims");
@@ -95,11 +112,21 @@ fn step(observed: &Observed, now: Timestamp) -> Step {
         }
     };
     match restore.status.as_ref().and_then(|status| status.phase) {
-        Some(RestorePhase::Succeeded) => Step::Over(Verdict::Verified),
+        Some(RestorePhase::Succeeded) => match (check::of(observed), &observed.check) {
+            (None, _) | (_, Some(Standing::Ended(Ok(())))) => Step::Over(Verdict::Verified),
+            (_, Some(Standing::Ended(Err(why)))) => Step::Over(Verdict::Refuted(why.clone())),
+            (_, Some(Standing::Running)) => Step::Wait(None),
+            // After a crash it goes on with the pod that is there.
+            (Some(run), None) => Step::Check(Box::new(run)),
+        },
         Some(RestorePhase::Failed) => Step::Over(Verdict::Failed(problem(restore))),
         Some(RestorePhase::Invalid) => untried(&problem(restore)),
         _ => waits(observed, restore, now),
     }
+}
+
+fn was_restored(observed: &Observed) -> bool {
+    observed.session.status.as_ref().is_some_and(|status| condition::is_true(&status.conditions, kinds::RESTORE_SUCCEEDED))
 }
 
 fn age(created: Option<&Time>, now: Timestamp) -> SignedDuration {
@@ -163,7 +190,7 @@ fn mark(observed: &Observed, verdict: &Verdict) -> Option<Action> {
     let found = match verdict {
         Verdict::Skipped => return None,
         Verdict::Verified => VerificationStatus::Verified,
-        Verdict::Failed(_) => VerificationStatus::VerificationFailed,
+        Verdict::Failed(_) | Verdict::Refuted(_) => VerificationStatus::VerificationFailed,
         // What an earlier try found still holds.
         Verdict::Untried(_) if verification_status(snapshot).is_some() => return None,
         Verdict::Untried(_) => VerificationStatus::NotVerified,
@@ -180,6 +207,10 @@ fn conditions(verdict: &Verdict, now: Timestamp) -> Vec<Condition> {
         Verdict::Verified => vec![
             Condition::new(kinds::RESTORE_SUCCEEDED, true, kinds::SUCCESSFULLY_RESTORED_BACKUP, "", now),
             Condition::new(kinds::BACKUP_VERIFIED, true, kinds::SUCCESSFULLY_VERIFIED_BACKUP, "", now),
+        ],
+        Verdict::Refuted(why) => vec![
+            Condition::new(kinds::RESTORE_SUCCEEDED, true, kinds::SUCCESSFULLY_RESTORED_BACKUP, "", now),
+            Condition::new(kinds::BACKUP_VERIFIED, false, kinds::FAILED_TO_VERIFY_BACKUP, why.clone(), now),
         ],
         Verdict::Failed(why) | Verdict::Untried(why) => {
             vec![Condition::new(kinds::RESTORE_SUCCEEDED, false, kinds::FAILED_TO_RESTORE_BACKUP, why.clone(), now)]
@@ -205,6 +236,7 @@ fn told(observed: &Observed, verdict: &Verdict, status: &BackupVerificationSessi
         Verdict::Skipped => return vec![Action::normal("Skipped", format!("Snapshot {what} was verified before"))],
         Verdict::Verified => return vec![Action::normal("Verified", format!("Snapshot {what} was restored into claims of its own in {taken}"))],
         Verdict::Failed(why) => ("VerificationFailed", format!("Snapshot {what} could not be restored: {why}")),
+        Verdict::Refuted(why) => ("VerificationFailed", format!("Snapshot {what} was restored, and is not what it should be: {why}")),
         Verdict::Untried(why) => ("NotVerified", format!("Snapshot {what} could not be tried out: {why}")),
     };
     let mut actions = vec![Action::warning(reason, message.clone())];

@@ -18,8 +18,6 @@ use crate::backup_session::retention::bytes;
 const TIMEOUT: &str = "24h";
 /// What a file system needs beside its files, at least.
 const SPARE_BYTES: u64 = 256 << 20;
-/// What KubeStash calls its verifier's pods, and so this.
-const COMPONENT: &str = "kubestash-backup-verifier";
 
 /// The restore; or why there can be none.
 pub(super) fn of(observed: &Observed, snapshot: &Snapshot, verifier: &BackupVerifier) -> Result<RestoreSession, String> {
@@ -48,13 +46,14 @@ pub(super) fn of(observed: &Observed, snapshot: &Snapshot, verifier: &BackupVeri
     let mut restore = RestoreSession::new(&name, spec);
     restore.metadata.namespace = session.metadata.namespace.clone();
     let mut labels_of = session.metadata.labels.clone().unwrap_or_default();
-    labels_of.insert(labels::COMPONENT.into(), COMPONENT.into());
+    labels_of.insert(labels::COMPONENT.into(), labels::COMPONENT_BACKUP_VERIFIER.into());
     restore.metadata.labels = Some(labels_of);
     restore.metadata.owner_references = Some(vec![owner(session)]);
     Ok(restore)
 }
 
-fn owner(session: &BackupVerificationSession) -> OwnerReference {
+/// A session as the owner of what it makes.
+pub(super) fn owner(session: &BackupVerificationSession) -> OwnerReference {
     OwnerReference {
         api_version: BackupVerificationSession::API_VERSION.into(),
         kind: BackupVerificationSession::KIND.into(),
@@ -69,9 +68,22 @@ fn given(addon: &AddonInfo) -> Option<&Template> {
     addon.tasks.iter().filter_map(|task| task.target_volumes.as_ref()).flat_map(|volumes| &volumes.volume_claim_templates).next()
 }
 
+/// The claims that a try has made, each with the component that it holds.
+pub(super) fn claims<'s>(session: &str, snapshot: &'s Snapshot) -> Vec<(&'s str, String)> {
+    let claim = |name: &str| match component::stateful_set_ordinal(name) {
+        Some(ordinal) => format!("{session}-{ordinal}"),
+        None => session.to_owned(),
+    };
+    components(snapshot).into_iter().map(|name| (name, claim(name))).collect()
+}
+
+fn components(snapshot: &Snapshot) -> Vec<&str> {
+    snapshot.status.iter().flat_map(|status| status.components.keys()).map(String::as_str).collect()
+}
+
 /// Named after the session, so that it can be no claim of anybody else's.
 fn claim_name(session: &str, snapshot: &Snapshot) -> Result<String, String> {
-    let components: Vec<&String> = snapshot.status.iter().flat_map(|status| status.components.keys()).collect();
+    let components = components(snapshot);
     let all_have_ordinals = components.iter().all(|name| component::stateful_set_ordinal(name).is_some());
     match components.as_slice() {
         [] => Err("the Snapshot has no components".into()),

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_api::{BackupConfiguration, BackupVerificationSession, BackupVerifier, RestoreSession, Snapshot};
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 use super::Observed;
 use super::plan::plan;
 use crate::action::{Action, Created};
+use crate::function::{Run, Standing};
 use crate::object::Kind;
 
 fn at(text: &str) -> Timestamp {
@@ -72,6 +74,7 @@ fn observed(status: Value) -> Observed {
         snapshot: Ok(Arc::new(snapshot(&["dump"], Value::Null))),
         restore: None,
         unbound: Vec::new(),
+        check: None,
         siblings: Vec::new(),
         has_turn: true,
         source: None,
@@ -272,4 +275,92 @@ fn it_waits_for_its_turn_and_not_for_ever() {
     let actions = plan(&observed, now());
     assert!(made(&actions).is_empty() && actions.iter().any(|action| matches!(action, Action::Later(_))));
     assert_eq!(status(&plan(&observed, at("2026-11-23T22:00:01Z")))["phase"], "Failed");
+}
+
+/// One whose restore has succeeded, and whose verifier looks at it with a Function.
+fn checked(spec: Value) -> Observed {
+    let mut observed = observed(json!({"phase": "Running"}));
+    observed.restore = Some(Ok(restore(json!({"phase": "Succeeded"}))));
+    let mut verifier: Value = serde_json::to_value(verifier(task())).unwrap();
+    verifier["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    observed.verifier = Ok(Arc::new(serde_json::from_value(verifier).unwrap()));
+    observed
+}
+
+fn run(actions: &[Action]) -> Option<Run> {
+    actions.iter().find_map(|action| if let Action::Function(run) = action { Some(run.as_ref().clone()) } else { None })
+}
+
+/// The container, and the claims of its pod by where it mounts them.
+fn pod_of(run: &Run) -> (k8s_openapi::api::core::v1::Container, BTreeMap<String, String>) {
+    let function: holdfast_api::Function =
+        serde_json::from_value(json!({"metadata": {"name": "look"}, "spec": {"image": "look:1", "args": ["--q=${query:=}", "--of=${snapshot}"]}})).unwrap();
+    let mut spec = function.pod(&run.wanted).unwrap().spec;
+    let container = spec.containers.remove(0);
+    let claims: BTreeMap<String, String> = spec
+        .volumes
+        .into_iter()
+        .flatten()
+        .filter_map(|volume| Some((volume.name, volume.persistent_volume_claim?.claim_name)))
+        .collect();
+    let mounts = container.volume_mounts.clone().unwrap_or_default();
+    (container, mounts.into_iter().filter_map(|mount| Some((mount.mount_path, claims.get(&mount.name)?.clone()))).collect())
+}
+
+#[test]
+fn a_script_runs_beside_what_was_restored_and_its_exit_decides() {
+    let script = json!({"type": "Script", "function": "look", "script": {"location": "/scripts/look.sh", "args": ["$(HOME)", "-x"]},
+        "volumes": [{"name": "scripts", "configMap": {"name": "scripts"}}],
+        "volumeMounts": [{"name": "scripts", "mountPath": "/scripts"}, {"name": "scripts", "mountPath": "/kubestash-data"}]});
+    let mut observed = checked(script);
+    let actions = plan(&observed, now());
+    let run = run(&actions).unwrap();
+    assert_eq!((run.function.as_str(), run.owner.uid.as_str()), ("look", "try-1-uid"));
+    let (container, claims) = pod_of(&run);
+    assert_eq!(container.command.unwrap(), ["/scripts/look.sh", "$$(HOME)", "-x"], "word for word");
+    assert_eq!(claims, [("/kubestash-data".to_owned(), "try-1".to_owned())].into(), "what was restored, whatever else is mounted there");
+    let status_of = status(&actions);
+    assert_eq!(status_of["phase"], Value::Null, "it was Running, and is");
+    for type_ in ["RestoreSucceeded", "VerificationExecutorEnsured"] {
+        assert_eq!(condition(&status_of, type_)["status"], "True");
+    }
+    assert!(marked(&actions).is_none() && deleted(&actions).is_empty(), "nobody knows yet");
+    let position = |what: fn(&Action) -> bool| actions.iter().position(what).unwrap();
+    assert!(position(|action| matches!(action, Action::Status(_))) < position(|action| matches!(action, Action::Function(_))));
+
+    observed.check = Some(Standing::Running);
+    assert!(plan(&observed, now()).is_empty());
+    observed.check = Some(Standing::Ended(Ok(())));
+    let actions = plan(&observed, now());
+    assert_eq!((marked(&actions), deleted(&actions)), (Some(json!("Verified")), vec!["try-1".to_owned()]));
+    observed.check = Some(Standing::Ended(Err("Function look: container function ended with code 3: a table is missing".into())));
+    let actions = plan(&observed, now());
+    assert_eq!((marked(&actions), deleted(&actions)), (Some(json!("VerificationFailed")), vec!["try-1".to_owned()]));
+    let refuted = condition(&status(&actions), "BackupVerified");
+    assert_eq!((&refuted["status"], &refuted["reason"]), (&json!("False"), &json!("FailedToVerifyBackup")));
+    assert!(refuted["message"].as_str().unwrap().contains("a table is missing"));
+    assert_eq!((status(&actions)["phase"].clone(), condition(&status(&actions), "RestoreSucceeded")["status"].clone()), (json!("Failed"), json!("True")));
+}
+
+#[test]
+fn queries_are_given_to_the_function_and_each_component_has_its_place() {
+    let mut observed = checked(json!({"type": "Query", "function": "look", "query": {"mySQL": [{"database": "shop"}]}}));
+    observed.snapshot = Ok(Arc::new(snapshot(&["dump-pod-0", "dump-pod-1"], Value::Null)));
+    let (container, claims) = pod_of(&run(&plan(&observed, now())).unwrap());
+    let query = r#"{"mySQL":[{"database":"shop"}]}"#;
+    assert_eq!(container.args.unwrap(), [format!("--q={query}"), "--of=repo-s".to_owned()]);
+    assert!(container.env.unwrap().iter().any(|variable| variable.name == "QUERY" && variable.value.as_deref() == Some(query)));
+    let of = |ordinal: u32| (format!("/kubestash-data/dump-pod-{ordinal}"), format!("try-1-{ordinal}"));
+    assert_eq!(claims, [of(0), of(1)].into());
+}
+
+#[test]
+fn what_went_before_it_was_looked_at_is_not_restored_again() {
+    let restored = json!([{"type": "RestoreSucceeded", "status": "True", "lastTransitionTime": "2026-11-22T22:00:00Z"}]);
+    let mut observed = checked(json!({"type": "Script", "function": "look", "script": {"location": "/s"}}));
+    observed.restore = None;
+    observed.session = Arc::new(session("try-1", json!({"phase": "Running", "conditions": restored})));
+    let actions = plan(&observed, now());
+    assert!(made(&actions).is_empty());
+    assert_eq!(marked(&actions), Some(json!("NotVerified")));
 }

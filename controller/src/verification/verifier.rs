@@ -6,7 +6,7 @@ use holdfast_api::backup_verifier::VerificationType;
 use holdfast_api::validation::backup_verifier::validate;
 use holdfast_api::{BackupVerificationSession, BackupVerifier};
 
-use crate::caches::Caches;
+use crate::context::Context;
 use crate::invoker::Invoker;
 use crate::object::Named;
 use crate::target::consent;
@@ -24,15 +24,29 @@ pub fn problem(name: &Named, verifier: Option<&BackupVerifier>, namespace: &str)
     if let Err(errors) = validate(verifier) {
         return Some(format!("BackupVerifier {name}: {errors}"));
     }
-    match verifier.spec.type_ {
-        Some(VerificationType::RestoreOnly) | None => None,
-        Some(kind) => Some(format!("BackupVerifier {name}: type {kind:?} is not supported yet; RestoreOnly is")),
+    None
+}
+
+/// Whether a Function is to look at what was restored.
+pub(super) fn runs_function(verifier: &BackupVerifier) -> bool {
+    matches!(verifier.spec.type_, Some(VerificationType::Script | VerificationType::Query))
+}
+
+/// A Function that is not there, or may not run, says nothing of the backup.
+fn function_problem(context: &Context, verifier: &BackupVerifier) -> Option<String> {
+    let function = verifier.spec.function.as_deref().unwrap_or_default();
+    if !runs_function(verifier) {
+        None
+    } else if !context.functions.are_allowed() {
+        Some("Functions do not run here (functions.enabled and webhooks.enabled of the chart)".into())
+    } else {
+        context.caches.functions.get("", function).is_none().then(|| format!("Function {function} does not exist"))
     }
 }
 
 /// The verifier that the invoker names for what a session tries, if it can do its work.
 pub(super) fn of(
-    caches: &Caches,
+    context: &Context,
     invoker: Option<&Invoker>,
     session: &BackupVerificationSession,
     namespace: &str,
@@ -46,8 +60,9 @@ pub(super) fn of(
         format!("{} {} names no verifier for Repository {:?}", key.kind.as_str(), key.name, repository.unwrap_or_default())
     })?;
     let name = Named::new(reference.namespace_or(namespace), &reference.name);
-    let found = caches.verifiers.get(&name.namespace, &name.name);
-    match (problem(&name, found.as_deref(), namespace), found) {
+    let found = context.caches.verifiers.get(&name.namespace, &name.name);
+    let problem = problem(&name, found.as_deref(), namespace).or_else(|| function_problem(context, found.as_deref()?));
+    match (problem, found) {
         (None, Some(found)) => Ok(found),
         (problem, _) => Err(problem.unwrap_or_default()),
     }

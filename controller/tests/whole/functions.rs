@@ -28,7 +28,7 @@ async fn hooked(house: &House, hook: Value) {
     house.create(configuration).await;
 }
 
-async fn pods(house: &House) -> Vec<Value> {
+pub(crate) async fn pods(house: &House) -> Vec<Value> {
     let mut pods = house.list("Pod").await;
     pods.retain(|pod| pod["metadata"]["labels"]["holdfast.dev/function"] == "true");
     pods
@@ -43,7 +43,7 @@ async fn pod(house: &House, before: &Value) -> Value {
 }
 
 /// What a kubelet says of it.
-async fn say(house: &House, pod: &Value, phase: &str, terminated: Value) {
+pub(crate) async fn say(house: &House, pod: &Value, phase: &str, terminated: Value) {
     let state = json!({"terminated": terminated});
     let container = json!({"name": "function", "image": "flush:1", "imageID": "", "ready": false, "restartCount": 0, "state": state});
     let status = json!({"phase": phase, "containerStatuses": [container]});

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::agent::Agent;
-use crate::condition;
+use crate::{condition, functions};
 use crate::house::{self, House};
 
 const TRY: &str = "BackupVerificationSession";
@@ -192,4 +192,39 @@ async fn a_try_that_is_deleted_takes_along_what_it_has_made() {
     house.until("the agent to be told", || async { agent.memory.lock().unwrap().cancelled.len() == 1 }).await;
     until_clean(&house).await;
     assert!(verification_status(&house).await.is_null(), "nobody knows");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_beside_what_was_restored_decides() {
+    let (house, _agent, _tasks) = backed_up(Pace::default()).await;
+    let mut scripted = verifier("@every 1s");
+    scripted["spec"]["type"] = json!("Script");
+    scripted["spec"]["function"] = json!("look");
+    scripted["spec"]["script"] = json!({"location": "/look", "args": ["-x"]});
+    house.create(scripted).await;
+    // Without its Function nobody can tell: that is said, and is no verdict on the backup.
+    until_status(&house, "NotVerified").await;
+    house.create(json!({"apiVersion": "addons.kubestash.com/v1alpha1", "kind": "Function", "metadata": {"name": "look"}, "spec": {"image": "look:1"}})).await;
+    for (phase, code, verdict) in [("Failed", 3, "VerificationFailed"), ("Succeeded", 0, "Verified")] {
+        house.until("the script to run", || async { !functions::pods(&house).await.is_empty() }).await;
+        let pod = functions::pods(&house).await.remove(0);
+        let owner = pod["metadata"]["ownerReferences"][0].clone();
+        let name = owner["name"].as_str().unwrap();
+        assert_eq!((&owner["kind"], &pod["spec"]["containers"][0]["command"]), (&json!(TRY), &json!(["/look", "-x"])));
+        let claims: Vec<_> = pod["spec"]["volumes"].as_array().unwrap().iter().filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str()).collect();
+        assert_eq!(claims, [name], "the claim of this try, and no other");
+        let tried = house.get(TRY, name).await.unwrap();
+        assert_eq!((&condition(&tried, "VerificationExecutorEnsured")["status"], &tried["status"]["phase"]), (&json!("True"), &json!("Running")));
+        functions::say(&house, &pod, phase, json!({"exitCode": code, "message": "a table is missing"})).await;
+        until_status(&house, verdict).await;
+        if code != 0 {
+            house.until_phase(TRY, name, "Failed").await;
+            let tried = house.get(TRY, name).await.unwrap();
+            let why = condition(&tried, "BackupVerified");
+            assert_eq!((&why["status"], &why["reason"]), (&json!("False"), &json!("FailedToVerifyBackup")));
+            assert!(why["message"].as_str().unwrap().contains("a table is missing"), "{why}");
+        }
+        house.until("its pod to go", || async { functions::pods(&house).await.iter().all(|other| other["metadata"]["uid"] != pod["metadata"]["uid"]) }).await;
+    }
+    until_clean(&house).await;
 }
