@@ -179,7 +179,8 @@ pub fn backup_verifier(verifier: &BackupVerifier, own: &str) -> Vec<Right> {
     let spec = &verifier.spec;
     let mut rights = Vec::new();
     if let Some(function) = spec.function.as_deref().filter(|function| !function.is_empty()) {
-        rights.push(Right::pods("spec.function", own).with(&(function, &spec.volumes, &spec.volume_mounts, &spec.script)));
+        let content = (function, &spec.volumes, &spec.volume_mounts, &spec.script, &spec.query, &spec.runtime_settings);
+        rights.push(Right::pods("spec.function", own).with(&content));
     }
     if let Some(option) = &spec.restore_option {
         elsewhere(&mut rights, "spec.restoreOption.target", option.target.as_ref(), own, "update");

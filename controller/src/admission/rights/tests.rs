@@ -193,8 +193,12 @@ fn a_verifier_runs_a_function_and_restores() {
         "function": "f",
         "restoreOption": {"target": {"kind": "PersistentVolumeClaim", "name": "data", "namespace": "victim"}},
     });
+    let mut verifier = verifier;
+    let before = backup_verifier(&read(verifier.clone()), OWN);
+    assert_eq!(asked(&before), ["create pods demo/", "update persistentvolumeclaims victim/data"]);
+    verifier["runtimeSettings"] = json!({"pod": {"serviceAccountName": "admin"}});
     let rights = backup_verifier(&read(verifier), OWN);
-    assert_eq!(asked(&rights), ["create pods demo/", "update persistentvolumeclaims victim/data"]);
+    assert_eq!(asked(&changed(rights, &before)), ["create pods demo/"], "another ServiceAccount is another pod");
 }
 
 #[test]
