@@ -33,18 +33,20 @@ const REVIEW_BYTES_MAX: usize = 8 << 20;
 /// The API server gives up after 10 s, as the webhook configurations say.
 const PATIENCE: Duration = Duration::from_secs(9);
 
-/// Serves until `shutdown`.
+/// Serves until `shutdown`, with what is served `beside` on the same port.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     judge: Judge,
+    beside: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/mutate", post(mutate))
         .route("/validate", post(validate))
         .layer(DefaultBodyLimit::max(REVIEW_BYTES_MAX))
-        .with_state(judge);
+        .with_state(judge)
+        .merge(beside);
     let address = listener.local_addr()?;
     let connections = Connections { address, connections: incoming::accept(listener, tls, shutdown.clone()) };
     axum::serve(connections, router).with_graceful_shutdown(shutdown.cancelled_owned()).await

@@ -34,6 +34,7 @@ pub mod hooks;
 pub mod invoker;
 pub mod lag;
 pub mod leadership;
+pub mod metrics;
 pub mod neighbour;
 pub mod object;
 pub mod read_back;
@@ -231,6 +232,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         }
     });
     beside.spawn(lead(Arc::clone(&context), preparer, leadership.clone(), config.holder_image.clone(), shutdown.clone()));
+    let metrics = metrics::Metrics::new(config.client.clone(), Arc::clone(&caches), leadership.clone(), dispatcher.clone());
     let health = health::Health { synced, leadership, dispatcher, queue };
     let health_listener = config.health_listener;
     let serve_health = async {
@@ -249,7 +251,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
                 let judge = admission::judge::Judge::new(config.client.clone(), Arc::clone(&caches));
                 // What is merely not listed yet would look absent.
                 caches.synced().await;
-                admission::serve(listener, webhook_tls, judge, shutdown.clone()).await
+                admission::serve(listener, webhook_tls, judge, metrics.router(), shutdown.clone()).await
             }
             None => {
                 shutdown.cancelled().await;

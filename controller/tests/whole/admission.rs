@@ -103,3 +103,17 @@ async fn defaults_are_filled_in_from_what_was_applied_a_moment_before() {
     assert_eq!(patch[0]["path"], "/spec/backends");
     assert_eq!(patch[0]["value"][0]["storageRef"], json!({"name": "store", "namespace": "demo"}));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_for_whom_the_api_server_knows() {
+    let house = House::start().await;
+    let api = ApiServer::of(&house).await;
+    for authorization in [None, Some("Bearer "), Some("Basic YTpi"), Some("Bearer nobody's")] {
+        let mut request = http::Request::get("/metrics");
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        let refused = api.0.request_text(request.body(Vec::new()).unwrap()).await.unwrap_err();
+        assert!(matches!(&refused, kube::Error::Api(status) if status.code == 401), "{authorization:?}: {refused}");
+    }
+}

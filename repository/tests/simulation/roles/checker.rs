@@ -6,7 +6,7 @@ use crate::process::Process;
 
 pub(crate) async fn check(process: &Process, repository: &Repository) -> Result<(), String> {
     let publish_bad = process.chance.hits(500);
-    let options = CheckOptions { trailers: process.chance.hits(500), read_data_percent: 100, publish_bad };
+    let options = CheckOptions { trailers: process.chance.hits(500), read_data_percent: 100, publish_bad, next_part: None };
     let report = repository.check(options, &CheckProgress::default()).await.map_err(|error| error.to_string())?;
     let was_fenced = {
         let book = process.world.book.lock().unwrap();
