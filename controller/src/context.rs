@@ -10,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::action::{Action, Created, Note};
 use crate::api;
@@ -159,12 +158,10 @@ impl Context {
         clock: SharedClock,
         time_zone: TimeZone,
         pace: Pace,
-        runs_functions: bool,
-        shutdown: CancellationToken,
+        functions: Functions,
     ) -> Self {
-        let functions = Functions::new(client.clone(), queue.clone(), runs_functions, shutdown.clone());
         Self {
-            hooks: Runner::new(functions.clone(), client.clone(), queue.clone(), shutdown),
+            hooks: Runner::new(functions.clone(), client.clone(), queue.clone()),
             functions,
             client,
             caches,

@@ -193,6 +193,11 @@ impl Functions {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What `work` comes to, unless this process ends before.
+    pub async fn until_shutdown<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.shutdown.run_until_cancelled(work).await
+    }
+
     /// Begins a run that was not begun, or goes on with its pod; false if too many run. Its end wakes `key`.
     pub fn start(&self, key: &Key, run: Run) -> bool {
         let mut begun = self.begun();
@@ -206,7 +211,7 @@ impl Functions {
         let running = tokio::spawn({
             let (functions, key, pod) = (self.clone(), key.clone(), pod.clone());
             async move {
-                let Some(result) = functions.shutdown.run_until_cancelled(functions.run(&run)).await else { return };
+                let Some(result) = functions.until_shutdown(functions.run(&run)).await else { return };
                 functions.begun().insert(pod, (key.clone(), Begun::Ended(result)));
                 functions.queue.add(key);
             }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::function::{ENDING_MAX, Functions};
 use crate::invoker::Invoker;
@@ -69,16 +68,15 @@ pub struct Runner {
     functions: Functions,
     client: kube::Client,
     queue: WorkQueue,
-    shutdown: CancellationToken,
     runs: Arc<Mutex<Runs>>,
     /// Invokers of sessions that run, as they were last seen.
     invokers: Arc<Mutex<HashMap<Key, Invoker>>>,
 }
 
 impl Runner {
-    /// A runner that wakes a hook's object when it has ended, until `shutdown`.
-    pub fn new(functions: Functions, client: kube::Client, queue: WorkQueue, shutdown: CancellationToken) -> Self {
-        Self { functions, client, queue, shutdown, runs: Arc::default(), invokers: Arc::default() }
+    /// A runner that wakes a hook's object when it has ended. Its hooks end with the Functions' time.
+    pub fn new(functions: Functions, client: kube::Client, queue: WorkQueue) -> Self {
+        Self { functions, client, queue, runs: Arc::default(), invokers: Arc::default() }
     }
 
     fn runs(&self) -> std::sync::MutexGuard<'_, Runs> {
@@ -109,12 +107,12 @@ impl Runner {
             return false;
         }
         let (functions, client) = (self.functions.clone(), self.client.clone());
-        let (queue, shutdown, all) = (self.queue.clone(), self.shutdown.clone(), Arc::clone(&self.runs));
+        let (queue, all) = (self.queue.clone(), Arc::clone(&self.runs));
         let running = tokio::spawn({
             let (id, key) = (id.clone(), key.clone());
             async move {
                 let result = match hook {
-                    Ok(hook) => shutdown.run_until_cancelled(tries(&functions, &client, &hook)).await,
+                    Ok(hook) => functions.until_shutdown(tries(&functions, &client, &hook)).await,
                     Err(error) => Some(Err(error)),
                 };
                 let Some(result) = result else { return };

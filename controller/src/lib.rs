@@ -56,6 +56,7 @@ use dispatch::assign::Preparer;
 use dispatch::authenticate::Authenticator;
 use dispatch::server::AgentService;
 use dispatch::table::Limits;
+use function::Functions;
 use holder::pod::Image;
 use leadership::{Candidate, Leadership};
 use object::{Key, Kind};
@@ -200,8 +201,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         Arc::clone(&config.clock),
         config.time_zone.clone(),
         config.pace,
-        config.functions,
-        shutdown.clone(),
+        Functions::new(config.client.clone(), queue.clone(), config.functions, shutdown.clone()),
     ));
 
     let leaf = Arc::new(tls::leaf::CurrentLeaf::default());
