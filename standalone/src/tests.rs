@@ -82,7 +82,7 @@ async fn a_forgotten_continue_token_is_410() {
 async fn what_is_not_implemented_says_so() {
     let client = Standalone::new().client();
     for path in [
-        "/apis/batch/v1/namespaces/default/jobs",
+        "/apis/networking.k8s.io/v1/namespaces/default/ingresses",
         "/api/v1/namespaces/default/pods/x/log",
         "/openapi/v2",
         "/api/v1/namespaces/default/pods?resourceVersion=1&unheardOf=1",

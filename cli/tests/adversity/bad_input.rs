@@ -23,7 +23,7 @@ pub(crate) enum Effect {
 }
 
 /// One way to call each verb that does work on the repository of [`Place::filled`]. A verb that is missing here fails a test.
-const CALLS: [(&[&str], Effect); 20] = [
+const CALLS: [(&[&str], Effect); 21] = [
     (&["repo", "init"], Effect::Looks),
     (&["repo", "info"], Effect::Reads),
     (&["backup", "data"], Effect::Writes),
@@ -44,6 +44,7 @@ const CALLS: [(&[&str], Effect); 20] = [
     (&["cache"], Effect::Looks),
     (&["compare", "data", "data"], Effect::Elsewhere),
     (&["demo"], Effect::Elsewhere),
+    (&["takeover"], Effect::Elsewhere),
 ];
 
 /// The verbs of this binary, from its own help, with those that it hides.
