@@ -85,7 +85,7 @@ class Bench:
             items += item.get("items", [item])
             found = found.lstrip()[end:]
         for item in items:
-            if item["kind"] == "Service":
+            if not item["kind"].endswith("WebhookConfiguration"):
                 continue
             for webhook in item["webhooks"]:
                 path = webhook["clientConfig"].pop("service")["path"]
