@@ -8,6 +8,7 @@ use holdfast_api::{BackupSession, Repository, Snapshot};
 
 use crate::cache::By;
 use crate::context::{Context, Subject};
+use crate::finalizer::is_held;
 use crate::hooks::{HookId, Standing};
 use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind, Named};
@@ -80,8 +81,9 @@ async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> R
     let mut siblings = of_invoker.unwrap_or_default();
     siblings.retain(|other| other.spec.invoker == session.spec.invoker && other.metadata.name != session.metadata.name);
     let other = context.claims.claim(&session, &siblings);
+    // Only one with hooks after it is held, and has a use for the invoker that was.
     let last_invoker = match &invoker {
-        Some(invoker) if !claims::has_ended(&session) => {
+        Some(invoker) if is_held(&session.metadata) && !claims::has_ended(&session) => {
             context.hooks.remember(key, invoker);
             None
         }

@@ -17,10 +17,10 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::object::{Key, Named};
+use crate::runs::{Runs, Standing};
 use crate::workqueue::WorkQueue;
 
 pub mod keeper;
@@ -104,28 +104,13 @@ pub fn is_function(pod: &Pod) -> bool {
     is_labelled && pod.metadata.name.as_deref().is_some_and(|name| name.starts_with(NAME_PREFIX))
 }
 
-/// How a run stands.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Standing {
-    /// It runs.
-    Running,
-    /// It has ended; says why it failed.
-    Ended(Result<(), String>),
-}
-
-enum Begun {
-    Running(AbortHandle),
-    Ended(Result<(), String>),
-}
-
 /// Runs Functions. What it knows is lost with the process: the pods are there, and are gone on with.
 #[derive(Clone)]
 pub struct Functions {
     client: kube::Client,
-    queue: WorkQueue,
     are_allowed: bool,
     shutdown: CancellationToken,
-    begun: Arc<Mutex<HashMap<Named, (Key, Begun)>>>,
+    begun: Runs<Named>,
     attended: Arc<Attended>,
 }
 
@@ -181,16 +166,12 @@ impl Drop for Attendance {
 impl Functions {
     /// Runs Functions, where that is allowed at all, and wakes the objects of those that have ended, until `shutdown`.
     pub fn new(client: kube::Client, queue: WorkQueue, are_allowed: bool, shutdown: CancellationToken) -> Self {
-        Self { client, queue, are_allowed, shutdown, begun: Arc::default(), attended: Arc::default() }
+        Self { client, are_allowed, shutdown, begun: Runs::new(queue, RUNNING_MAX), attended: Arc::default() }
     }
 
     /// Whether they run here at all.
     pub fn are_allowed(&self) -> bool {
         self.are_allowed
-    }
-
-    fn begun(&self) -> MutexGuard<'_, HashMap<Named, (Key, Begun)>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What `work` comes to, unless this process ends before.
@@ -200,44 +181,18 @@ impl Functions {
 
     /// Begins a run that was not begun, or goes on with its pod; false if too many run. Its end wakes `key`.
     pub fn start(&self, key: &Key, run: Run) -> bool {
-        let mut begun = self.begun();
-        let pod = run.named();
-        if begun.contains_key(&pod) {
-            return true;
-        }
-        if begun.values().filter(|(_, begun)| matches!(begun, Begun::Running(_))).count() >= RUNNING_MAX {
-            return false;
-        }
-        let running = tokio::spawn({
-            let (functions, key, pod) = (self.clone(), key.clone(), pod.clone());
-            async move {
-                let Some(result) = functions.until_shutdown(functions.run(&run)).await else { return };
-                functions.begun().insert(pod, (key.clone(), Begun::Ended(result)));
-                functions.queue.add(key);
-            }
-        });
-        // It waits for the lock before it says how it ended.
-        begun.insert(pod, (key.clone(), Begun::Running(running.abort_handle())));
-        true
+        let functions = self.clone();
+        self.begun.start(key.clone(), run.named(), async move { functions.until_shutdown(functions.run(&run)).await })
     }
 
     /// How the run with this pod stands; none that was not started here.
     pub fn standing(&self, pod: &Named) -> Option<Standing> {
-        self.begun().get(pod).map(|(_, begun)| match begun {
-            Begun::Running(_) => Standing::Running,
-            Begun::Ended(result) => Standing::Ended(result.clone()),
-        })
+        self.begun.standing(pod)
     }
 
     /// The object is gone, or has what it wanted: what still runs for it is stopped, and its pods go.
     pub fn forget(&self, object: &Key) {
-        self.begun().retain(|_, (key, begun)| {
-            let stays = key != object;
-            if !stays && let Begun::Running(running) = begun {
-                running.abort();
-            }
-            stays
-        });
+        self.begun.forget(object);
     }
 }
 

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
-
 use crate::function::{ENDING_MAX, Functions};
 use crate::invoker::Invoker;
 use crate::object::Key;
+use crate::runs::Runs;
 use crate::workqueue::WorkQueue;
+
+pub use crate::runs::Standing;
 
 pub mod call;
 pub mod perform;
@@ -45,30 +46,12 @@ impl HookId {
     }
 }
 
-/// How a hook stands.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Standing {
-    /// It runs.
-    Running,
-    /// It has ended; says why it failed.
-    Ended(Result<(), String>),
-}
-
-/// Each with the object that it is of.
-type Runs = HashMap<HookId, (Key, Run)>;
-
-enum Run {
-    Running(AbortHandle),
-    Ended(Result<(), String>),
-}
-
 /// Runs hooks. What it knows is lost with the process: what has ended is in the objects.
 #[derive(Clone)]
 pub struct Runner {
     functions: Functions,
     client: kube::Client,
-    queue: WorkQueue,
-    runs: Arc<Mutex<Runs>>,
+    runs: Runs<HookId>,
     /// Invokers of sessions that run, as they were last seen.
     invokers: Arc<Mutex<HashMap<Key, Invoker>>>,
 }
@@ -76,53 +59,23 @@ pub struct Runner {
 impl Runner {
     /// A runner that wakes a hook's object when it has ended. Its hooks end with the Functions' time.
     pub fn new(functions: Functions, client: kube::Client, queue: WorkQueue) -> Self {
-        Self { functions, client, queue, runs: Arc::default(), invokers: Arc::default() }
-    }
-
-    fn runs(&self) -> std::sync::MutexGuard<'_, Runs> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How a hook stands; none that was not started here.
-    pub fn standing(&self, id: &HookId) -> Option<Standing> {
-        self.runs().get(id).map(|(_, run)| match run {
-            Run::Running(_) => Standing::Running,
-            Run::Ended(result) => Standing::Ended(result.clone()),
-        })
+        Self { functions, client, runs: Runs::new(queue, RUNNING_MAX), invokers: Arc::default() }
     }
 
     /// How the hooks of a session stand.
     pub fn standings(&self, owner: &str) -> HashMap<HookId, Standing> {
-        let ids: Vec<HookId> = self.runs().keys().filter(|id| id.owner == owner).cloned().collect();
-        ids.into_iter().filter_map(|id| Some((id.clone(), self.standing(&id)?))).collect()
+        self.runs.standings(|id| id.owner == owner)
     }
 
     /// Starts a hook that was not started; false if too many run.
     pub fn start(&self, key: Key, id: HookId, hook: Result<Concrete, String>) -> bool {
-        let mut runs = self.runs();
-        if runs.contains_key(&id) {
-            return true;
-        }
-        if runs.values().filter(|(_, run)| matches!(run, Run::Running(_))).count() >= RUNNING_MAX {
-            return false;
-        }
         let (functions, client) = (self.functions.clone(), self.client.clone());
-        let (queue, all) = (self.queue.clone(), Arc::clone(&self.runs));
-        let running = tokio::spawn({
-            let (id, key) = (id.clone(), key.clone());
-            async move {
-                let result = match hook {
-                    Ok(hook) => functions.until_shutdown(tries(&functions, &client, &hook)).await,
-                    Err(error) => Some(Err(error)),
-                };
-                let Some(result) = result else { return };
-                all.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (key.clone(), Run::Ended(result)));
-                queue.add(key);
+        self.runs.start(key, id, async move {
+            match hook {
+                Ok(hook) => functions.until_shutdown(tries(&functions, &client, &hook)).await,
+                Err(error) => Some(Err(error)),
             }
-        });
-        // It waits for the lock before it says how it ended.
-        runs.insert(id, (key, Run::Running(running.abort_handle())));
-        true
+        })
     }
 
     /// Keeps the invoker of a session that runs, in case it is deleted: the session's hooks are its.
@@ -138,13 +91,7 @@ impl Runner {
     /// The object is gone, or its session is over: what still runs of it is stopped.
     pub fn forget(&self, object: &Key) {
         self.invokers.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
-        self.runs().retain(|_, (key, run)| {
-            let stays = key != object;
-            if !stays && let Run::Running(running) = run {
-                running.abort();
-            }
-            stays
-        });
+        self.runs.forget(object);
     }
 }
 

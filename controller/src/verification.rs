@@ -12,7 +12,7 @@ use kube::api::{Api, ObjectMeta};
 use crate::cache::By;
 use crate::caches::Caches;
 use crate::context::{Context, Subject};
-use crate::function::Standing;
+use crate::runs::Standing;
 use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind, Named};
 use crate::restore_session::{newest, own_claims};

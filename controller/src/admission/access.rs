@@ -2,32 +2,24 @@
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::authentication::v1::UserInfo;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::{Api, PostParams};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReviewSpec};
 
 use super::rights::Right;
+use crate::token;
 
 /// Questions under way for one object.
 const AT_ONCE: usize = 8;
 
 /// The first of `rights` that the user does not have.
 pub async fn first_missing(client: &kube::Client, user: &UserInfo, rights: &[Right]) -> Result<Option<Right>, kube::Error> {
-    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
-    let questions: Vec<(Right, SubjectAccessReview)> =
-        rights.iter().map(|right| (right.clone(), review(user, right))).collect();
-    let answers = stream::iter(questions).map(|(right, question)| {
-        let reviews = reviews.clone();
-        async move {
-            let answer = reviews.create(&PostParams::default(), &question).await?;
-            let allowed = answer.status.is_some_and(|status| status.allowed && status.denied != Some(true));
-            Ok::<_, kube::Error>((!allowed).then_some(right))
-        }
-    });
+    let questions: Vec<(Right, SubjectAccessReviewSpec)> = rights.iter().map(|right| (right.clone(), question(right))).collect();
+    let answers = stream::iter(questions)
+        .map(|(right, question)| async move { token::may(client, user, question).await.map(|allowed| (!allowed).then_some(right)) });
     let missing: Vec<Option<Right>> = answers.buffered(AT_ONCE).try_collect().await?;
     Ok(missing.into_iter().flatten().next())
 }
 
-fn review(user: &UserInfo, right: &Right) -> SubjectAccessReview {
+fn question(right: &Right) -> SubjectAccessReviewSpec {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let attributes = ResourceAttributes {
         group: Some(right.group.clone()),
@@ -38,17 +30,7 @@ fn review(user: &UserInfo, right: &Right) -> SubjectAccessReview {
         name: some(&right.name),
         ..ResourceAttributes::default()
     };
-    SubjectAccessReview {
-        spec: SubjectAccessReviewSpec {
-            user: user.username.clone(),
-            uid: user.uid.clone(),
-            groups: user.groups.clone(),
-            extra: user.extra.clone(),
-            resource_attributes: Some(attributes),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..SubjectAccessReview::default()
-    }
+    SubjectAccessReviewSpec { resource_attributes: Some(attributes), ..SubjectAccessReviewSpec::default() }
 }
 
 /// What the user is told.

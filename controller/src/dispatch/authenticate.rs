@@ -1,14 +1,13 @@
 //! Who dials: a projected ServiceAccount token, judged by the API server.
 
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
-use kube::api::{Api, PostParams};
+use k8s_openapi::api::authentication::v1::{TokenReviewStatus, UserInfo};
+
+use crate::token;
 
 /// The audience that agents' tokens are made for.
 pub const AUDIENCE: &str = "holdfast";
 const NODE_CLAIM: &str = "authentication.kubernetes.io/node-name";
 const POD_CLAIM: &str = "authentication.kubernetes.io/pod-name";
-/// Longer than any token of Kubernetes; what is longer is not sent on.
-const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// An agent as the API server knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,32 +35,25 @@ pub enum Refusal {
 /// Reviews tokens.
 #[derive(Clone)]
 pub struct Authenticator {
-    reviews: Api<TokenReview>,
+    client: kube::Client,
     expected_user: String,
 }
 
 impl Authenticator {
     /// Accepts the ServiceAccount `holdfast-agent` of `namespace`.
     pub fn new(client: kube::Client, namespace: &str) -> Self {
-        Self { reviews: Api::all(client), expected_user: format!("system:serviceaccount:{namespace}:holdfast-agent") }
+        Self { client, expected_user: format!("system:serviceaccount:{namespace}:holdfast-agent") }
     }
 
     /// Who holds the token in this `authorization` value.
     pub async fn identify(&self, authorization: Option<&str>) -> Result<Identity, Refusal> {
-        let token = authorization
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .filter(|token| !token.is_empty() && token.len() <= TOKEN_BYTES_MAX)
+        let presented = token::bearer(authorization)
             .ok_or_else(|| Refusal::Unauthenticated("a bearer token is needed in the authorization metadata".into()))?;
-        let review = TokenReview {
-            spec: TokenReviewSpec { token: Some(token.to_owned()), audiences: Some(vec![AUDIENCE.into()]) },
-            ..TokenReview::default()
-        };
-        let reviewed = self.reviews.create(&PostParams::default(), &review).await.map_err(Refusal::Unavailable)?;
-        self.judge(&reviewed)
+        let status = token::review(&self.client, presented, Some(AUDIENCE)).await.map_err(Refusal::Unavailable)?;
+        self.judge(status)
     }
 
-    fn judge(&self, review: &TokenReview) -> Result<Identity, Refusal> {
-        let status = review.status.clone().unwrap_or_default();
+    fn judge(&self, status: TokenReviewStatus) -> Result<Identity, Refusal> {
         if status.authenticated != Some(true) {
             return Err(Refusal::Unauthenticated("the API server does not accept this token".into()));
         }
@@ -91,7 +83,6 @@ fn claim(user: &UserInfo, name: &str) -> Option<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use k8s_openapi::api::authentication::v1::TokenReviewStatus;
 
     use super::*;
 
@@ -121,7 +112,7 @@ mod tests {
     }
 
     fn judged(status: TokenReviewStatus) -> Result<Identity, Refusal> {
-        authenticator().judge(&TokenReview { status: Some(status), ..TokenReview::default() })
+        authenticator().judge(status)
     }
 
     #[tokio::test]

@@ -15,7 +15,8 @@ use serde_json::json;
 
 use super::{Observed, check, has_ended, history, restore, retry};
 use crate::action::{Action, Created, Note};
-use crate::function::{Run, Standing};
+use crate::function::Run;
+use crate::runs::Standing;
 use crate::object::{Key, Kind};
 
 /// Pause of one that waits for its turn.

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::Observed;
 use super::plan::plan;
 use crate::action::{Action, Created};
-use crate::function::{Run, Standing};
+use crate::function::Run;
+use crate::runs::Standing;
 use crate::object::Kind;
 
 fn at(text: &str) -> Timestamp {
