@@ -27,6 +27,11 @@ pub fn hold(key: Key, metadata: &ObjectMeta, held: bool) -> Action {
     }
 }
 
+/// The finalizer as it is wanted; none if it is so already.
+pub fn keep(key: Key, metadata: &ObjectMeta, wanted: bool) -> Option<Action> {
+    (is_held(metadata) != wanted).then(|| hold(key, metadata, wanted))
+}
+
 /// How long an object has been waiting to go.
 pub fn waited(metadata: &ObjectMeta, now: Timestamp) -> SignedDuration {
     metadata.deletion_timestamp.as_ref().map_or(SignedDuration::ZERO, |since| now.duration_since(since.0))

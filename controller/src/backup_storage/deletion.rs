@@ -11,7 +11,7 @@ use super::{Observed, VIEWS};
 use crate::action::Action;
 use crate::dispatch::task::{Class, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind};
-use crate::finalizer::{hold, is_held, waited};
+use crate::finalizer::{self, hold, is_held, waited};
 use crate::repository::ledger;
 
 /// The view that a storage itself has.
@@ -25,7 +25,7 @@ fn key_of(storage: &BackupStorage) -> Key {
 /// The finalizer as the policy wants it; none if it is so already.
 pub(super) fn keep_finalizer(storage: &BackupStorage) -> Option<Action> {
     let wanted = storage.spec.deletion_policy == Some(DeletionPolicy::WipeOut);
-    (is_held(&storage.metadata) != wanted).then(|| hold(key_of(storage), &storage.metadata, wanted))
+    finalizer::keep(key_of(storage), &storage.metadata, wanted)
 }
 
 /// A storage that is being deleted.

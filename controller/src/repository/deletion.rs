@@ -15,13 +15,13 @@ use super::{Observed, WIPE, ledger, views};
 use crate::action::Action;
 use crate::dispatch::assign::{Reachable, provider, storage_of};
 use crate::dispatch::task::{Class, NotStarted, Outcome, TaskRequest, TaskView, Wanted, Work};
-use crate::finalizer::{hold, is_held, waited};
+use crate::finalizer::{self, hold, is_held, waited};
 use crate::object::{Key, Kind, Named};
 
 /// The finalizer as the policy wants it; none if it is so already.
 pub(super) fn keep_finalizer(repository: &Repository) -> Option<Action> {
     let wanted = repository.spec.deletion_policy == Some(DeletionPolicy::WipeOut);
-    (is_held(&repository.metadata) != wanted).then(|| hold(ledger::key_of(repository), &repository.metadata, wanted))
+    finalizer::keep(ledger::key_of(repository), &repository.metadata, wanted)
 }
 
 /// A Repository that is being deleted.

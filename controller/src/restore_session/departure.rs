@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::plan::{Run, write};
 use super::{Observed, key_of};
 use crate::action::Action;
-use crate::backup_session::departure::WAITED_MAX;
-use crate::finalizer::{hold, is_held, waited};
+use crate::backup_session::departure::{given_up, left};
+use crate::finalizer::{self, is_held};
 use crate::hooks::round::Turn;
 
 /// How often it is asked whether agents have let go.
@@ -26,21 +26,20 @@ pub(super) fn is_running(restore: &RestoreSession) -> bool {
 /// The finalizer of a restore with hooks after it, before anything of it runs.
 pub(super) fn keep(restore: &RestoreSession) -> Option<Action> {
     let has_hooks = restore.spec.hooks.as_ref().is_some_and(|hooks| !hooks.post_restore.is_empty());
-    (has_hooks && !is_held(&restore.metadata)).then(|| hold(key_of(restore), &restore.metadata, true))
+    if has_hooks { finalizer::keep(key_of(restore), &restore.metadata, true) } else { None }
 }
 
 /// The finalizer goes when nothing of it runs any more.
 pub(super) fn release(restore: &RestoreSession) -> Option<Action> {
-    is_held(&restore.metadata).then(|| hold(key_of(restore), &restore.metadata, false))
+    finalizer::keep(key_of(restore), &restore.metadata, false)
 }
 
 /// A restore that is being deleted.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let restore = &observed.restore;
-    let left = WAITED_MAX - waited(&restore.metadata, now);
+    let left = left(&restore.metadata, now);
     if left <= SignedDuration::ZERO {
-        let given_up = Action::warning("HooksGivenUp", "it was deleted, and the hooks after it did not end in time");
-        return [given_up, Action::Tasks(Vec::new()), Action::HooksOver].into_iter().chain(release(restore)).collect();
+        return [given_up(), Action::Tasks(Vec::new()), Action::HooksOver].into_iter().chain(release(restore)).collect();
     }
     let mut status = restore.status.clone().unwrap_or_default();
     let mut run = Run::new(observed, now);

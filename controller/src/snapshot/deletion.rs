@@ -11,7 +11,7 @@ use holdfast_api::deletion::DeletionPolicy;
 use super::Observed;
 use crate::action::Action;
 use crate::object::{Key, Kind};
-use crate::finalizer::{hold, is_held};
+use crate::finalizer::{self, hold, is_held};
 use crate::repository::ledger::{self, Entry};
 
 /// The finalizer as the policy wants it, and the end of a Snapshot that is being deleted; none if nothing is to be done.
@@ -20,7 +20,7 @@ pub(super) fn plan(observed: &Observed) -> Option<Vec<Action>> {
     let held = is_held(&snapshot.metadata);
     let wanted = snapshot.spec.deletion_policy == Some(DeletionPolicy::WipeOut);
     if snapshot.metadata.deletion_timestamp.is_none() {
-        return (held != wanted).then(|| vec![hold(key(observed), &snapshot.metadata, wanted)]);
+        return finalizer::keep(key(observed), &snapshot.metadata, wanted).map(|keep| vec![keep]);
     }
     if !held {
         return None;
