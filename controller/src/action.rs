@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdfast_api::{BackupConfiguration, BackupSession, BackupVerificationSession, Repository, RestoreSession, Snapshot};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -11,6 +12,9 @@ use crate::dispatch::task::Wanted;
 use crate::function::Run;
 use crate::hooks::call::Call;
 use crate::object::{Key, Kind};
+
+/// What waits for a time is looked at again at least this often.
+const LONGEST_SLEEP: SignedDuration = SignedDuration::from_mins(10);
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +114,11 @@ pub struct Note {
 }
 
 impl Action {
+    /// Look again at this time; or before, in case the wall clock is set.
+    pub fn at(time: Timestamp, now: Timestamp) -> Self {
+        Self::Later(time.duration_since(now).clamp(SignedDuration::from_millis(1), LONGEST_SLEEP).unsigned_abs())
+    }
+
     /// A Normal event.
     pub fn normal(reason: &str, message: impl Into<String>) -> Self {
         Self::Event(Note { warning: false, reason: reason.into(), message: message.into() })

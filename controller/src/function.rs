@@ -7,7 +7,6 @@
 //! next look finds [`Functions::standing`]. What runs beside the reconcilers already awaits [`Functions::run`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::object::{Key, Named};
 use crate::runs::{Runs, Standing};
+use crate::spread::spread;
 use crate::workqueue::WorkQueue;
 
 pub mod keeper;
@@ -60,9 +60,7 @@ pub struct Run {
 impl Run {
     /// The pod's name: the same for the same run of the same owner.
     pub fn pod_name(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        (&self.owner.uid, &self.id).hash(&mut hasher);
-        format!("{NAME_PREFIX}{}-{:016x}", self.id, hasher.finish())
+        format!("{NAME_PREFIX}{}-{:016x}", self.id, spread(&format!("{}/{}", self.owner.uid, self.id)))
     }
 
     fn named(&self) -> Named {

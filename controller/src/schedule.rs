@@ -62,6 +62,17 @@ pub enum ScheduleError {
     Zone(String),
 }
 
+/// A slot whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// When it was due.
+    pub slot: Timestamp,
+    /// The one after it.
+    pub next: Option<Timestamp>,
+    /// Whether it is later than it may be.
+    pub is_too_late: bool,
+}
+
 /// Years that `next` looks ahead for a slot (30 February never comes); robfig's limit.
 const LOOK_AHEAD_YEARS: i16 = 5;
 
@@ -109,6 +120,24 @@ impl Schedule {
             Rule::Every(_) => true,
             Rule::Fields(_) => at.checked_sub(1.seconds()).ok().and_then(|before| self.next(before)) == Some(at),
         }
+    }
+
+    /// A slot that is kept while it still is one; else the next.
+    pub fn kept(&self, slot: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        slot.filter(|slot| self.contains(*slot)).or_else(|| self.next(now))
+    }
+
+    /// The slot that runs now, if the time of the `first` one has come: all that were missed since are the last of them. One that is later
+    /// than the seconds that it may be late is not to run.
+    pub fn due(&self, first: Timestamp, late_seconds_max: Option<i64>, now: Timestamp) -> Option<Due> {
+        if first > now {
+            return None;
+        }
+        let slot = self.last_within(first, now).unwrap_or(first);
+        let next = self.next(slot).filter(|next| *next > now).or_else(|| self.next(now));
+        let late = now.duration_since(slot);
+        let is_too_late = late_seconds_max.is_some_and(|seconds| late > SignedDuration::from_secs(seconds.max(0)));
+        Some(Due { slot, next, is_too_late })
     }
 
     /// The last slot in `(after, until]`, looking at no more than `limit` of them from `after`.

@@ -15,7 +15,8 @@ use super::{Observed, claims, departure, hooks, retention, retry, snapshots};
 use crate::action::Action;
 use crate::hooks::round::Turn;
 use crate::invoker::either;
-use crate::object::{Key, Kind};
+use crate::history::beyond;
+use crate::object::Kind;
 
 /// How long a session may be ahead of what its invoker says.
 const AHEAD_MAX: Duration = Duration::from_secs(5);
@@ -290,26 +291,11 @@ pub(super) fn duration_of(observed: &Observed, now: Timestamp) -> String {
 /// Older sessions beyond the limit, of those that ran and of those that were skipped each for itself; those whose retry is still to come stay.
 fn clean_history(observed: &Observed, is_skipped: bool) -> Vec<Action> {
     let limit = observed.spec().and_then(|spec| spec.history_limit).unwrap_or(1).max(1);
-    let mut ended: Vec<&std::sync::Arc<BackupSession>> = observed
+    let ended = observed
         .ended
         .iter()
         .filter(|session| session.metadata.deletion_timestamp.is_none() && !retry::is_due(session))
-        .filter(|session| (session.status.as_ref().and_then(|status| status.phase) == Some(BackupSessionPhase::Skipped)) == is_skipped)
-        .collect();
-    ended.sort_by_key(|session| {
-        std::cmp::Reverse((
-            session.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            session.metadata.name.clone(),
-        ))
-    });
+        .filter(|session| (session.status.as_ref().and_then(|status| status.phase) == Some(BackupSessionPhase::Skipped)) == is_skipped);
     // The session that ends now is one of those that stay.
-    ended
-        .into_iter()
-        .skip(usize::try_from(limit - 1).unwrap_or(0))
-        .map(|session| Action::Delete { key: key_of(session), uid: session.metadata.uid.clone().unwrap_or_default() })
-        .collect()
-}
-
-fn key_of(session: &BackupSession) -> Key {
-    Key::of(Kind::BackupSession, &session.metadata)
+    beyond(Kind::BackupSession, ended, usize::try_from(limit - 1).unwrap_or(0))
 }

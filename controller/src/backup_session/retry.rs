@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use holdfast_api::backup_session::{BackupSession, BackupSessionPhase, BackupSessionStatus};
+use holdfast_api::scheduler::RetryConfig;
 use holdfast_api::snapshot::SnapshotPhase;
 use holdfast_api::{duration, names};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Observed;
@@ -17,8 +18,6 @@ pub const ONLY: &str = "holdfast.dev/retries";
 
 /// Names in an Event.
 const NAMED_MAX: usize = 5;
-/// How long a retry is waited for at a stretch, in case the wall clock is set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
 /// Whether a session backs up to this repository.
 pub fn includes(session: &BackupSession, repository: &str) -> bool {
@@ -41,9 +40,13 @@ pub(super) fn announce(observed: &Observed, status: &mut BackupSessionStatus, no
     if observed.session.spec.retry_left.unwrap_or_else(|| config.max_retry.unwrap_or(1)) <= 0 {
         return;
     }
+    status.next_retry = follows(config, now).map(Time);
+}
+
+/// When a retry follows what ended at this time. Names count in seconds: one within the same second would have the name of what it repeats.
+pub fn follows(config: &RetryConfig, ended: Timestamp) -> Option<Timestamp> {
     let delay = config.delay.as_deref().and_then(|delay| duration::parse(delay).ok()).unwrap_or_default();
-    // Names count in seconds: a retry within the same one would have the name of what it repeats.
-    status.next_retry = now.checked_add(delay.max(Duration::from_secs(1))).ok().map(Time);
+    ended.checked_add(delay.max(Duration::from_secs(1))).ok()
 }
 
 /// A failed session with retries left: another session follows when its time has come.
@@ -55,8 +58,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let mut status = session.status.clone().unwrap_or_default();
     let Some(at) = status.next_retry.as_ref().map(|time| time.0) else { return Vec::new() };
     if now < at {
-        let wait = at.duration_since(now).max(SignedDuration::from_millis(1));
-        return vec![Action::Later(wait.unsigned_abs().min(LONGEST_SLEEP))];
+        return vec![Action::at(at, now)];
     }
     if let Some(newer) = superseded_by(observed) {
         status.next_retry = None;

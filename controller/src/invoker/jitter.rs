@@ -7,6 +7,7 @@ use holdfast_api::duration;
 use jiff::SignedDuration;
 
 use super::Invoker;
+use crate::spread::spread;
 
 /// On an invoker: its sessions begin up to so long after their slots, such as `30m`.
 pub const ANNOTATION: &str = "holdfast.dev/jitter";
@@ -30,14 +31,6 @@ pub(super) fn delay(invoker: &Invoker, session: Option<&str>) -> Result<SignedDu
     let key = invoker.key();
     let name = [key.kind.as_str(), &key.namespace, &key.name, session.unwrap_or_default()].join("/");
     Ok(SignedDuration::from_millis(i64::try_from(spread(&name) % longest_ms).unwrap_or(0)))
-}
-
-/// FNV-1a, and the finalizer of SplitMix64 for the low bits: the same in every version. (<https://datatracker.ietf.org/doc/html/rfc9923>)
-fn spread(name: &str) -> u64 {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    let mixed = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

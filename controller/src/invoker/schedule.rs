@@ -12,14 +12,11 @@ use holdfast_api::condition::{self, Condition};
 use holdfast_api::invoker::SessionView;
 use holdfast_api::repository::RepositoryPhase;
 use holdfast_api::{labels, names};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Observed, jitter};
 use crate::action::{Action, Created};
 use crate::schedule::Schedule;
-
-/// A schedule is looked at again at least this often, in case the wall clock is set.
-const LONGEST_SLEEP: SignedDuration = SignedDuration::from_mins(10);
 
 /// Fills `status.sessions`: whether each session has a schedule, and its next slot.
 pub(super) fn ensure(observed: &Observed, status: &mut BackupBatchStatus, now: Timestamp) {
@@ -33,9 +30,7 @@ pub(super) fn ensure(observed: &Observed, status: &mut BackupBatchStatus, now: T
         let timing = schedule_of(observed, session).and_then(|schedule| Ok((schedule, jitter::delay(&observed.invoker, session.name)?)));
         let condition = match timing {
             Ok((schedule, _)) => {
-                let next = next_slot(&known).filter(|slot| schedule.contains(*slot));
-                let next = next.or_else(|| schedule.next(now));
-                known.next_schedule = next.map(|slot| slot.to_string());
+                known.next_schedule = schedule.kept(next_slot(&known), now).map(|slot| slot.to_string());
                 Condition::new(kinds::SCHEDULER_ENSURED, true, kinds::SCHEDULER_ENSURED, "", now)
             }
             Err(problem) => {
@@ -71,8 +66,7 @@ pub(super) fn trigger(observed: &Observed, status: &mut BackupBatchStatus, now: 
         let clock = now.checked_sub(delay).unwrap_or(now);
         actions.extend(due(observed, session, known, &schedule, clock));
         if let Some(slot) = next_slot(known) {
-            let wait = slot.duration_since(clock).clamp(SignedDuration::from_millis(1), LONGEST_SLEEP);
-            actions.push(Action::Later(wait.unsigned_abs()));
+            actions.push(Action::at(slot, clock));
         }
     }
     actions
@@ -94,20 +88,17 @@ fn due(
     schedule: &Schedule,
     now: Timestamp,
 ) -> Vec<Action> {
-    let Some(first) = next_slot(known).filter(|slot| *slot <= now) else { return Vec::new() };
-    let last = schedule.last_within(first, now).unwrap_or(first);
-    known.next_schedule =
-        schedule.next(last).filter(|next| *next > now).or_else(|| schedule.next(now)).map(|slot| slot.to_string());
-    let deadline = session.scheduler.and_then(|scheduler| scheduler.starting_deadline_seconds);
-    let late = now.duration_since(last);
-    if deadline.is_some_and(|seconds| late > SignedDuration::from_secs(seconds.max(0))) {
+    let late_seconds_max = session.scheduler.and_then(|scheduler| scheduler.starting_deadline_seconds);
+    let Some(due) = next_slot(known).and_then(|first| schedule.due(first, late_seconds_max, now)) else { return Vec::new() };
+    known.next_schedule = due.next.map(|slot| slot.to_string());
+    if due.is_too_late {
         let name = session.name.unwrap_or_default();
         return vec![Action::warning(
             "MissedSchedule",
-            format!("session {name} was due at {last}, later than its startingDeadlineSeconds allow"),
+            format!("session {name} was due at {}, later than its startingDeadlineSeconds allow", due.slot),
         )];
     }
-    begin(observed, session, last).into_iter().collect()
+    begin(observed, session, due.slot).into_iter().collect()
 }
 
 fn begin(observed: &Observed, session: &SessionView<'_>, slot: Timestamp) -> Option<Action> {

@@ -11,7 +11,7 @@ use holdfast_api::backup_verification_session::BackupVerificationSessionSpec;
 use holdfast_api::condition::kinds::backup_configuration as kinds;
 use holdfast_api::condition::{self, Condition};
 use holdfast_api::{BackupVerificationSession, BackupVerifier, labels, names};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
@@ -24,8 +24,6 @@ use crate::verification::{has_ended, newest_of, verifier};
 
 /// On an invoker: JSON, `<session>/<repository>` to the time of the next try.
 pub const ANNOTATION: &str = "holdfast.dev/next-verifications";
-/// A schedule is looked at again at least this often, in case the wall clock is set.
-const LONGEST_SLEEP: SignedDuration = SignedDuration::from_mins(10);
 
 /// A repository of a session that names a verifier.
 struct Wanted<'a> {
@@ -130,11 +128,8 @@ impl Tries {
             let problems = problems.entry(wanted.session).or_default();
             match wanted.usable(observed) {
                 Ok((_, schedule)) => {
-                    let kept = self.next.get(&wanted.key()).copied().filter(|slot| schedule.contains(*slot));
-                    match kept.or_else(|| schedule.next(now)) {
-                        Some(slot) => self.next.insert(wanted.key(), slot),
-                        None => self.next.remove(&wanted.key()),
-                    };
+                    let kept = schedule.kept(self.next.get(&wanted.key()).copied(), now);
+                    self.note(wanted, kept);
                 }
                 Err(problem) => problems.push(format!("Repository {}: {problem}", wanted.repository)),
             }
@@ -158,6 +153,13 @@ impl Tries {
         events
     }
 
+    fn note(&mut self, wanted: &Wanted<'_>, slot: Option<Timestamp>) {
+        match slot {
+            Some(slot) => self.next.insert(wanted.key(), slot),
+            None => self.next.remove(&wanted.key()),
+        };
+    }
+
     /// The tries that are due, and when to look again.
     pub(super) fn trigger(&mut self, observed: &Observed, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -172,31 +174,22 @@ impl Tries {
             if scheduler.and_then(|scheduler| scheduler.suspend) == Some(true) {
                 continue;
             }
-            if first > now {
-                let wait = first.duration_since(now).clamp(SignedDuration::from_millis(1), LONGEST_SLEEP);
-                actions.push(Action::Later(wait.unsigned_abs()));
+            let late_seconds_max = scheduler.and_then(|scheduler| scheduler.starting_deadline_seconds);
+            let Some(due) = schedule.due(first, late_seconds_max, now) else {
+                actions.push(Action::at(first, now));
                 continue;
-            }
+            };
             // The end of a backup, and of the try before, wakes the invoker.
             let Some(snapshot) = observed.newest.get(&wanted.key()).filter(|_| !is_running(observed, wanted)) else { continue };
-            let last = schedule.last_within(first, now).unwrap_or(first);
-            match schedule.next(last).filter(|next| *next > now).or_else(|| schedule.next(now)) {
-                Some(next) => {
-                    self.next.insert(wanted.key(), next);
-                    let wait = next.duration_since(now).clamp(SignedDuration::from_millis(1), LONGEST_SLEEP);
-                    actions.push(Action::Later(wait.unsigned_abs()));
-                }
-                None => {
-                    self.next.remove(&wanted.key());
-                }
-            }
-            let deadline = scheduler.and_then(|scheduler| scheduler.starting_deadline_seconds);
-            if deadline.is_some_and(|seconds| now.duration_since(last) > SignedDuration::from_secs(seconds.max(0))) {
-                let what = format!("a try of Repository {} was due at {last}, later than its startingDeadlineSeconds allow", wanted.repository);
+            self.note(wanted, due.next);
+            actions.extend(due.next.map(|next| Action::at(next, now)));
+            if due.is_too_late {
+                let (repository, slot) = (wanted.repository, due.slot);
+                let what = format!("a try of Repository {repository} was due at {slot}, later than its startingDeadlineSeconds allow");
                 actions.push(Action::warning("MissedVerification", what));
                 continue;
             }
-            actions.push(begin(observed, wanted, verifier, snapshot, last));
+            actions.push(begin(observed, wanted, verifier, snapshot, due.slot));
         }
         actions
     }

@@ -2,13 +2,14 @@
 //!
 //! Kept in one annotation of the Repository, so that neither a restart nor another leader begins to count anew.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use holdfast_api::Repository;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use crate::spread::spread;
 
 /// The annotation: JSON.
 pub const ANNOTATION: &str = "holdfast.dev/maintenance";
@@ -102,7 +103,7 @@ impl Checks {
                 settled.as_millisecond().max(now.as_millisecond() - lately_ms)
             }
         };
-        let own = i64::try_from(hash(uid) >> 1).unwrap_or(0) % interval_ms;
+        let own = i64::try_from(spread(uid) >> 1).unwrap_or(0) % interval_ms;
         let slot = Timestamp::from_millisecond(from + (own - from).rem_euclid(interval_ms)).ok()?;
         Some(self.not_before.map_or(slot, |not_before| not_before.max(slot)))
     }
@@ -135,13 +136,7 @@ impl Maintenance {
 /// A twelfth of the interval at most, always the same for one Repository: not all of a cluster's at once.
 fn jitter(pace: &Pace, uid: &str) -> Duration {
     let span_ms = u64::try_from(pace.interval.as_millis()).unwrap_or(u64::MAX) / 12;
-    Duration::from_millis(hash(uid).checked_rem(span_ms).unwrap_or(0))
-}
-
-fn hash(uid: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    uid.hash(&mut hasher);
-    hasher.finish()
+    Duration::from_millis(spread(uid).checked_rem(span_ms).unwrap_or(0))
 }
 
 #[cfg(test)]

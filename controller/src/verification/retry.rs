@@ -1,16 +1,12 @@
 //! A try that failed is followed by another one of the same Snapshot, as the verifier says.
 
-use std::time::Duration;
-
-use holdfast_api::{BackupVerificationSession, duration, names};
+use holdfast_api::{BackupVerificationSession, names};
 use holdfast_api::condition::{self, kinds::backup_verification_session as kinds};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Observed, plan};
 use crate::action::{Action, Created};
-
-/// How long a retry is waited for at a stretch, in case the wall clock is set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+use crate::backup_session::retry::follows;
 
 /// Whether another try is still to follow this one.
 pub(super) fn is_due(observed: &Observed, session: &BackupVerificationSession) -> bool {
@@ -34,8 +30,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     let Some(at) = due(observed) else { return Vec::new() };
     if now < at {
-        let wait = at.duration_since(now).max(SignedDuration::from_millis(1));
-        return vec![Action::Later(wait.unsigned_abs().min(LONGEST_SLEEP))];
+        return vec![Action::at(at, now)];
     }
     let mut status = session.status.clone().unwrap_or_default();
     status.retried = Some(true);
@@ -44,13 +39,10 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     actions
 }
 
-/// Names count in seconds: a retry within the same one would have the name of what it repeats.
 fn due(observed: &Observed) -> Option<Timestamp> {
     let status = observed.session.status.as_ref()?;
     let ended = condition::get(&status.conditions, kinds::VERIFICATION_SESSION_HISTORY_CLEANED)?.last_transition_time.0;
-    let config = observed.verifier.as_ref().ok()?.spec.retry_config.as_ref()?;
-    let delay = config.delay.as_deref().and_then(|delay| duration::parse(delay).ok()).unwrap_or_default();
-    ended.checked_add(delay.max(Duration::from_secs(1))).ok()
+    follows(observed.verifier.as_ref().ok()?.spec.retry_config.as_ref()?, ended)
 }
 
 fn again(observed: &Observed, at: Timestamp) -> BackupVerificationSession {
