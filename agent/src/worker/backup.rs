@@ -53,7 +53,7 @@ pub(super) async fn run(
     let progress = Arc::new(Progress::default());
     let report = tokio::select! {
         report = backup::run(&repository, request, Arc::clone(&progress), link.stop.clone()) => report.map_err(|error| failed(&error))?,
-        () = progress::report(link, &progress) => return Err(failure::stopped(None)),
+        never = progress::report(link, &progress) => match never {},
     };
     // The snapshot is committed: a size that cannot be had does not make it fail.
     let repository_bytes = match engine::packs(store.as_ref()).await {

@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
 
 use holdfast_proto::v1::{CheckResult, CheckTask, TaskFailure, TaskProgress};
 use holdfast_repository::{CheckOptions, CheckProgress, NextPart};
 
 use super::link::Link;
-use super::message::from_worker;
-use super::{backend::Opened, engine, failure};
+use super::{backend::Opened, engine, failure, progress};
 
 const FINDINGS_MAX: usize = 20;
 /// Of one finding: an object and what is wrong with it.
 const FINDING_CHARACTERS_MAX: usize = 300;
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(task: CheckTask, backend: &Opened, link: &Arc<Link>) -> Result<CheckResult, TaskFailure> {
     let options = options(&task)?;
@@ -26,7 +23,7 @@ pub(super) async fn run(task: CheckTask, backend: &Opened, link: &Arc<Link>) -> 
     // Stopped, it still ends its lease: a prune need not wait for it.
     let checked = tokio::select! {
         checked = repository.check_until(options, &progress, link.stop.stopped()) => checked.map_err(|error| failure::read(&error))?,
-        never = tell(link, &progress) => match never {},
+        never = progress::tell(link, || shown(&progress)) => match never {},
     };
     let report = checked.ok_or_else(failure::cancelled)?;
     let (objects, repository_bytes) = engine::packs(store.as_ref()).await.map_err(|error| failure::store(&error))?;
@@ -55,19 +52,12 @@ fn options(task: &CheckTask) -> Result<CheckOptions, TaskFailure> {
     Ok(CheckOptions { next_part: Some(NextPart { after, parts: task.parts }), publish_bad: true, ..CheckOptions::default() })
 }
 
-/// Says how far it is, so that it is not taken for stuck.
-async fn tell(link: &Link, progress: &CheckProgress) -> std::convert::Infallible {
-    let started = Instant::now();
-    loop {
-        tokio::time::sleep(PROGRESS_INTERVAL).await;
-        let now = TaskProgress {
-            files_done: progress.packs_done.load(Relaxed),
-            files_total: progress.packs_total.load(Relaxed),
-            bytes_done: progress.bytes_read.load(Relaxed),
-            elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            phase: "read".into(),
-            ..TaskProgress::default()
-        };
-        link.send(from_worker::Kind::Progress(now)).await;
+fn shown(progress: &CheckProgress) -> TaskProgress {
+    TaskProgress {
+        files_done: progress.packs_done.load(Relaxed),
+        files_total: progress.packs_total.load(Relaxed),
+        bytes_done: progress.bytes_read.load(Relaxed),
+        phase: "read".into(),
+        ..TaskProgress::default()
     }
 }

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdfast_proto::v1::{Assign, PruneResult, PruneTask, TaskFailure, TaskProgress};
 use holdfast_repository::{PruneError, PruneOptions, PruneProgress, PruneReport, Repository};
 
 use super::link::Link;
-use super::message::from_worker;
-use super::{backend::Opened, engine, failure};
+use super::{backend::Opened, engine, failure, progress};
 
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Part of the task's memory that sorting may hold.
 const SORT_PART: u64 = 6;
 const SORT_BYTES_MIN: usize = 16 << 20;
@@ -51,23 +49,16 @@ async fn prune(repository: &Repository, options: &PruneOptions, link: &Arc<Link>
     };
     tokio::select! {
         report = repository.prune(options, &progress, stopped) => report,
-        never = tell(link, &progress) => match never {},
+        never = progress::tell(link, || shown(&progress)) => match never {},
     }
 }
 
-/// Says how far it is, so that it is not taken for stuck.
-async fn tell(link: &Link, progress: &PruneProgress) -> std::convert::Infallible {
-    let started = Instant::now();
-    loop {
-        tokio::time::sleep(PROGRESS_INTERVAL).await;
-        let phase = if progress.waiting_for().is_empty() { "write" } else { "waiting" };
-        let now = TaskProgress {
-            files_done: progress.snapshots_marked.load(Relaxed) + progress.objects_deleted.load(Relaxed),
-            elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            phase: phase.into(),
-            ..TaskProgress::default()
-        };
-        link.send(from_worker::Kind::Progress(now)).await;
+fn shown(progress: &PruneProgress) -> TaskProgress {
+    let phase = if progress.waiting_for().is_empty() { "write" } else { "waiting" };
+    TaskProgress {
+        files_done: progress.snapshots_marked.load(Relaxed) + progress.objects_deleted.load(Relaxed),
+        phase: phase.into(),
+        ..TaskProgress::default()
     }
 }
 

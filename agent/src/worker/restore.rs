@@ -76,7 +76,7 @@ async fn write(repository: &holdfast_repository::Repository, request: RestoreReq
     });
     let ran = tokio::select! {
         ran = restore::run(repository, request, &progress, &link.stop) => ran,
-        () = progress::report(link, &progress) => return Err(failure::stopped(None)),
+        never = progress::report(link, &progress) => match never {},
     };
     // Nothing is written any more: the end of the right ends nothing.
     let lapsed = !link.grant.may_write();
