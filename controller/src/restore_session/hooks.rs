@@ -12,21 +12,33 @@ use super::plan::{Run, errors, fail};
 use crate::hooks::round::{Round, Turn, Words};
 use crate::hooks::summary::Summary;
 
+const BEFORE: Words = (
+    kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED,
+    kinds::SUCCESSFULLY_EXECUTED_PRE_RESTORE_HOOKS,
+    kinds::FAILED_TO_EXECUTE_PRE_RESTORE_HOOKS,
+);
+const AFTER: Words = (
+    kinds::POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED,
+    kinds::SUCCESSFULLY_EXECUTED_POST_RESTORE_HOOKS,
+    kinds::FAILED_TO_EXECUTE_POST_RESTORE_HOOKS,
+);
+
 impl Run<'_> {
     /// The hooks before the restore.
     pub(super) fn hooks_before(&mut self, status: &mut RestoreSessionStatus) -> Turn {
         let hooks = self.observed.restore.spec.hooks.as_ref().map(|hooks| hooks.pre_restore.as_slice()).unwrap_or_default();
-        let words = (
-            kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED,
-            kinds::SUCCESSFULLY_EXECUTED_PRE_RESTORE_HOOKS,
-            kinds::FAILED_TO_EXECUTE_PRE_RESTORE_HOOKS,
-        );
+        self.go_on(status, hooks, None, BEFORE)
+    }
+
+    /// Those before the work where it has not ended, and else those after it.
+    fn go_on(&mut self, status: &mut RestoreSessionStatus, hooks: &[HookInfo], work_succeeded: Option<bool>, words: Words) -> Turn {
         if hooks.is_empty() {
             return Turn::Done;
         }
-        let round = self.round(hooks, None, words, status);
+        let round = self.round(hooks, work_succeeded, words, status);
         let kept = status.hooks.get_or_insert_default();
-        let turn = round.go_on(&mut kept.pre_hooks, &mut status.conditions, self.now);
+        let kept = if work_succeeded.is_none() { &mut kept.pre_hooks } else { &mut kept.post_hooks };
+        let turn = round.go_on(kept, &mut status.conditions, self.now);
         if let Turn::Busy(start) = &turn {
             self.events.extend(start.clone());
             status.phase = Some(RestorePhase::Running);
@@ -50,24 +62,7 @@ impl Run<'_> {
     /// The hooks after the restore, however it ended: false while they run.
     pub(super) fn after(&mut self, status: &mut RestoreSessionStatus, succeeded: bool) -> bool {
         let hooks = self.observed.restore.spec.hooks.as_ref().map(|hooks| hooks.post_restore.as_slice()).unwrap_or_default();
-        let words = (
-            kinds::POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED,
-            kinds::SUCCESSFULLY_EXECUTED_POST_RESTORE_HOOKS,
-            kinds::FAILED_TO_EXECUTE_POST_RESTORE_HOOKS,
-        );
-        if hooks.is_empty() {
-            return true;
-        }
-        let round = self.round(hooks, Some(succeeded), words, status);
-        let kept = status.hooks.get_or_insert_default();
-        match round.go_on(&mut kept.post_hooks, &mut status.conditions, self.now) {
-            Turn::Busy(start) => {
-                self.events.extend(start);
-                status.phase = Some(RestorePhase::Running);
-                false
-            }
-            Turn::Done => true,
-        }
+        self.go_on(status, hooks, Some(succeeded), AFTER) == Turn::Done
     }
 
     /// The hooks after a restore that is deleted: false while they run.

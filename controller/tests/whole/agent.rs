@@ -220,6 +220,16 @@ impl Agent {
         }
     }
 
+    /// The restores that it was to do, in order.
+    pub(crate) fn restores(&self) -> Vec<v1::RestoreTask> {
+        let memory = self.memory.lock().unwrap();
+        let tasks = memory.assigned.iter().filter_map(|assign| match &assign.spec {
+            Some(v1::assign::Spec::Restore(task)) => Some(task.clone()),
+            _ => None,
+        });
+        tasks.collect()
+    }
+
     /// Directories of the repositories that it was to back up to, in order.
     pub(crate) fn directories(&self) -> Vec<String> {
         let memory = self.memory.lock().unwrap();

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use holdfast_proto::v1;
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
@@ -15,15 +14,6 @@ fn restore(name: &str) -> Value {
     restore["spec"]["dataSource"]["namespace"] = json!("demo");
     restore["spec"]["dataSource"]["encryptionSecret"] = json!({"name": "password", "namespace": "demo"});
     restore
-}
-
-fn restores(agent: &Agent) -> Vec<v1::RestoreTask> {
-    let memory = agent.memory.lock().unwrap();
-    let tasks = memory.assigned.iter().filter_map(|assign| match &assign.spec {
-        Some(v1::assign::Spec::Restore(task)) => Some(task.clone()),
-        _ => None,
-    });
-    tasks.collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,19 +35,19 @@ async fn a_repository_elsewhere_grants_its_use_itself_and_may_do_so_later() {
         .until("the restore to wait", || async { house.get_in("annex", "RestoreSession", "back").await.unwrap()["status"]["phase"] == "Pending" })
         .await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(restores(&agent).is_empty(), "nobody has granted it");
+    assert!(agent.restores().is_empty(), "nobody has granted it");
     let waiting = house.get_in("annex", "RestoreSession", "back").await.unwrap();
     assert!(!waiting.to_string().contains("one-repo-"), "nor is the Snapshot's name told: {waiting}");
     let granted = |to: &str| json!({"metadata": {"annotations": {"holdfast.dev/granted-to": to}}});
     house.patch("Repository", "one-repo", granted("annexe")).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(restores(&agent).is_empty(), "that is another namespace");
+    assert!(agent.restores().is_empty(), "that is another namespace");
 
     house.patch("Repository", "one-repo", granted("vault, annex")).await;
     house
         .until("the restore to succeed", || async { house.get_in("annex", "RestoreSession", "back").await.unwrap()["status"]["phase"] == "Succeeded" })
         .await;
-    let tasks = restores(&agent);
+    let tasks = agent.restores();
     assert_eq!(tasks.len(), 1);
     assert_eq!(tasks[0].targets[0].volume.as_ref().unwrap().pvc_namespace, "annex");
     assert!(!tasks[0].same_namespace, "device nodes and the like stay where they were");
@@ -102,5 +92,5 @@ async fn a_usage_policy_that_is_withdrawn_closes_what_was_open() {
     house.until_phase("RestoreSession", "after", "Failed").await;
     let error = house.get("RestoreSession", "after").await.unwrap()["status"]["components"]["dump"]["error"].to_string();
     assert!(error.contains("BackupStorage vault/store does not allow its use from namespace demo"), "{error}");
-    assert_eq!(restores(&agent).len(), 1, "no agent was given the storage's keys");
+    assert_eq!(agent.restores().len(), 1, "no agent was given the storage's keys");
 }

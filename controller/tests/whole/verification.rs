@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use holdfast_controller::repository::maintenance::Pace;
-use holdfast_proto::v1;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -84,15 +83,6 @@ async fn until_clean(house: &House) {
         .await;
 }
 
-fn restores(agent: &Agent) -> Vec<v1::RestoreTask> {
-    let memory = agent.memory.lock().unwrap();
-    let tasks = memory.assigned.iter().filter_map(|assign| match &assign.spec {
-        Some(v1::assign::Spec::Restore(task)) => Some(task.clone()),
-        _ => None,
-    });
-    tasks.collect()
-}
-
 /// Tries that ran or run, in order.
 async fn ran(house: &House) -> Vec<Value> {
     let mut tries = house.list(TRY).await;
@@ -115,8 +105,8 @@ async fn a_backup_is_tried_out_and_what_was_made_for_it_goes() {
     assert_eq!(configuration().await["status"]["repositories"][0]["verificationConfigured"], false);
     agent.hold(true);
     house.create(verifier("@every 1s")).await;
-    house.until("the restore to be with an agent", || async { restores(&agent).len() == 1 }).await;
-    let task = restores(&agent).remove(0);
+    house.until("the restore to be with an agent", || async { agent.restores().len() == 1 }).await;
+    let task = agent.restores().remove(0);
     let volume = task.targets[0].volume.as_ref().unwrap();
     let tried = ran(&house).await.remove(0);
     let name = tried["metadata"]["name"].as_str().unwrap();
@@ -136,7 +126,7 @@ async fn a_backup_is_tried_out_and_what_was_made_for_it_goes() {
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let sessions = house.list(TRY).await;
     assert!(sessions.iter().any(|session| session["metadata"]["name"] == name) && sessions.len() <= 3, "{sessions:?}");
-    assert_eq!(restores(&agent).len(), 1);
+    assert_eq!(agent.restores().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -171,12 +161,12 @@ async fn a_try_goes_on_where_a_killed_controller_left_it() {
     let (mut house, agent, _tasks) = backed_up(Pace::default()).await;
     agent.hold(true);
     house.create(verifier("@every 1s")).await;
-    house.until("the restore to be with an agent", || async { restores(&agent).len() == 1 }).await;
+    house.until("the restore to be with an agent", || async { agent.restores().len() == 1 }).await;
     house.kill_controller().await;
     let house = house.start_controller().await;
     agent.let_go();
     until_status(&house, "Verified").await;
-    assert_eq!((restores(&agent).len(), agent.attempts()), (1, vec![1, 1]), "it was not begun again");
+    assert_eq!((agent.restores().len(), agent.attempts()), (1, vec![1, 1]), "it was not begun again");
     until_clean(&house).await;
 }
 
@@ -185,7 +175,7 @@ async fn a_try_that_is_deleted_takes_along_what_it_has_made() {
     let (house, agent, _tasks) = backed_up(Pace::default()).await;
     agent.hold(true);
     house.create(verifier("@every 1s")).await;
-    house.until("the restore to be with an agent", || async { restores(&agent).len() == 1 }).await;
+    house.until("the restore to be with an agent", || async { agent.restores().len() == 1 }).await;
     let name = ran(&house).await[0]["metadata"]["name"].as_str().unwrap().to_owned();
     house.patch("BackupVerifier", "try", json!({"spec": {"scheduler": {"suspend": true}}})).await;
     house.delete(TRY, &name).await;
