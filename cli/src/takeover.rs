@@ -65,15 +65,16 @@ async fn carry_out(client: &Client, arguments: &Arguments) -> Result<Outcome, Fa
     // Sessions that run come to their end while KubeStash's operator still sees to them.
     let deadline = Instant::now() + arguments.timeout;
     suspend(client, &found).await?;
-    await_jobs(client, deadline).await?;
+    await_jobs(client, &found, deadline).await?;
     for operator in found.operators.iter().filter(|operator| operator.is_wanted()) {
         change::scale_down(client, &operator.name, operator.replicas).await?;
         println!("scaled to nothing: Deployment {}", operator.name);
     }
     await_operators(client).await?;
     // It may have resumed a CronJob, and begun a Job, before it went.
-    suspend(client, &Found::look(client).await?).await?;
-    await_jobs(client, deadline).await?;
+    let again = Found::look(client).await?;
+    suspend(client, &again).await?;
+    await_jobs(client, &again, deadline).await?;
     for webhooks in &found.webhooks {
         change::keep_and_remove(client, &arguments.namespace, webhooks).await?;
         println!("removed: {} {}, kept in ConfigMap {}/{}", webhooks.kind.name(), webhooks.name, arguments.namespace, change::KEPT);
@@ -110,10 +111,10 @@ async fn suspend(client: &Client, found: &Found) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn await_jobs(client: &Client, deadline: Instant) -> Result<(), Failure> {
+async fn await_jobs(client: &Client, found: &Found, deadline: Instant) -> Result<(), Failure> {
     let mut said = Vec::new();
     loop {
-        let jobs = found::running_jobs(client).await?;
+        let jobs = found::running_jobs(client, &found.cron_jobs).await?;
         if jobs.is_empty() {
             return Ok(());
         }

@@ -1,16 +1,15 @@
 //! What is changed, each with a note of what was there before.
 
-use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use serde_json::json;
 
 use super::asked;
-use super::found::{Name, WebhookKind, Webhooks};
+use super::found::{Name, WebhookKind, Webhooks, pages};
 use crate::outcome::Failure;
 
 /// On a Deployment that was scaled to nothing: how many there were.
@@ -80,23 +79,26 @@ pub(super) async fn resume(client: &Client, name: &Name) -> Result<bool, Failure
 /// Kept first: whatever ends this in between, nothing is lost.
 pub(super) async fn keep_and_remove(client: &Client, namespace: &str, webhooks: &Webhooks) -> Result<(), Failure> {
     let mut kept = webhooks.object.clone();
-    if let Some(metadata) = kept.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.retain(|field, _| matches!(field.as_str(), "name" | "labels" | "annotations"));
-    }
+    kept.types = Some(webhooks.kind.types());
+    kept.metadata = ObjectMeta {
+        name: kept.metadata.name,
+        labels: kept.metadata.labels,
+        annotations: kept.metadata.annotations,
+        ..ObjectMeta::default()
+    };
     let key = format!("{}.{}", webhooks.kind.name(), webhooks.name);
     let problem = || format!("{} {} cannot be kept in ConfigMap {namespace}/{KEPT}", webhooks.kind.name(), webhooks.name);
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let empty: ConfigMap = serde_json::from_value(json!({"metadata": {"name": KEPT}})).map_err(|error| Failure::new(format!("{}: {error}", problem())))?;
+    let text = serde_json::to_string(&kept).map_err(|error| Failure::new(format!("{}: {error}", problem())))?;
+    let empty = ConfigMap { metadata: ObjectMeta { name: Some(KEPT.to_owned()), ..ObjectMeta::default() }, ..ConfigMap::default() };
     match maps.create(&PostParams::default(), &empty).await {
         Err(kube::Error::Api(status)) if status.is_already_exists() => {}
         other => _ = other.map_err(asked(problem()))?,
     }
-    maps.patch(KEPT, &PatchParams::default(), &Patch::Merge(json!({"data": {key: kept.to_string()}}))).await.map_err(asked(problem()))?;
-    let removed = match webhooks.kind {
-        WebhookKind::Mutating => Api::<MutatingWebhookConfiguration>::all(client.clone()).delete(&webhooks.name, &Default::default()).await.map(|_| ()),
-        WebhookKind::Validating => Api::<ValidatingWebhookConfiguration>::all(client.clone()).delete(&webhooks.name, &Default::default()).await.map(|_| ()),
-    };
-    removed.map_err(asked(format!("{} {} cannot be removed", webhooks.kind.name(), webhooks.name)))
+    maps.patch(KEPT, &PatchParams::default(), &Patch::Merge(json!({"data": {key: text}}))).await.map_err(asked(problem()))?;
+    let removed = webhooks.kind.all(client).delete(&webhooks.name, &DeleteParams::default()).await;
+    removed.map_err(asked(format!("{} {} cannot be removed", webhooks.kind.name(), webhooks.name)))?;
+    Ok(())
 }
 
 /// Brings back the webhooks that were kept, and forgets them; their names.
@@ -106,12 +108,14 @@ pub(super) async fn bring_back(client: &Client, namespace: &str) -> Result<Vec<S
     let Some(kept) = kept else { return Ok(Vec::new()) };
     let mut names = Vec::new();
     for (key, text) in kept.data.unwrap_or_default() {
-        if key.starts_with(WebhookKind::Mutating.name()) {
-            create::<MutatingWebhookConfiguration>(client, &key, &text).await?;
-        } else if key.starts_with(WebhookKind::Validating.name()) {
-            create::<ValidatingWebhookConfiguration>(client, &key, &text).await?;
-        } else {
-            continue;
+        let kinds = [WebhookKind::Mutating, WebhookKind::Validating];
+        let Some(kind) = kinds.into_iter().find(|kind| key.starts_with(kind.name())) else { continue };
+        let object: DynamicObject =
+            serde_json::from_str(&text).map_err(|error| Failure::new(format!("what was kept as {key} cannot be read: {error}")))?;
+        match kind.all(client).create(&PostParams::default(), &object).await {
+            // KubeStash's chart was installed again meanwhile.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            other => _ = other.map_err(asked(format!("{key} cannot be made again")))?,
         }
         names.push(key);
     }
@@ -119,30 +123,14 @@ pub(super) async fn bring_back(client: &Client, namespace: &str) -> Result<Vec<S
     Ok(names)
 }
 
-async fn create<K>(client: &Client, key: &str, text: &str) -> Result<(), Failure>
-where
-    K: kube::Resource<DynamicType = (), Scope = kube::core::ClusterResourceScope> + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug,
-{
-    let object: K = serde_json::from_str(text).map_err(|error| Failure::new(format!("what was kept as {key} cannot be read: {error}")))?;
-    match Api::<K>::all(client.clone()).create(&PostParams::default(), &object).await {
-        // KubeStash's chart was installed again meanwhile.
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        other => other.map(|_| ()).map_err(asked(format!("{key} cannot be made again"))),
-    }
-}
-
 /// Names of sessions and restores of Holdfast that run.
 pub(super) async fn running_sessions(client: &Client) -> Result<Vec<String>, Failure> {
     let mut running = Vec::new();
     for (kind, plural) in [("BackupSession", "backupsessions"), ("RestoreSession", "restoresessions")] {
-        let kind_of = kube::api::GroupVersionKind::gvk("core.kubestash.com", "v1alpha1", kind);
-        let resource = kube::api::ApiResource::from_gvk_with_plural(&kind_of, plural);
-        let all: Api<kube::api::DynamicObject> = Api::all_with(client.clone(), &resource);
-        let listed = all.list(&ListParams::default()).await.map_err(asked(format!("the {kind}s cannot be listed")))?;
-        running.extend(listed.into_iter().filter_map(|object| {
-            let name = Name { namespace: object.metadata.namespace.clone()?, name: object.metadata.name.clone()? };
-            (object.data["status"]["phase"] == "Running").then(|| format!("{kind} {name}"))
-        }));
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("core.kubestash.com", "v1alpha1", kind), plural);
+        let all: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        let runs = |object: DynamicObject| (object.data["status"]["phase"] == "Running").then(|| format!("{kind} {}", Name::of(&object.metadata)));
+        running.extend(pages(all, &format!("the {kind}s cannot be listed"), runs).await?);
     }
     Ok(running)
 }

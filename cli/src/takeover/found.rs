@@ -8,11 +8,10 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, TypeMeta};
 use kube::{Client, ResourceExt};
-use serde::Serialize;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::asked;
 use crate::outcome::Failure;
@@ -36,7 +35,7 @@ pub(super) struct Name {
 }
 
 impl Name {
-    fn of(metadata: &ObjectMeta) -> Self {
+    pub(super) fn of(metadata: &ObjectMeta) -> Self {
         Self { namespace: metadata.namespace.clone().unwrap_or_default(), name: metadata.name.clone().unwrap_or_default() }
     }
 }
@@ -79,6 +78,24 @@ impl WebhookKind {
             Self::Validating => "ValidatingWebhookConfiguration",
         }
     }
+
+    fn resource(self) -> ApiResource {
+        match self {
+            Self::Mutating => ApiResource::erase::<MutatingWebhookConfiguration>(&()),
+            Self::Validating => ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
+        }
+    }
+
+    /// Those of this kind.
+    pub(super) fn all(self, client: &Client) -> Api<DynamicObject> {
+        Api::all_with(client.clone(), &self.resource())
+    }
+
+    /// What one of a list does not say itself.
+    pub(super) fn types(self) -> TypeMeta {
+        let resource = self.resource();
+        TypeMeta { api_version: resource.api_version, kind: resource.kind }
+    }
 }
 
 /// A webhook configuration that is about KubeStash's kinds alone, and not ours.
@@ -86,7 +103,16 @@ pub(super) struct Webhooks {
     pub(super) kind: WebhookKind,
     pub(super) name: String,
     /// The object as it is.
-    pub(super) object: Value,
+    pub(super) object: DynamicObject,
+}
+
+/// What both kinds say of one webhook.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Webhook {
+    client_config: WebhookClientConfig,
+    #[serde(default)]
+    rules: Vec<RuleWithOperations>,
 }
 
 pub(super) struct Found {
@@ -99,7 +125,9 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) async fn look(client: &Client) -> Result<Self, Failure> {
-        Ok(Self { operators: operators(client).await?, cron_jobs: cron_jobs(client).await?, jobs: running_jobs(client).await?, webhooks: webhooks(client).await? })
+        let cron_jobs = cron_jobs(client).await?;
+        let jobs = running_jobs(client, &cron_jobs).await?;
+        Ok(Self { operators: operators(client).await?, cron_jobs, jobs, webhooks: webhooks(client).await? })
     }
 
     pub(super) fn is_nothing(&self) -> bool {
@@ -124,12 +152,11 @@ async fn cron_jobs(client: &Client) -> Result<Vec<Scheduled>, Failure> {
         let is_suspended = cron_job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
         is_theirs(&cron_job.metadata).then(|| Scheduled { name: Name::of(&cron_job.metadata), is_suspended })
     };
-    pages(client, "the CronJobs cannot be listed", scheduled).await
+    pages(Api::all(client.clone()), "the CronJobs cannot be listed", scheduled).await
 }
 
-/// Jobs of KubeStash that have not ended.
-pub(super) async fn running_jobs(client: &Client) -> Result<Vec<Name>, Failure> {
-    let cron_jobs = cron_jobs(client).await?;
+/// Jobs of KubeStash, also by its CronJobs, that have not ended.
+pub(super) async fn running_jobs(client: &Client, cron_jobs: &[Scheduled]) -> Result<Vec<Name>, Failure> {
     let running = |job: Job| {
         let ends = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let has_ended = ends.into_iter().any(|condition| condition.status == "True" && matches!(condition.type_.as_str(), "Complete" | "Failed"));
@@ -139,15 +166,14 @@ pub(super) async fn running_jobs(client: &Client) -> Result<Vec<Name>, Failure> 
         let is_suspended = job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
         (!has_ended && !is_suspended && (is_scheduled || is_theirs(&job.metadata))).then(|| Name::of(&job.metadata))
     };
-    pages(client, "the Jobs cannot be listed", running).await
+    pages(Api::all(client.clone()), "the Jobs cannot be listed", running).await
 }
 
 /// What `wanted` makes of every object of a kind.
-async fn pages<K, T>(client: &Client, problem: &'static str, wanted: impl Fn(K) -> Option<T>) -> Result<Vec<T>, Failure>
+pub(super) async fn pages<K, T>(all: Api<K>, problem: &str, wanted: impl Fn(K) -> Option<T>) -> Result<Vec<T>, Failure>
 where
-    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug,
+    K: Clone + DeserializeOwned + fmt::Debug,
 {
-    let all: Api<K> = Api::all(client.clone());
     let mut found = Vec::new();
     let mut page = ListParams::default().limit(PAGE);
     loop {
@@ -173,38 +199,23 @@ fn is_group(group: &str) -> bool {
 
 async fn webhooks(client: &Client) -> Result<Vec<Webhooks>, Failure> {
     let mut found = Vec::new();
-    let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    for configuration in mutating.list(&ListParams::default()).await.map_err(asked("the webhook configurations cannot be listed"))? {
-        let all = configuration.webhooks.iter().flatten();
-        if concern(all.map(|webhook| (webhook.rules.as_deref().unwrap_or_default(), &webhook.client_config))) {
-            found.push(Webhooks { kind: WebhookKind::Mutating, name: configuration.name_any(), object: written(&configuration)? });
-        }
-    }
-    let validating: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    for configuration in validating.list(&ListParams::default()).await.map_err(asked("the webhook configurations cannot be listed"))? {
-        let all = configuration.webhooks.iter().flatten();
-        if concern(all.map(|webhook| (webhook.rules.as_deref().unwrap_or_default(), &webhook.client_config))) {
-            found.push(Webhooks { kind: WebhookKind::Validating, name: configuration.name_any(), object: written(&configuration)? });
-        }
+    for kind in [WebhookKind::Mutating, WebhookKind::Validating] {
+        let theirs = |object: DynamicObject| {
+            let webhooks: Vec<Webhook> = serde_json::from_value(object.data.get("webhooks")?.clone()).ok()?;
+            concern(&webhooks).then(|| Webhooks { kind, name: object.name_any(), object })
+        };
+        found.extend(pages(kind.all(client), "the webhook configurations cannot be listed", theirs).await?);
     }
     Ok(found)
 }
 
 /// Whether webhooks are about KubeStash's kinds and nothing else, and are not ours. One that is about others too stays: what it does
 /// beside KubeStash nobody here knows.
-fn concern<'a>(webhooks: impl Iterator<Item = (&'a [RuleWithOperations], &'a WebhookClientConfig)>) -> bool {
-    let mut count = 0;
-    for (rules, to) in webhooks {
-        let mut groups = rules.iter().flat_map(|rule| rule.api_groups.iter().flatten()).peekable();
-        let is_ours = to.service.as_ref().is_some_and(|service| service.name == OUR_SERVICE);
-        if is_ours || groups.peek().is_none() || !groups.all(|group| is_group(group)) {
-            return false;
-        }
-        count += 1;
-    }
-    count > 0
-}
-
-fn written(object: &impl Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(object).map_err(|error| Failure::new(format!("a webhook configuration cannot be kept: {error}")))
+fn concern(webhooks: &[Webhook]) -> bool {
+    let is_theirs = |webhook: &Webhook| {
+        let mut groups = webhook.rules.iter().flat_map(|rule| rule.api_groups.iter().flatten()).peekable();
+        let is_ours = webhook.client_config.service.as_ref().is_some_and(|service| service.name == OUR_SERVICE);
+        !is_ours && groups.peek().is_some() && groups.all(|group| is_group(group))
+    };
+    !webhooks.is_empty() && webhooks.iter().all(is_theirs)
 }
