@@ -81,7 +81,7 @@ impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for family in self.0.iter().filter(|family| !family.rows.is_empty()) {
             let gauge = ConstGauge::new(0.0);
-            let mut metric = encoder.encode_descriptor(family.name, family.help, None, gauge.metric_type())?;
+            let mut metric = encoder.encode_descriptor(&family.name, &family.help, None, gauge.metric_type())?;
             for (labels, value) in &family.rows {
                 if labels.is_empty() {
                     metric.encode_gauge(value)?;

@@ -5,14 +5,14 @@ pub(super) type Labels = Vec<(&'static str, String)>;
 
 #[derive(Debug)]
 pub(super) struct Family {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
+    pub(super) name: String,
+    pub(super) help: String,
     pub(super) rows: Vec<(Labels, f64)>,
 }
 
 impl Family {
-    pub(super) fn new(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, rows: Vec::new() }
+    pub(super) fn new(name: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { name: name.into(), help: help.into(), rows: Vec::new() }
     }
 
     /// With one row of no labels.

@@ -1,7 +1,7 @@
 //! KubeStash's metrics of its kinds, with its names and labels, and `namespace`. Those of single Snapshots are left out: a cluster has tens of
 //! thousands, and what alerts need of them is at their Repository.
 
-use holdfast_api::condition;
+use holdfast_api::condition::{self, Condition};
 use holdfast_api::reference::TypedObjectReference;
 use holdfast_api::{BackupConfiguration, BackupSession, BackupStorage, Repository, RestoreSession, duration, size};
 use holdfast_api::condition::kinds::backup_session as session_kinds;
@@ -23,15 +23,13 @@ pub(super) fn all(caches: &Caches) -> Vec<Family> {
 }
 
 pub(super) fn configurations<'a>(objects: impl Iterator<Item = &'a BackupConfiguration>) -> Vec<Family> {
-    let mut created = Family::new("core_kubestash_com_backupconfiguration_created", "Unix creation timestamp of this BackupConfiguration object");
+    let mut basics = Basics::new("core_kubestash_com_backupconfiguration", "BackupConfiguration", &["Ready", "NotReady", "Invalid"]);
     let mut sessions = Family::new("core_kubestash_com_backupconfiguration_sessions", "Sessions of this BackupConfiguration");
-    let mut phase = Family::new("core_kubestash_com_backupconfiguration_phase", "Current phase of this BackupConfiguration");
-    let mut conditions = Family::new("core_kubestash_com_backupconfiguration_conditions", "Current conditions of this BackupConfiguration");
     let mut held = Family::new("holdfast_snapshots_held", "Whether older Snapshots stay because a volume suddenly shrank, until a person releases them");
     for object in objects {
         let mut common = labels(&object.metadata, "backup_invoker_kind", "backup_invoker_name", BackupConfiguration::KIND);
         target(&mut common, object.spec.target.as_ref());
-        created.add(&common, &[], created_at(&object.metadata));
+        basics.add(&common, &object.metadata, object.status.as_ref().map(|status| (&status.phase, status.conditions.as_slice())));
         for session in &object.spec.sessions {
             let schedule = session.scheduler.as_ref().map(|scheduler| scheduler.schedule.as_str()).unwrap_or_default();
             let addon = session.addon.as_ref().and_then(|addon| addon.name.as_deref()).unwrap_or_default();
@@ -39,49 +37,41 @@ pub(super) fn configurations<'a>(objects: impl Iterator<Item = &'a BackupConfigu
             sessions.add(&common, &own, Some(1.0));
         }
         if let Some(status) = &object.status {
-            phase.add_states(&common, &["Ready", "NotReady", "Invalid"], word(&status.phase).as_deref());
-            conditions.add_conditions(&common, &status.conditions);
             let is_held = condition::is_true(&status.conditions, session_kinds::SNAPSHOTS_HELD);
             held.add(&common, &[], Some(f64::from(u8::from(is_held))));
         }
     }
-    vec![created, sessions, phase, conditions, held]
+    basics.with([sessions, held])
 }
 
 pub(super) fn sessions<'a>(objects: impl Iterator<Item = &'a BackupSession>) -> Vec<Family> {
-    let mut created = Family::new("core_kubestash_com_backupsession_created", "Unix creation timestamp of this BackupSession object");
+    let mut basics = Basics::new("core_kubestash_com_backupsession", "BackupSession", &["Pending", "Running", "Succeeded", "Failed", "Skipped"]);
     let mut info = Family::new("core_kubestash_com_backupsession_info", "General information about this BackupSession");
-    let mut phase = Family::new("core_kubestash_com_backupsession_phase", "Current phase of this BackupSession");
     let mut took = Family::new("core_kubestash_com_backupsession_duration_seconds", "Time that this backup took");
-    let mut conditions = Family::new("core_kubestash_com_backupsession_conditions", "Current conditions of this BackupSession");
     for object in objects {
         let mut common = labels(&object.metadata, "invoker_kind", "invoker_name", BackupSession::KIND);
         let owner = object.spec.invoker.as_ref();
         common.push(("owner_kind", owner.map(|owner| owner.kind.clone()).unwrap_or_default()));
         common.push(("owner_name", owner.map(|owner| owner.name.clone()).unwrap_or_default()));
-        created.add(&common, &[], created_at(&object.metadata));
+        basics.add(&common, &object.metadata, object.status.as_ref().map(|status| (&status.phase, status.conditions.as_slice())));
         let Some(status) = &object.status else { continue };
         let present = word(&status.phase);
         let session = object.spec.session.as_deref().unwrap_or_default();
         info.add(&common, &[("session", session), ("phase", present.as_deref().unwrap_or_default())], Some(1.0));
-        phase.add_states(&common, &["Pending", "Running", "Succeeded", "Failed", "Skipped"], present.as_deref());
         took.add(&common, &[], seconds(status.duration.as_deref()));
-        conditions.add_conditions(&common, &status.conditions);
     }
-    vec![created, info, phase, took, conditions]
+    basics.with([info, took])
 }
 
 pub(super) fn restores<'a>(objects: impl Iterator<Item = &'a RestoreSession>) -> Vec<Family> {
-    let mut created = Family::new("core_kubestash_com_restoresession_created", "Unix creation timestamp of this RestoreSession object");
+    let mut basics = Basics::new("core_kubestash_com_restoresession", "RestoreSession", &["Pending", "Running", "Succeeded", "Failed", "Invalid", "Unknown"]);
     let mut info = Family::new("core_kubestash_com_restoresession_info", "General information about this RestoreSession");
-    let mut phase = Family::new("core_kubestash_com_restoresession_phase", "Current phase of this RestoreSession");
     let mut took = Family::new("core_kubestash_com_restoresession_duration_seconds", "Time that this restore took");
     let mut components = Family::new("core_kubestash_com_restoresession_component_count_total", "Number of components of this RestoreSession");
-    let mut conditions = Family::new("core_kubestash_com_restoresession_conditions", "Current conditions of this RestoreSession");
     for object in objects {
         let mut common = labels(&object.metadata, "invoker_kind", "invoker_name", RestoreSession::KIND);
         target(&mut common, object.spec.target.as_ref());
-        created.add(&common, &[], created_at(&object.metadata));
+        basics.add(&common, &object.metadata, object.status.as_ref().map(|status| (&status.phase, status.conditions.as_slice())));
         let Some(status) = &object.status else { continue };
         let present = word(&status.phase);
         let source = object.spec.data_source.as_ref();
@@ -94,25 +84,22 @@ pub(super) fn restores<'a>(objects: impl Iterator<Item = &'a RestoreSession>) ->
             ("phase", present.as_deref().unwrap_or_default()),
         ];
         info.add(&common, &own, Some(1.0));
-        phase.add_states(&common, &["Pending", "Running", "Succeeded", "Failed", "Invalid", "Unknown"], present.as_deref());
         took.add(&common, &[], seconds(status.duration.as_deref()));
         components.add(&common, &[], status.total_components.map(f64::from));
-        conditions.add_conditions(&common, &status.conditions);
     }
-    vec![created, info, phase, took, components, conditions]
+    basics.with([info, took, components])
 }
 
 pub(super) fn repositories<'a>(objects: impl Iterator<Item = &'a Repository>) -> Vec<Family> {
-    let mut created = Family::new("storage_kubestash_com_repository_created", "Unix creation timestamp of this Repository object");
+    let mut basics = Basics::new("storage_kubestash_com_repository", "Repository", &[]);
     let mut info = Family::new("storage_kubestash_com_repository_info", "General information about this Repository");
     let mut last = Family::new("storage_kubestash_com_repository_last_successful_backup", "Last successful backup stored in this Repository");
     let mut bytes = Family::new("storage_kubestash_com_repository_size_bytes", "Data stored in this Repository");
     let mut count = Family::new("storage_kubestash_com_repository_snapshot_count_total", "Number of Snapshots in this Repository");
-    let mut conditions = Family::new("storage_kubestash_com_repository_conditions", "Current conditions of this Repository");
     for object in objects {
         let mut common = labels(&object.metadata, "invoker_kind", "invoker_name", "Repository");
         target(&mut common, object.spec.app_ref.as_ref());
-        created.add(&common, &[], created_at(&object.metadata));
+        basics.add(&common, &object.metadata, object.status.as_ref().map(|status| (&status.phase, status.conditions.as_slice())));
         let Some(status) = &object.status else { continue };
         let integrity = status.integrity.map(|whole| whole.to_string()).unwrap_or_default();
         let present = word(&status.phase).unwrap_or_default();
@@ -120,25 +107,52 @@ pub(super) fn repositories<'a>(objects: impl Iterator<Item = &'a Repository>) ->
         last.add(&common, &[], status.last_backup_time.as_ref().map(unix_seconds));
         bytes.add(&common, &[], size_of(status.size.as_deref()));
         count.add(&common, &[], status.snapshot_count.map(f64::from));
-        conditions.add_conditions(&common, &status.conditions);
     }
-    vec![created, info, last, bytes, count, conditions]
+    basics.with([info, last, bytes, count])
 }
 
 pub(super) fn storages<'a>(objects: impl Iterator<Item = &'a BackupStorage>) -> Vec<Family> {
-    let mut created = Family::new("storage_kubestash_com_backupstorage_created", "Unix creation timestamp of this BackupStorage object");
-    let mut phase = Family::new("storage_kubestash_com_backupstorage_phase", "Current phase of this BackupStorage");
+    let mut basics = Basics::new("storage_kubestash_com_backupstorage", "BackupStorage", &["Ready", "NotReady"]);
     let mut bytes = Family::new("storage_kubestash_com_backupstorage_size_bytes", "Data stored in this BackupStorage");
-    let mut conditions = Family::new("storage_kubestash_com_backupstorage_conditions", "Current conditions of this BackupStorage");
     for object in objects {
         let common = labels(&object.metadata, "invoker_kind", "invoker_name", "BackupStorage");
-        created.add(&common, &[], created_at(&object.metadata));
+        basics.add(&common, &object.metadata, object.status.as_ref().map(|status| (&status.phase, status.conditions.as_slice())));
         let Some(status) = &object.status else { continue };
-        phase.add_states(&common, &["Ready", "NotReady"], word(&status.phase).as_deref());
         bytes.add(&common, &[], size_of(status.total_size.as_deref()));
-        conditions.add_conditions(&common, &status.conditions);
     }
-    vec![created, phase, bytes, conditions]
+    basics.with([bytes])
+}
+
+/// What is said of every kind: when an object was created, its phase, its conditions.
+struct Basics {
+    created: Family,
+    phase: Family,
+    conditions: Family,
+    phases: &'static [&'static str],
+}
+
+impl Basics {
+    fn new(prefix: &str, kind: &str, phases: &'static [&'static str]) -> Self {
+        Self {
+            created: Family::new(format!("{prefix}_created"), format!("Unix creation timestamp of this {kind} object")),
+            phase: Family::new(format!("{prefix}_phase"), format!("Current phase of this {kind}")),
+            conditions: Family::new(format!("{prefix}_conditions"), format!("Current conditions of this {kind}")),
+            phases,
+        }
+    }
+
+    fn add<P: Serialize>(&mut self, common: &Labels, metadata: &ObjectMeta, status: Option<(&Option<P>, &[Condition])>) {
+        self.created.add(common, &[], metadata.creation_timestamp.as_ref().map(unix_seconds));
+        if let Some((phase, conditions)) = status {
+            self.phase.add_states(common, self.phases, word(phase).as_deref());
+            self.conditions.add_conditions(common, conditions);
+        }
+    }
+
+    /// These, and those of the kind alone.
+    fn with(self, own: impl IntoIterator<Item = Family>) -> Vec<Family> {
+        [self.created, self.phase, self.conditions].into_iter().chain(own).collect()
+    }
 }
 
 fn labels(metadata: &ObjectMeta, kind: &'static str, name: &'static str, value: &str) -> Labels {
@@ -159,10 +173,6 @@ fn word(phase: &Option<impl Serialize>) -> Option<String> {
         Ok(Value::String(word)) => Some(word),
         _ => None,
     }
-}
-
-fn created_at(metadata: &ObjectMeta) -> Option<f64> {
-    metadata.creation_timestamp.as_ref().map(unix_seconds)
 }
 
 fn unix_seconds(time: &Time) -> f64 {
