@@ -11,6 +11,8 @@ pub const FINALIZER: &str = "kubestash.com/cleanup";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`].
 pub const MANAGED_BY_KUBESTASH: &str = "kubestash.com";
+/// Selects the Deployments of KubeStash's own chart.
+pub const KUBESTASH_OPERATOR: &str = "app.kubernetes.io/name=kubestash-operator";
 /// What part of a system an object is.
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Value of [`COMPONENT`] of a hook's pod.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
+use holdfast_api::labels;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
@@ -14,8 +15,6 @@ use crate::action::Note;
 use crate::events::Events;
 use crate::object::Named;
 
-/// What KubeStash's chart labels its Deployments with.
-pub const SELECTOR: &str = "app.kubernetes.io/name=kubestash-operator";
 /// On those of its Deployments that reconcile nothing.
 const COMPONENT: &str = "component";
 
@@ -33,7 +32,7 @@ pub enum Neighbour {
 /// Looks out for it as long as anybody wants to know.
 pub async fn look_out(client: kube::Client, events: Events, told: watch::Sender<Neighbour>) {
     let deployments: Api<Deployment> = Api::all(client);
-    let mut changes = watcher(deployments, watcher::Config::default().labels(SELECTOR)).default_backoff().boxed();
+    let mut changes = watcher(deployments, watcher::Config::default().labels(labels::KUBESTASH_OPERATOR)).default_backoff().boxed();
     let mut known: BTreeMap<Named, Deployment> = BTreeMap::new();
     let mut is_listed = false;
     while let Some(change) = changes.next().await {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use holdfast_api::labels;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
@@ -16,10 +17,6 @@ use serde::de::DeserializeOwned;
 use super::asked;
 use crate::outcome::Failure;
 
-/// What KubeStash's chart labels its Deployments with.
-const OPERATORS: &str = "app.kubernetes.io/name=kubestash-operator";
-/// What KubeStash labels what it makes with.
-const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kubestash.com");
 /// The end of its API groups.
 const GROUPS: &str = "kubestash.com";
 /// Our own webhooks' Service: they are about the same groups.
@@ -138,7 +135,7 @@ impl Found {
 
 pub(super) async fn operators(client: &Client) -> Result<Vec<Operator>, Failure> {
     let all: Api<Deployment> = Api::all(client.clone());
-    let found = all.list(&ListParams::default().labels(OPERATORS)).await.map_err(asked("the Deployments cannot be listed"))?;
+    let found = all.list(&ListParams::default().labels(labels::KUBESTASH_OPERATOR)).await.map_err(asked("the Deployments cannot be listed"))?;
     let operator = |deployment: Deployment| Operator {
         name: Name::of(&deployment.metadata),
         replicas: deployment.spec.as_ref().map_or(0, |spec| spec.replicas.unwrap_or(1)),
@@ -188,8 +185,8 @@ where
 }
 
 fn is_theirs(metadata: &ObjectMeta) -> bool {
-    let (label, value) = MANAGED_BY;
-    let labelled = metadata.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|found| found == value);
+    let made_by = metadata.labels.as_ref().and_then(|labels| labels.get(labels::MANAGED_BY));
+    let labelled = made_by.is_some_and(|made_by| made_by == labels::MANAGED_BY_KUBESTASH);
     labelled || metadata.owner_references.iter().flatten().any(|owner| is_group(owner.api_version.split('/').next().unwrap_or_default()))
 }
 
