@@ -15,6 +15,7 @@ mod list;
 mod patch;
 mod runtime;
 mod schema;
+mod takeover;
 mod token;
 mod update;
 mod watch;
@@ -62,6 +63,7 @@ on_both_servers! {
         a_collection_is_deleted_by_label, dependents_follow_their_owner, foreground_waits_for_dependents,
         a_namespace_takes_its_content;
     lease: one_of_two_contenders_wins;
+    takeover: a_schedule_is_suspended_and_the_rest_of_it_stays, webhooks_are_made_again_from_what_a_list_says;
     token: a_pods_token_names_its_node, a_token_is_for_its_audience_only;
     runtime: a_watcher_sees_everything_once, a_streaming_watcher_sees_everything_once,
         the_finalizer_of_kube_runtime_works, events_are_recorded;
