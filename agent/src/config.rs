@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::cache::CachePlace;
+
 /// Certificates and tokens are a few kilobytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -30,6 +32,8 @@ pub struct Config {
     pub sandbox: SandboxMode,
     /// Prefixes below which a task's backend may be a local directory.
     pub allow_local: Vec<PathBuf>,
+    /// What is kept of repositories between tasks; without it every task reads it anew, and must hold it in memory.
+    pub cache: Option<CachePlace>,
     /// Program and arguments that run [`crate::worker::main`].
     pub worker_command: Vec<OsString>,
 }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::Caches;
 use crate::config::Config;
 use crate::roster::{Decision, Roster, State};
 use crate::supervisor::{self, Command, Report, Reports};
@@ -50,6 +51,7 @@ pub(crate) enum Event {
 
 pub(crate) struct Hub {
     config: Arc<Config>,
+    caches: Arc<Caches>,
     instance: String,
     roster: Roster<mpsc::Sender<Command>>,
     connections: Connections,
@@ -79,6 +81,7 @@ impl Hub {
     fn new(config: Arc<Config>, instance: String, reports: Reports) -> Self {
         let slots = usize::try_from(config.slots).unwrap_or(usize::MAX);
         Self {
+            caches: Arc::new(Caches::new(config.cache.clone())),
             config,
             instance,
             roster: Roster::new(slots),
@@ -213,7 +216,7 @@ impl Hub {
         let (commands, receiver) = mpsc::channel(supervisor::QUEUE_MAX);
         self.roster.saw_epoch(assign.epoch);
         self.roster.started(task, assign.epoch, spec, commands);
-        self.tasks.spawn(supervisor::run(Arc::clone(&self.config), assign, self.reports.clone(), receiver));
+        self.tasks.spawn(supervisor::run(Arc::clone(&self.config), Arc::clone(&self.caches), assign, self.reports.clone(), receiver));
     }
 
     /// Stops the older attempt of an assignment.

@@ -5,6 +5,7 @@
 //! ```
 //! The agent process holds no API credentials and never touches a volume: only workers do, one per task.
 
+mod cache;
 mod clock;
 mod config;
 mod dispatch;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use cache::CachePlace;
 pub use config::{Config, SandboxMode, Source};
 
 /// Why the agent does not start.

@@ -1,10 +1,11 @@
 //! A second look at volumes that a task holds, by a process of its own: the agent itself never touches a volume.
 
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::time::Duration;
 
 use holdfast_proto::v1::VolumeAccess;
 
+use crate::cache::Folder;
 use crate::config::{Config, SandboxMode};
 use crate::process::{self, Process};
 use crate::worker::message::{Empty, LookUp, Mount, Order, Work, from_worker, to_worker};
@@ -37,7 +38,7 @@ pub(crate) async fn try_sandbox(config: &Config) -> Result<(), String> {
 
 async fn ask(config: &Config, work: Work) -> std::io::Result<Option<from_worker::Kind>> {
     let mut worker = Process::spawn(&config.worker_command)?;
-    let order = order(config, LOOK_MEMORY_BYTES, work);
+    let order = order(config, LOOK_MEMORY_BYTES, None, work);
     worker.send(to_worker::Kind::Order(Box::new(order))).await?;
     let Some(mut reader) = worker.reader.take() else { return Ok(None) };
     let answer = tokio::time::timeout(LOOK_TIMEOUT, process::receive(&mut reader)).await;
@@ -46,8 +47,11 @@ async fn ask(config: &Config, work: Work) -> std::io::Result<Option<from_worker:
 }
 
 /// The first frame for a worker of this agent.
-pub(crate) fn order(config: &Config, memory_bytes: u64, work: Work) -> Order {
+pub(crate) fn order(config: &Config, memory_bytes: u64, cache: Option<Folder>, work: Work) -> Order {
+    let (cache_bytes, cache_dir) = cache.map_or_else(Default::default, |cache| (cache.bytes_max, cache.path.into_os_string().into_vec()));
     Order {
+        cache_dir,
+        cache_bytes,
         parent_pid: i32::try_from(std::process::id()).unwrap_or(0),
         kubelet_dir: config.kubelet_dir.as_os_str().as_bytes().to_vec(),
         sandbox: config.sandbox == SandboxMode::Required,

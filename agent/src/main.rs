@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
-use holdfast_agent::{Config, SandboxMode, Source};
+use holdfast_agent::{CachePlace, Config, SandboxMode, Source};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -56,6 +56,13 @@ struct Serve {
     /// A directory below which a storage may be a local directory; may be given several times.
     #[arg(long)]
     allow_local: Vec<PathBuf>,
+    /// A directory of ours alone for what is kept of repositories between tasks, and for what does not fit into memory. Without it every
+    /// task reads a repository's index anew, and must hold it in memory.
+    #[arg(long, env = "HOLDFAST_CACHE_DIR")]
+    cache_dir: Option<PathBuf>,
+    /// MiB that the cache may hold; each task may use as much again for a while.
+    #[arg(long, env = "HOLDFAST_CACHE_MIB", default_value_t = 2048)]
+    cache_mib: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -118,6 +125,7 @@ fn serve(serve: Serve) -> anyhow::Result<()> {
             Sandbox::Off => SandboxMode::Off,
         },
         allow_local: serve.allow_local,
+        cache: serve.cache_dir.map(|directory| CachePlace { directory, bytes_max: serve.cache_mib.saturating_mul(1024 * 1024) }),
         worker_command: vec![program.into_os_string(), OsString::from("worker")],
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;

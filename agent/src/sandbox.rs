@@ -1,7 +1,7 @@
 //! The cage of a worker process. Entered by its only thread, before it reads a byte of the volume.
 //!
-//! Inside: a mount namespace whose root is an empty read-only tmpfs (with `/proc/self/fd`, one's own descriptors, and a
-//! local repository's directory if the task has one); the volumes only as handles of detached clones; the capabilities
+//! Inside: a mount namespace whose root is an empty read-only tmpfs (with `/proc/self/fd`, one's own descriptors, the
+//! cache of the task's repository, and a local repository's directory if the task has one); the volumes only as handles of detached clones; the capabilities
 //! of the task; no_new_privs; a seccomp filter. Any step that fails ends the worker: it fails closed.
 
 pub(crate) mod capability;
@@ -21,6 +21,8 @@ use capability::Need;
 
 /// Where a local repository's directory is found inside.
 pub(crate) const REPOSITORY: &str = "/repository";
+/// Where the cache of the task's repository is found inside.
+pub(crate) const CACHE: &str = "/cache";
 
 /// What a task's worker is left with.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Cage<'a> {
     pub(crate) writable: Writable,
     /// The directory of a local repository.
     pub(crate) repository: Option<PathBuf>,
+    /// The folder of the repository's cache.
+    pub(crate) cache: Option<PathBuf>,
     pub(crate) need: Need,
     /// User and group for a server that looks at ids (NFS with root_squash).
     pub(crate) ids: Option<(u32, u32)>,
@@ -57,7 +61,7 @@ pub(crate) fn enter(cage: &Cage<'_>) -> Result<Vec<OwnedFd>, SandboxError> {
         }
         clones.push(volume::clone::clone(found, cage.writable, Path::new(root::SCRATCH), &name)?);
     }
-    root::empty(cage.repository.as_deref())?;
+    root::empty(cage.repository.as_deref(), cage.cache.as_deref())?;
     capability::reduce(cage.need, cage.ids)?;
     seccomp::apply()?;
     Ok(clones)

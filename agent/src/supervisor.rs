@@ -18,6 +18,7 @@ use holdfast_proto::v1::{Assign, Backend, TaskFailure, TaskFinished, TaskProgres
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 
+use crate::cache::{self, Caches};
 use crate::clock;
 use crate::config::Config;
 use crate::lookup;
@@ -67,10 +68,10 @@ pub(crate) enum Report {
 pub(crate) type Reports = mpsc::Sender<(TaskRef, Report)>;
 
 /// Runs the task to its end and reports it. Returns when nothing of it is left.
-pub(crate) async fn run(config: Arc<Config>, assign: Assign, reports: Reports, mut commands: mpsc::Receiver<Command>) {
+pub(crate) async fn run(config: Arc<Config>, caches: Arc<Caches>, assign: Assign, reports: Reports, mut commands: mpsc::Receiver<Command>) {
     let started = Instant::now();
     let Some(task) = assign.task.clone() else { return };
-    let mut finished = match Supervisor::start(config, assign, task.clone(), reports.clone()).await {
+    let mut finished = match Supervisor::start(config, caches, assign, task.clone(), reports.clone()).await {
         Ok((supervisor, reader)) => supervisor.attend(reader, &mut commands).await,
         Err(failed) => outcome(Outcome::Failure(failed)),
     };
@@ -98,11 +99,22 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn start(config: Arc<Config>, mut assign: Assign, task: TaskRef, reports: Reports) -> Result<(Self, OwnedReadHalf), TaskFailure> {
+    async fn start(
+        config: Arc<Config>,
+        caches: Arc<Caches>,
+        mut assign: Assign,
+        task: TaskRef,
+        reports: Reports,
+    ) -> Result<(Self, OwnedReadHalf), TaskFailure> {
         let crashed = |error: io::Error| failure(Reason::WorkerCrashed, format!("no worker starts: {error}"), true);
         let now = Instant::now();
         let spec = assign.spec.as_ref();
         let held: Vec<_> = spec.into_iter().flat_map(volumes).cloned().collect();
+        let cache = match spec.and_then(cache::name) {
+            // A lost thread costs the task its cache.
+            Some(name) => tokio::task::spawn_blocking(move || caches.folder(&name)).await.unwrap_or_default(),
+            None => None,
+        };
         let credentials_due = spec.is_some_and(has_temporary_keys).then(|| now + CREDENTIALS_INTERVAL);
         let stall = Stall::new(assign.stall_timeout_ms, now);
         let share = config.memory_bytes / u64::from(config.slots.max(1));
@@ -113,7 +125,7 @@ impl Supervisor {
 
         let mut process = Process::spawn(&config.worker_command).map_err(crashed)?;
         let reader = process.reader.take().ok_or_else(|| crashed(io::ErrorKind::NotConnected.into()))?;
-        let order = lookup::order(&config, memory_bytes, Work::Task(Box::new(assign)));
+        let order = lookup::order(&config, memory_bytes, cache, Work::Task(Box::new(assign)));
         process.send(to_worker::Kind::Order(Box::new(order))).await.map_err(crashed)?;
         let has_volumes = !held.is_empty();
         let (questions, answers) = Questions::new(config, held);

@@ -88,6 +88,7 @@ fn run() -> Result<(), WorkerError> {
                 volumes: Vec::new(),
                 writable: volume::clone::Writable::No,
                 repository: None,
+                cache: None,
                 need: Need::Nothing,
                 ids: None,
             };
@@ -150,6 +151,7 @@ fn cage(
             volumes,
             writable: plan.writable(),
             repository: repository.map(Path::to_owned),
+            cache: order.cache_folder().map(Path::to_owned),
             need: plan.need(),
             ids: plan.ids(),
         };

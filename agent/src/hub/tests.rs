@@ -13,6 +13,7 @@ fn config() -> Arc<Config> {
         memory_bytes: 1 << 20,
         sandbox: SandboxMode::Required,
         allow_local: Vec::new(),
+        cache: None,
         worker_command: Vec::new(),
     })
 }

@@ -8,7 +8,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, moun
 use rustix::process::{DumpableBehavior, chdir, fchdir, getgid, getuid, pivot_root, set_dumpable_behavior};
 use rustix::thread::UnshareFlags;
 
-use super::{REPOSITORY, SandboxError};
+use super::{CACHE, REPOSITORY, SandboxError};
 use crate::syscall;
 
 /// A directory that every Linux system has and that this namespace does not need once its handles are open.
@@ -50,13 +50,15 @@ fn unshare_with_user(namespaces: UnshareFlags) -> Result<(), SandboxError> {
 }
 
 /// Replaces the root by an empty tmpfs and drops the old one.
-pub(super) fn empty(repository: Option<&Path>) -> Result<(), SandboxError> {
+pub(super) fn empty(repository: Option<&Path>, cache: Option<&Path>) -> Result<(), SandboxError> {
     let handle = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let descriptors = open("/proc/self/fd", handle, Mode::empty()).map_err(at("open /proc/self/fd"))?;
     let repository = repository
         .map(|path| open(path, handle, Mode::empty()))
         .transpose()
         .map_err(at("open the local repository's directory"))?;
+    // It may have been removed to make room: then there is none.
+    let cache = cache.and_then(|path| open(path, handle, Mode::empty()).ok());
 
     mount("tmpfs", SCRATCH, "tmpfs", TIGHT, c"size=64k,mode=0755").map_err(at("mount a tmpfs"))?;
     let new_root = open(SCRATCH, handle, Mode::empty()).map_err(at("open the new root"))?;
@@ -66,12 +68,13 @@ pub(super) fn empty(repository: Option<&Path>) -> Result<(), SandboxError> {
     // Only this process's own descriptors; a whole /proc would show the agent's root through its pid.
     fchdir(&descriptors).map_err(at("enter /proc/self/fd"))?;
     mount_bind(".", format!("{SCRATCH}/proc/self/fd")).map_err(at("bind /proc/self/fd"))?;
-    if let Some(repository) = repository {
-        mkdirat(&new_root, &REPOSITORY[1..], Mode::RWXU).map_err(at("make /repository"))?;
-        fchdir(&repository).map_err(at("enter the local repository's directory"))?;
-        let target = format!("{SCRATCH}{REPOSITORY}");
-        mount_bind(".", &target).map_err(at("bind the local repository's directory"))?;
-        mount_remount(&target, MountFlags::BIND | TIGHT, c"").map_err(at("restrict the local repository's directory"))?;
+    for (directory, place) in [(repository, REPOSITORY), (cache, CACHE)] {
+        let Some(directory) = directory else { continue };
+        mkdirat(&new_root, &place[1..], Mode::RWXU).map_err(at("make the place of a directory"))?;
+        fchdir(&directory).map_err(at("enter a directory that the task may use"))?;
+        let target = format!("{SCRATCH}{place}");
+        mount_bind(".", &target).map_err(at("bind a directory that the task may use"))?;
+        mount_remount(&target, MountFlags::BIND | TIGHT, c"").map_err(at("restrict a directory that the task may use"))?;
     }
     fchdir(&new_root).map_err(at("enter the new root"))?;
     pivot_root(".", ".").map_err(at("pivot_root"))?;

@@ -21,7 +21,7 @@ fn inside(need: Need, check: impl FnOnce(OwnedFd) + Send + 'static) {
     // A thread of its own: what it gives up, the test's own thread keeps, and cleans up.
     let ended = std::thread::spawn(move || {
         let cage =
-            Cage { kubelet_dir: &kubelet, volumes: vec![(&access, identity)], writable, repository: None, need, ids: None };
+            Cage { kubelet_dir: &kubelet, volumes: vec![(&access, identity)], writable, repository: None, cache: None, need, ids: None };
         let root = enter(&cage).unwrap().remove(0);
         check(root);
     });
@@ -127,6 +127,7 @@ fn another_volume_in_its_place_is_not_entered() {
             volumes: vec![(&one, other)],
             writable: Writable::No,
             repository: None,
+            cache: None,
             need: Need::ReadVolume,
             ids: None,
         };

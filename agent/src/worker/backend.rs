@@ -1,5 +1,6 @@
 //! The task's object store, opened before the sandbox: certificates are read from files now or never.
 
+use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,17 +8,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use holdfast_proto::v1::{Backend, LocalDirectory, S3, TaskFailure, backend};
 use holdfast_repository::store::ObjectStoreAdapter;
-use holdfast_repository::Store;
+use holdfast_repository::{Repository, Store};
 use object_store::aws::{AmazonS3Builder, AwsCredential, S3ConditionalPut};
 use object_store::client::CredentialProvider;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use rustix::fs::{Mode, OFlags};
 
 use super::link::Link;
 use super::message::Order;
 use super::resolver::AgentResolver;
 use super::{failure, local};
+use crate::cache::Folder;
 use crate::sandbox::REPOSITORY;
 
 /// One request, a whole pack up a slow line included.
@@ -36,21 +39,34 @@ pub(super) struct Opened {
     pub(super) prefix: Path,
     location: String,
     local: Option<PathBuf>,
+    cache: Option<Folder>,
 }
 
 impl Opened {
     pub(super) fn open(backend: Option<&Backend>, order: &Order, link: &Arc<Link>) -> Result<Self, TaskFailure> {
-        match backend.and_then(|backend| backend.kind.as_ref()) {
-            Some(backend::Kind::S3(s3)) => open_s3(s3, link).map_err(failure::invalid),
-            Some(backend::Kind::Local(directory)) => open_local(directory, order).map_err(failure::invalid),
-            None => Err(failure::invalid("the task names no backend that this agent knows".into())),
+        let opened = match backend.and_then(|backend| backend.kind.as_ref()) {
+            Some(backend::Kind::S3(s3)) => open_s3(s3, link).map_err(failure::invalid)?,
+            Some(backend::Kind::Local(directory)) => open_local(directory, order).map_err(failure::invalid)?,
+            None => return Err(failure::invalid("the task names no backend that this agent knows".into())),
+        };
+        Ok(Self { cache: order.cache(), ..opened })
+    }
+
+    /// Lets a repository keep here what never changes, and put here what does not fit into memory.
+    pub(super) fn use_cache(&self, repository: &Repository) {
+        let Some(cache) = &self.cache else { return };
+        let used = rustix::fs::open(&cache.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|folder| repository.use_cache(&folder, cache.bytes_max));
+        if let Err(error) = used {
+            tracing::warn!(%error, "the task goes on without a cache");
         }
     }
 
     /// One of the tests'.
     #[cfg(test)]
     pub(super) fn in_memory(store: Arc<dyn ObjectStore>, prefix: &str) -> Self {
-        Self { store, prefix: Path::from(prefix), location: "memory".into(), local: None }
+        Self { store, prefix: Path::from(prefix), location: "memory".into(), local: None, cache: None }
     }
 
     /// The directory that the sandbox must let in.
@@ -92,7 +108,7 @@ fn open_local(directory: &LocalDirectory, order: &Order) -> Result<Opened, Strin
     // No root of its own: `new_with_prefix` would look at the path now, and it is another one in the sandbox.
     let store = LocalFileSystem::new().with_fsync(true);
     let prefix = Path::from(seen.to_str().ok_or("the local directory's path is not UTF-8")?);
-    Ok(Opened { store: Arc::new(store), prefix, location: path.display().to_string(), local: Some(path) })
+    Ok(Opened { store: Arc::new(store), prefix, location: path.display().to_string(), local: Some(path), cache: None })
 }
 
 fn open_s3(s3: &S3, link: &Arc<Link>) -> Result<Opened, String> {
@@ -124,7 +140,7 @@ fn open_s3(s3: &S3, link: &Arc<Link>) -> Result<Opened, String> {
         builder = builder.with_endpoint(&s3.endpoint);
     }
     let store = builder.build().map_err(|error| format!("{location}: {error}"))?;
-    Ok(Opened { store: Arc::new(store), prefix, location, local: None })
+    Ok(Opened { store: Arc::new(store), prefix, location, local: None, cache: None })
 }
 
 fn client(s3: &S3, link: &Arc<Link>) -> Result<ClientOptions, String> {

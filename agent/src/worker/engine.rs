@@ -47,6 +47,7 @@ pub(super) async fn open(repository: Option<RepositoryAccess>, backend: &Opened)
     let repository = Repository::open(Arc::clone(&store), &password, Environment::system())
         .await
         .map_err(|error| failure::open(&error))?;
+    backend.use_cache(&repository);
     Ok((repository, store))
 }
 

@@ -3,8 +3,14 @@
 //! The agent trusts nothing a worker says: after the sandbox a worker has read hostile bytes. Every frame is bounded,
 //! every number is only shown or added up, every name is only handed to the resolver or the controller.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
 use holdfast_proto::v1::{Assign, Backend, RepositoryAccess, TaskFinished, TaskProgress, VolumeAccess, assign};
 
+use crate::cache::Folder;
+use crate::sandbox::CACHE;
 use crate::volume::RootKind;
 
 /// Longest frame from a worker. Results carry counts and at most a few tens of names.
@@ -89,9 +95,25 @@ pub(crate) struct Order {
     /// A volume's root may be any directory. Counts only without a sandbox.
     #[prost(bool, tag = "9")]
     pub(crate) directories: bool,
+    /// The folder of the repository's cache; empty if there is none.
+    #[prost(bytes = "vec", tag = "10")]
+    pub(crate) cache_dir: Vec<u8>,
+    #[prost(uint64, tag = "11")]
+    pub(crate) cache_bytes: u64,
 }
 
 impl Order {
+    /// The folder that the sandbox lets in, as this process sees it now.
+    pub(crate) fn cache_folder(&self) -> Option<&Path> {
+        (!self.cache_dir.is_empty()).then(|| Path::new(OsStr::from_bytes(&self.cache_dir)))
+    }
+
+    /// The repository's cache, as the task sees it.
+    pub(crate) fn cache(&self) -> Option<Folder> {
+        let path = if self.sandbox { Path::new(CACHE) } else { self.cache_folder()? };
+        self.cache_folder().map(|_| Folder { path: path.to_owned(), bytes_max: self.cache_bytes })
+    }
+
     /// What a volume's root must be. In a sandbox nothing but a mount: its clone needs one, and a cluster promises one.
     pub(crate) fn root_kind(&self) -> RootKind {
         if self.directories && !self.sandbox { RootKind::Directory } else { RootKind::Mount }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use holdfast_agent::{Config, SandboxMode, Source};
+use holdfast_agent::{CachePlace, Config, SandboxMode, Source};
 use holdfast_proto::v1::{Assign, Backend, LocalDirectory, RepositoryAccess, TaskRef, VolumeAccess, assign, backend};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::thread::UnshareFlags;
@@ -72,6 +72,7 @@ impl Node {
             memory_bytes: 256 << 20,
             sandbox: SandboxMode::Required,
             allow_local: vec![self.storage()],
+            cache: Some(CachePlace { directory: self.path().join("cache"), bytes_max: 64 << 20 }),
             worker_command: vec![env!("CARGO_BIN_EXE_holdfast-agent").into(), "worker".into()],
         }
     }

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use holdfast_agent::{Config as AgentConfig, SandboxMode, Source};
+use holdfast_agent::{CachePlace, Config as AgentConfig, SandboxMode, Source};
 use holdfast_controller::Config as ControllerConfig;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -18,6 +18,7 @@ use super::{
 
 const SLOTS: u32 = 4;
 const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
+const CACHE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -67,6 +68,7 @@ impl Operator {
                 memory_bytes: MEMORY_BYTES,
                 sandbox,
                 allow_local: vec![place.repository()],
+                cache: Some(CachePlace { directory: place.cache(node), bytes_max: CACHE_BYTES_MAX }),
                 worker_command: worker_command()?,
             };
             if node == NODES[0] {

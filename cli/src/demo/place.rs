@@ -75,6 +75,11 @@ impl Place {
         self.root.join("nodes").join(node).join("kubelet")
     }
 
+    /// What a node's agent keeps of repositories.
+    pub(super) fn cache(&self, node: &str) -> PathBuf {
+        self.root.join("nodes").join(node).join("cache")
+    }
+
     /// Volumes, and what was lost of them: one file system.
     fn files(&self) -> PathBuf {
         self.root.join("files")
