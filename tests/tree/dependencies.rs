@@ -57,12 +57,12 @@ fn ours() -> BTreeSet<String> {
     members
         .trim_matches(['[', ']'])
         .split(',')
-        .map(|member| format!("holdfast-{}", member.trim().trim_matches('"')))
+        .map(|member| format!("holdfast-{}", member.trim().trim_matches('"').replace('/', "-")))
         .collect()
 }
 
 /// Which of our crates each of our crates may need. Arrows point one way.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("holdfast-proto", &[]),
     ("holdfast-api", &[]),
     ("holdfast-repository", &[]),
@@ -74,6 +74,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("holdfast-controller", &["holdfast-api", "holdfast-proto"]),
     ("holdfast-standalone", &["holdfast-api"]),
     ("holdfast-tests", &[]),
+    ("holdfast-tests-csi", &[]),
 ];
 
 #[test]
