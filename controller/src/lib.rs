@@ -73,6 +73,11 @@ const WORKERS: usize = 16;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(25);
 /// Certificates are looked at this often.
 const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// Between tries of the first certificates, doubled each time.
+const CERTIFICATES_RETRY_FIRST: Duration = Duration::from_millis(250);
+const CERTIFICATES_RETRY_LAST: Duration = Duration::from_secs(16);
+/// Lists that take longer are told of.
+const LISTED_PATIENCE: Duration = Duration::from_secs(15);
 /// The webhook configurations, which may be applied at any time, are looked at this often.
 const WEBHOOKS_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -212,7 +217,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let store = tls::store::AuthorityStore::new(config.client.clone(), &config.namespace);
     let serves_webhooks = config.webhook_listener.is_some();
     let certificates = Certificates { store, leaf, names, client: config.client.clone(), serves_webhooks };
-    let bundle_pem = certificates.renew(config.clock.now()).await?;
+    let bundle_pem = certificates.begin(&config.clock).await?;
     let tls_config = Arc::new(tls::leaf::server_config(Arc::clone(&certificates.leaf), &["h2"])?);
     let webhook_tls = Arc::new(tls::leaf::server_config(Arc::clone(&certificates.leaf), &["h2", "http/1.1"])?);
     let authenticator = Authenticator::new(config.client.clone(), &config.namespace);
@@ -286,6 +291,21 @@ struct Certificates {
 }
 
 impl Certificates {
+    /// The first ones. An API server that is busy, or begins itself, is asked again: a kubelet waits longer from start to start.
+    async fn begin(&self, clock: &SharedClock) -> Result<String, tls::TlsError> {
+        let mut delay = CERTIFICATES_RETRY_FIRST;
+        loop {
+            match self.renew(clock.now()).await {
+                Err(error) if delay <= CERTIFICATES_RETRY_LAST => {
+                    tracing::warn!(%error, "there are no certificates yet");
+                    tokio::time::sleep(delay).await;
+                    delay *= 2;
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Renews what is due; the certificates that callers trust, as PEM.
     async fn renew(&self, now: jiff::Timestamp) -> Result<String, tls::TlsError> {
         let authorities = self.store.load(now).await?;
@@ -351,7 +371,10 @@ async fn lead(context: Arc<Context>, preparer: Arc<Preparer>, leadership: Leader
 
 async fn work_as_leader(context: Arc<Context>, preparer: Arc<Preparer>, holder_image: Option<Image>, stop: CancellationToken) {
     // Plans are made from complete caches only: what is merely not listed yet would look deleted.
-    context.caches.synced().await;
+    while tokio::time::timeout(LISTED_PATIENCE, context.caches.synced()).await.is_err() {
+        tracing::warn!(kinds = ?context.caches, "not every kind is listed yet, and nothing is done before");
+    }
+    tracing::info!("every kind is listed; work begins");
     wake::wake_all(&context);
     for kind in Kind::ALL {
         context.dispatcher.owners(kind).into_iter().for_each(|key| context.queue.add(key));

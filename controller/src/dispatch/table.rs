@@ -211,6 +211,10 @@ impl Table {
         }
         let attempt = request.persisted.as_ref().map_or(0, |attempt| attempt.number);
         let state = self.first_state(&key, &request, now_ms);
+        // A result that came before its owner was looked at: whoever asks now has looked already, and no message follows.
+        if matches!(state, State::Finished { .. }) {
+            self.touched.push(owner.key.clone());
+        }
         self.order += 1;
         let task = Task {
             owner: owner.clone(),

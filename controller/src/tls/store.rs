@@ -16,6 +16,8 @@ use super::authority::Authorities;
 pub const CA_NAME: &str = "holdfast-ca";
 const SECRET_KEY: &str = "authorities.json";
 const BUNDLE_KEY: &str = "ca.crt";
+/// Others write it at the same time as often as this, and it is given up until the next time.
+const TRIES_MAX: usize = 10;
 
 /// Reads and writes the authorities.
 pub struct AuthorityStore {
@@ -51,35 +53,42 @@ impl AuthorityStore {
                     self.publish(&authorities).await?;
                     return Ok(authorities);
                 }
-                Err(kube::Error::Api(status)) if (status.is_conflict() || status.is_already_exists()) && tries < 10 => {
-                }
+                Err(error) if is_race(&error) && tries < TRIES_MAX => {}
                 Err(error) => return Err(api_error(error)),
             }
         }
     }
 
+    /// Until the ConfigMap says so: who else writes it may have written something else.
     async fn publish(&self, authorities: &Authorities) -> Result<(), TlsError> {
         let data = BTreeMap::from([(BUNDLE_KEY.to_owned(), authorities.bundle_pem())]);
-        let existing = self.config_maps.get_opt(CA_NAME).await.map_err(api_error)?;
-        let written = match existing {
-            Some(existing) if existing.data.as_ref() == Some(&data) => return Ok(()),
-            Some(mut existing) => {
-                existing.data = Some(data);
-                self.config_maps.replace(CA_NAME, &PostParams::default(), &existing).await
+        let mut tries = 0;
+        loop {
+            let existing = self.config_maps.get_opt(CA_NAME).await.map_err(api_error)?;
+            let written = match existing {
+                Some(existing) if existing.data.as_ref() == Some(&data) => return Ok(()),
+                Some(mut existing) => {
+                    existing.data = Some(data.clone());
+                    self.config_maps.replace(CA_NAME, &PostParams::default(), &existing).await
+                }
+                None => {
+                    let metadata = ObjectMeta { name: Some(CA_NAME.into()), ..ObjectMeta::default() };
+                    let map = ConfigMap { metadata, data: Some(data.clone()), ..ConfigMap::default() };
+                    self.config_maps.create(&PostParams::default(), &map).await
+                }
+            };
+            tries += 1;
+            match written {
+                Ok(_) => return Ok(()),
+                Err(error) if is_race(&error) && tries < TRIES_MAX => {}
+                Err(error) => return Err(api_error(error)),
             }
-            None => {
-                let metadata = ObjectMeta { name: Some(CA_NAME.into()), ..ObjectMeta::default() };
-                let map = ConfigMap { metadata, data: Some(data), ..ConfigMap::default() };
-                self.config_maps.create(&PostParams::default(), &map).await
-            }
-        };
-        match written {
-            Ok(_) => Ok(()),
-            // Another replica publishes the same.
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(()),
-            Err(error) => Err(api_error(error)),
         }
     }
+}
+
+fn is_race(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_conflict() || status.is_already_exists())
 }
 
 fn parse(secret: &Secret) -> Result<Authorities, TlsError> {

@@ -16,10 +16,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::faults::BadDay;
+
 /// Everything, in one process.
 pub(crate) struct House {
     pub(crate) standalone: Standalone,
     pub(crate) client: kube::Client,
+    /// What happens to the controller's requests.
+    day: Option<BadDay>,
     pub(crate) address: SocketAddr,
     /// Where webhooks are served.
     pub(crate) webhooks: SocketAddr,
@@ -67,20 +71,33 @@ impl House {
 
     /// The same, with upkeep at another pace.
     pub(crate) async fn start_at(pace: Pace) -> Self {
-        Self::start_as(pace, false, holdfast_api::crd::all(), &[]).await
+        Self::start_as(pace, false, holdfast_api::crd::all(), &[], None).await
+    }
+
+    /// The same, with an API server that has a bad day for its controller.
+    pub(crate) async fn start_on(day: BadDay) -> Self {
+        // What failed is tried again in minutes: too late for a test.
+        let pace = Pace { retry: Duration::from_secs(2), ..Pace::default() };
+        Self::start_as(pace, false, holdfast_api::crd::all(), &[], Some(day)).await
     }
 
     /// The same, with pods that hold claims which no other mounts.
     pub(crate) async fn start_with_holders(pace: Pace) -> Self {
-        Self::start_as(pace, true, holdfast_api::crd::all(), &[]).await
+        Self::start_as(pace, true, holdfast_api::crd::all(), &[], None).await
     }
 
     /// The same with other definitions, and objects that were there before the controller.
     pub(crate) async fn start_with(pace: Pace, definitions: impl IntoIterator<Item = Value>, before: &[Value]) -> Self {
-        Self::start_as(pace, false, definitions, before).await
+        Self::start_as(pace, false, definitions, before, None).await
     }
 
-    async fn start_as(pace: Pace, holders: bool, definitions: impl IntoIterator<Item = Value>, before: &[Value]) -> Self {
+    async fn start_as(
+        pace: Pace,
+        holders: bool,
+        definitions: impl IntoIterator<Item = Value>,
+        before: &[Value],
+        day: Option<BadDay>,
+    ) -> Self {
         let standalone = Standalone::new();
         for definition in definitions {
             standalone.install(&serde_json::from_value(definition).unwrap()).unwrap();
@@ -89,6 +106,7 @@ impl House {
         let house = Self {
             standalone,
             client,
+            day,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             webhooks: SocketAddr::from(([127, 0, 0, 1], 0)),
             pace,
@@ -130,7 +148,8 @@ impl House {
         self.shutdown = CancellationToken::new();
         let webhooks = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.webhooks = webhooks.local_addr().unwrap();
-        let mut config = Config::new(self.client.clone(), listener, "holdfast", "controller-0");
+        let client = self.day.as_ref().map_or_else(|| self.client.clone(), |day| day.client(self.standalone.service()));
+        let mut config = Config::new(client, listener, "holdfast", "controller-0");
         config.webhook_listener = Some(webhooks);
         config.pace = self.pace;
         config.holder_image = self.holders.then(|| Image { name: "agent".into(), pull_policy: "Never".into() });
@@ -228,9 +247,13 @@ impl House {
 
     /// Waits, at most 20 s, until the condition holds.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+        self.until_within(Duration::from_secs(20), what, holds).await;
+    }
+
+    pub(crate) async fn until_within<F: Future<Output = bool>>(&self, patience: Duration, what: &str, holds: impl Fn() -> F) {
         let start = Instant::now();
         while !holds().await {
-            assert!(start.elapsed() < Duration::from_secs(20), "waited in vain for {what}\n{}", self.describe().await);
+            assert!(start.elapsed() < patience, "waited in vain for {what}\n{}", self.describe().await);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -251,7 +274,7 @@ impl House {
             ]
         {
             for object in self.list(kind).await {
-                text += &format!("{kind} {}: {:#}\n", object["metadata"]["name"], object["status"]);
+                text += &format!("{kind} {} {}: {:#}\n", object["metadata"]["name"], object["metadata"]["annotations"], object["status"]);
             }
         }
         text

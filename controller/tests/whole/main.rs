@@ -7,6 +7,7 @@ mod batch;
 mod beside_kubestash;
 mod blueprint;
 mod elsewhere;
+mod faults;
 mod functions;
 mod hooks;
 mod house;

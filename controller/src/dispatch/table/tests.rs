@@ -237,8 +237,10 @@ fn a_new_leader_adopts_what_runs_and_takes_results_that_came_before_it_looked() 
     join(&mut table, 1, "a", 4, vec![said("goes-on"), said("ended"), said("gone")], 0);
     let message = v1::TaskFinished { task: Some(task("ended")), elapsed_ms: 1, outcome: Some(backed_up()) };
     table.finished(AgentId(1), message);
-    for name in ["goes-on", "ended"] {
+    for (name, is_looked_at_again) in [("goes-on", false), ("ended", true)] {
+        table.drain();
         table.want(&owner(name), wanted(request(Class::Backup, "dump", "a", Some(1))), 5);
+        assert_eq!(table.drain().touched.contains(&owner(name).key), is_looked_at_again, "{name}");
     }
     assert!(matches!(table.views("goes-on-uid", 5)["dump"], TaskView::Running { attempt: 1, .. }));
     assert!(matches!(table.views("ended-uid", 5)["dump"], TaskView::Finished { attempt: 1, .. }));
