@@ -35,9 +35,11 @@ pub(crate) const EVENTS_MAX: usize = 256;
 const FAREWELL: Duration = Duration::from_secs(20);
 
 /// Kinds of task and options that this version knows.
-const CAPABILITIES: [&str; 13] = [
+const CAPABILITIES: &[&str] = &[
     "backup", "restore", "init-repository", "probe-storage", "write-views", "check", "check-part", "forget", "prune", "wipe", "read-back", "grants",
     "release",
+    #[cfg(feature = "restic")]
+    "restore-restic",
 ];
 
 /// From the streams.

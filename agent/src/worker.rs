@@ -19,6 +19,8 @@ mod prune;
 mod read_back;
 mod removal;
 mod resolver;
+#[cfg(feature = "restic")]
+mod restic;
 mod restore;
 pub(crate) mod task;
 mod views;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::progress::Progress;
-use holdfast_mover::restore::{self, IdMap, Issue, Owners, RestoreLimits, RestoreReport, RestoreRequest, Rules, Severity, Target};
+use holdfast_mover::restore::{self, IdMap, Issue, Owners, RestoreLimits, RestoreReport, RestoreRequest, Rules, Severity, Stored, Target};
 use holdfast_repository::{SnapshotRecord, SourceRecord};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
@@ -80,8 +80,8 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome
     let progress = Arc::new(Progress::default());
     let bar = Bar::show(global, &progress);
     let print = bar.printer();
+    let stored = Stored { snapshot, host: repository::host(), session: String::new(), component: String::new() };
     let request = RestoreRequest {
-        snapshot,
         targets,
         include,
         exclude,
@@ -92,12 +92,9 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome
         sync: !arguments.no_sync,
         limits: RestoreLimits { memory_bytes: usize::try_from(global.memory).unwrap_or(usize::MAX), ..RestoreLimits::standard() },
         observer: Some(Arc::new(move |issue| print(&issue_line(issue)))),
-        host: repository::host(),
-        session: String::new(),
-        component: String::new(),
     };
     let began = Instant::now();
-    let report = restore::run(&repository, request, &progress, &stop).await?;
+    let report = restore::run(&repository, &stored, request, &progress, &stop).await?;
     drop(bar);
     print_report(global, &report, began.elapsed().as_secs_f64());
     Ok(if report.is_complete() { Outcome::Done } else { Outcome::Failed })

@@ -12,6 +12,7 @@ fn parser() -> &'static Parser {
     PARSER.get_or_init(|| {
         let mut all = holdfast_repository::testing::parsers();
         all.extend(holdfast_mover::testing::parsers());
+        all.extend(holdfast_restic::testing::parsers());
         all.extend(holdfast_agent::testing::parsers());
         all.into_iter().find(|parser| parser.name == env!("CARGO_BIN_NAME")).expect("a target is named after its parser")
     })

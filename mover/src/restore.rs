@@ -25,6 +25,7 @@ mod private_directory;
 mod rules;
 mod run;
 mod selection;
+pub mod source;
 mod standing;
 mod turns;
 mod window;
@@ -39,6 +40,7 @@ pub use gate::Grant;
 pub use issue::{ISSUES_NAMED_MAX, Issue, Observer, Severity};
 pub use preview::{Action, Preview, PreviewRequest, preview};
 pub use rules::{IdMap, IdMapError, Owners, Rules};
+pub use source::Source;
 
 use crate::pattern::PatternSet;
 use crate::progress::Progress;
@@ -46,8 +48,6 @@ use crate::stop::{Stop, StopToken};
 
 /// What is to be restored, where to, and how far that may go.
 pub struct RestoreRequest {
-    /// The snapshot.
-    pub snapshot: SnapshotId,
     /// One for each of its sources that is wanted.
     pub targets: Vec<Target>,
     /// Only what these match; empty: everything.
@@ -66,11 +66,18 @@ pub struct RestoreRequest {
     pub limits: RestoreLimits,
     /// Hears of every issue; the report names only the first ones.
     pub observer: Option<Observer>,
-    /// For the lease: who restores.
+}
+
+/// A snapshot of ours, and for whom its lease is taken.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Who restores.
     pub host: String,
-    /// For the lease: the RestoreSession, or empty.
+    /// The RestoreSession, or empty.
     pub session: String,
-    /// For the lease: the component, or empty.
+    /// The component, or empty.
     pub component: String,
 }
 
@@ -207,9 +214,15 @@ pub enum RestoreError {
 /// synced to disk.
 pub async fn run(
     repository: &Repository,
+    stored: &Stored,
     request: RestoreRequest,
     progress: &Arc<Progress>,
     stop: &StopToken,
 ) -> Result<RestoreReport, RestoreError> {
-    Box::pin(run::run(repository, request, progress, stop)).await
+    Box::pin(run::run(repository, stored, request, progress, stop)).await
+}
+
+/// The same from a snapshot that another tool has written.
+pub async fn run_from(source: &dyn Source, request: RestoreRequest, progress: &Arc<Progress>, stop: &StopToken) -> Result<RestoreReport, RestoreError> {
+    Box::pin(run::run_from(source, request, progress, stop)).await
 }

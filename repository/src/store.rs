@@ -15,7 +15,7 @@ mod object;
 mod patience;
 mod probe;
 
-pub use address::{AddressError, S3Config, local, open_url, s3};
+pub use address::{AddressError, S3Config, local, open_foreign_url, open_url, s3};
 pub use object::ObjectStoreAdapter;
 pub use patience::PatientConnector;
 pub use probe::probe_conditional_create;

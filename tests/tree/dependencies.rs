@@ -62,14 +62,23 @@ fn ours() -> BTreeSet<String> {
 }
 
 /// Which of our crates each of our crates may need. Arrows point one way.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("holdfast-proto", &[]),
     ("holdfast-api", &[]),
     ("holdfast-repository", &[]),
     ("holdfast-mover", &["holdfast-repository"]),
     (
+        "holdfast-restic",
+        &["holdfast-mover", "holdfast-repository"],
+    ),
+    (
         "holdfast-agent",
-        &["holdfast-mover", "holdfast-repository", "holdfast-proto"],
+        &[
+            "holdfast-mover",
+            "holdfast-restic",
+            "holdfast-repository",
+            "holdfast-proto",
+        ],
     ),
     ("holdfast-controller", &["holdfast-api", "holdfast-proto"]),
     ("holdfast-standalone", &["holdfast-api"]),
@@ -105,6 +114,7 @@ fn only_those_who_speak_to_kubernetes_have_a_client() {
         "holdfast-api",
         "holdfast-repository",
         "holdfast-mover",
+        "holdfast-restic",
         "holdfast-agent",
     ] {
         let all = tree(name, &["--all-features"]);
@@ -113,7 +123,7 @@ fn only_those_who_speak_to_kubernetes_have_a_client() {
             "{name} must not speak to Kubernetes"
         );
     }
-    for name in ["holdfast-repository", "holdfast-mover"] {
+    for name in ["holdfast-repository", "holdfast-mover", "holdfast-restic"] {
         let all = tree(name, &["--all-features"]);
         for foreign in ["kube-core", "k8s-openapi", "tonic", "prost"] {
             assert!(

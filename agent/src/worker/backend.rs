@@ -86,6 +86,13 @@ impl Opened {
         Ok(Arc::new(ObjectStoreAdapter::new(Arc::clone(&self.store), prefix, location)))
     }
 
+    /// What another tool keeps in `directory` below the prefix.
+    #[cfg(feature = "restic")]
+    pub(super) fn foreign(&self, directory: &str) -> Result<Arc<dyn Store>, TaskFailure> {
+        let location = format!("{}/{directory}", self.location);
+        Ok(Arc::new(ObjectStoreAdapter::new(Arc::clone(&self.store), self.below(directory)?, location)))
+    }
+
     /// The folder of the format's own objects in `directory`.
     pub(super) fn engine_folder(&self, directory: &str) -> Result<Path, TaskFailure> {
         let inside = self.below(directory)?;

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::progress::Progress;
-use holdfast_mover::restore::{self, RestoreError, RestoreLimits, RestoreReport, RestoreRequest, Severity, Target};
+use holdfast_mover::restore::{self, RestoreError, RestoreLimits, RestoreReport, RestoreRequest, Severity, Stored, Target};
 use holdfast_mover::stop::Stop;
 use holdfast_proto::v1::task_failure::Reason;
 use holdfast_proto::v1::{Assign, RestoreResult, RestoreTarget, RestoreTask, TaskFailure};
-use holdfast_repository::SnapshotId;
+use holdfast_repository::{Repository, SnapshotId};
 
 use super::backend::Opened;
 use super::link::Link;
 use super::message::{Empty, from_worker};
+#[cfg(feature = "restic")]
+use super::restic;
 use super::{engine, failure, grant, progress};
 use crate::volume;
 
@@ -27,14 +29,9 @@ pub(super) async fn run(
     roots: Vec<OwnedFd>,
     link: &Arc<Link>,
 ) -> Result<RestoreResult, TaskFailure> {
-    let snapshot: SnapshotId = task.snapshot_id.parse().map_err(|_| {
-        failure::failure(Reason::SnapshotNotFound, format!("{:?} is the id of no snapshot", task.snapshot_id), false)
-    })?;
     let targets = task.targets.iter().zip(roots).map(|(target, root)| open_target(target, root)).collect::<Result<_, _>>()?;
-    let task_ref = assign.task.clone().unwrap_or_default();
     let may_write = Arc::clone(link);
-    let request = RestoreRequest {
-        snapshot,
+    let mut request = RestoreRequest {
         targets,
         include: patterns(&task.include)?,
         exclude: patterns(&task.exclude)?,
@@ -44,19 +41,17 @@ pub(super) async fn run(
         sync: true,
         limits: limits(assign),
         observer: None,
-        host: task_ref.namespace,
-        session: task_ref.name,
-        component: task_ref.component,
     };
-    let (repository, _store) = tokio::select! {
-        opened = engine::open(task.repository, backend) => opened?,
+    let origin = tokio::select! {
+        opened = open(task, assign, backend) => opened?,
         () = link.stop.stopped() => return Err(failure::stopped(link.stop.requested())),
     };
+    request.limits = origin.leaves(request.limits);
     grant::first(link).await.map_err(|reason| match link.stop.requested() {
         Some(stop) => failure::stopped(Some(stop)),
         None => failure::failure(Reason::GrantLapsed, reason, true),
     })?;
-    let ran = Box::pin(write(&repository, request, link)).await;
+    let ran = Box::pin(write(&origin, request, link)).await;
     if link.stop.requested() == Some(Stop::Release) {
         // The restore ended with every handle of its targets closed.
         link.send(from_worker::Kind::Released(Empty {})).await;
@@ -68,14 +63,56 @@ pub(super) async fn run(
     Ok(result(&report))
 }
 
-async fn write(repository: &holdfast_repository::Repository, request: RestoreRequest, link: &Arc<Link>) -> Result<RestoreReport, TaskFailure> {
+/// Where it comes from.
+enum Origin {
+    /// A repository of ours, and its snapshot.
+    Own(Box<Repository>, Stored),
+    #[cfg(feature = "restic")]
+    Restic(Box<holdfast_restic::SnapshotSource>),
+}
+
+impl Origin {
+    /// What of the memory its index leaves for the restore.
+    fn leaves(&self, limits: RestoreLimits) -> RestoreLimits {
+        match self {
+            Self::Own(..) => limits,
+            #[cfg(feature = "restic")]
+            Self::Restic(source) => RestoreLimits { memory_bytes: source.memory_left(limits.memory_bytes), ..limits },
+        }
+    }
+}
+
+async fn open(task: RestoreTask, assign: &Assign, backend: &Opened) -> Result<Origin, TaskFailure> {
+    if task.restic.is_some() {
+        #[cfg(feature = "restic")]
+        return restic::open(task, backend, limits(assign).memory_bytes).await.map(|source| Origin::Restic(Box::new(source)));
+        #[cfg(not(feature = "restic"))]
+        return Err(failure::invalid("this agent was built without what reads restic's repositories".into()));
+    }
+    let snapshot: SnapshotId = task.snapshot_id.parse().map_err(|_| {
+        failure::failure(Reason::SnapshotNotFound, format!("{:?} is the id of no snapshot", task.snapshot_id), false)
+    })?;
+    let (repository, _store) = engine::open(task.repository, backend).await?;
+    let task_ref = assign.task.clone().unwrap_or_default();
+    let stored = Stored { snapshot, host: task_ref.namespace, session: task_ref.name, component: task_ref.component };
+    Ok(Origin::Own(Box::new(repository), stored))
+}
+
+async fn write(origin: &Origin, request: RestoreRequest, link: &Arc<Link>) -> Result<RestoreReport, TaskFailure> {
     let progress = Arc::new(Progress::default());
     let watched = tokio::spawn({
         let link = Arc::clone(link);
         async move { grant::watch(&link).await }
     });
+    let run = async {
+        match origin {
+            Origin::Own(repository, stored) => restore::run(repository, stored, request, &progress, &link.stop).await,
+            #[cfg(feature = "restic")]
+            Origin::Restic(source) => restore::run_from(source.as_ref(), request, &progress, &link.stop).await,
+        }
+    };
     let ran = tokio::select! {
-        ran = restore::run(repository, request, &progress, &link.stop) => ran,
+        ran = run => ran,
         never = progress::report(link, &progress) => match never {},
     };
     // Nothing is written any more: the end of the right ends nothing.

@@ -53,7 +53,7 @@ pub(crate) fn backed_up(finished: TaskFinished) -> BackupResult {
 }
 
 pub(crate) fn restore_of(node: &Node, snapshot: &str, pv: &str) -> Assign {
-    let target = RestoreTarget { snapshot_path: CONTAINER_PATH.into(), volume: volume_access(pv), path_in_volume: String::new() };
+    let target = RestoreTarget { snapshot_path: CONTAINER_PATH.into(), volume: volume_access(pv), path_in_volume: String::new(), snapshot_id: String::new() };
     assignment(assign::Spec::Restore(RestoreTask {
         repository: node.repository(),
         snapshot_id: snapshot.into(),

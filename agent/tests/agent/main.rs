@@ -10,4 +10,6 @@ mod dispatch;
 mod node;
 mod read_back;
 mod removal;
+#[cfg(feature = "restic")]
+mod restic;
 mod tasks;

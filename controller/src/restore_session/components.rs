@@ -5,9 +5,14 @@ use std::collections::BTreeMap;
 use holdfast_api::driver::Driver;
 use holdfast_api::names::component;
 use holdfast_api::snapshot::{Component, ComponentPhase};
+use holdfast_proto::v1;
 
 use super::{Observed, own_claims};
 use crate::target::{Reach, Shape};
+
+/// Where KubeStash has restic store, below a Repository's directory.
+const RESTIC_FOLDER: &str = "repository/";
+const RESTIC_PATH_BYTES_MAX: usize = 1024;
 
 /// The components that are to be restored; or what is wrong with the choice.
 pub fn chosen(observed: &Observed) -> Result<BTreeMap<&str, &Component>, String> {
@@ -26,8 +31,13 @@ pub fn chosen(observed: &Observed) -> Result<BTreeMap<&str, &Component>, String>
         if component.phase != Some(ComponentPhase::Succeeded) {
             return Err(format!("component {name:?} of the Snapshot did not succeed"));
         }
-        if component.driver != Some(Driver::Holdfast) {
-            return Err(format!("component {name:?} was written by another tool; restoring it is not supported yet"));
+        match &component.driver {
+            Some(Driver::Holdfast) => {}
+            Some(Driver::Restic) => drop(restic_directory(component).map_err(|why| format!("component {name:?}: {why}"))?),
+            other => {
+                let tool = other.as_ref().map_or("another tool", Driver::as_str);
+                return Err(format!("component {name:?} was written by {tool}; what Holdfast and restic wrote can be restored"));
+            }
         }
         if engine_snapshot(component).is_none() {
             return Err(format!("component {name:?} does not say which stored snapshot it is"));
@@ -42,6 +52,30 @@ pub fn chosen(observed: &Observed) -> Result<BTreeMap<&str, &Component>, String>
 /// The engine's snapshot that holds a component.
 pub fn engine_snapshot(component: &Component) -> Option<&str> {
     component.restic_stats.iter().find_map(|stats| stats.summary.as_ref()?.id.as_deref())
+}
+
+/// Where restic's repository of a component is, below the Repository's directory. A view says so, and whoever writes to the bucket may
+/// have written that: it leads nowhere else.
+pub fn restic_directory(component: &Component) -> Result<&str, String> {
+    let path = component.path.as_deref().unwrap_or_default().trim_matches('/');
+    let is_plain = path.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control));
+    if path.starts_with(RESTIC_FOLDER) && is_plain && path.len() <= RESTIC_PATH_BYTES_MAX {
+        Ok(path)
+    } else {
+        Err(format!("its path is not below {RESTIC_FOLDER}, where KubeStash stores"))
+    }
+}
+
+/// What a task says of a component that restic wrote.
+pub fn restic(component: &Component) -> Option<v1::ResticRepository> {
+    let directory = restic_directory(component).ok().filter(|_| component.driver == Some(Driver::Restic))?;
+    Some(v1::ResticRepository { directory: directory.to_owned() })
+}
+
+/// The snapshot that holds one path of a component: restic took one for each.
+pub fn restic_snapshot<'c>(component: &'c Component, path: &str) -> Option<&'c str> {
+    let mut summaries = component.restic_stats.iter().filter_map(|stats| stats.summary.as_ref());
+    summaries.find(|summary| summary.host_path.as_deref() == Some(path))?.id.as_deref()
 }
 
 /// The paths that a component holds, as the application's container saw them.

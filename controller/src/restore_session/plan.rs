@@ -344,9 +344,11 @@ impl<'a> Run<'a> {
         let secret = source.and_then(|source| source.encryption_secret.as_ref());
         let app = observed.snapshot.as_ref().and_then(|snapshot| snapshot.spec.app_ref.as_ref());
         let (run_as_user, run_as_group) = job.run_as.ids();
+        let restic = components::restic(stored);
+        let of_restic = |path: &str| restic.as_ref().and_then(|_| components::restic_snapshot(stored, path)).unwrap_or_default();
         let task = v1::RestoreTask {
             repository: None,
-            snapshot_id: components::engine_snapshot(stored).unwrap_or_default().to_owned(),
+            snapshot_id: if restic.is_some() { String::new() } else { components::engine_snapshot(stored).unwrap_or_default().to_owned() },
             targets: access
                 .volumes
                 .iter()
@@ -354,6 +356,7 @@ impl<'a> Run<'a> {
                     snapshot_path: located.container_path.clone(),
                     volume: Some(located.volume.clone()),
                     path_in_volume: located.path_in_volume.clone(),
+                    snapshot_id: of_restic(&located.container_path).to_owned(),
                 })
                 .collect(),
             include: job.include,
@@ -362,6 +365,7 @@ impl<'a> Run<'a> {
             same_namespace: app.and_then(|app| app.namespace.as_deref()).unwrap_or(from) == self.target_namespace(),
             run_as_user,
             run_as_group,
+            restic,
         };
         Ok(TaskRequest {
             component: name.to_owned(),

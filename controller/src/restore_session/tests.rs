@@ -207,11 +207,43 @@ fn what_cannot_be_is_invalid() {
     let elsewhere = observed(restore(json!({"encryptionSecret": {"name": "password", "namespace": "other"}}), Value::Null));
     let mut foreign = observed(restore(json!({}), Value::Null));
     let snapshot = foreign.snapshot.as_mut().unwrap().status.as_mut().unwrap();
-    snapshot.components.get_mut("dump").unwrap().driver = Some(holdfast_api::Driver::Restic);
-    for (observed, why) in [(missing, "dump-pod-7"), (elsewhere, "encryptionSecret: only a Secret of the same namespace"), (foreign, "another tool")] {
+    snapshot.components.get_mut("dump").unwrap().driver = Some(holdfast_api::Driver::WalG);
+    for (observed, why) in [(missing, "dump-pod-7"), (elsewhere, "encryptionSecret: only a Secret of the same namespace"), (foreign, "written by WalG")] {
         let status = status(&plan(&observed, now()));
         assert_eq!(status["phase"], "Invalid");
         assert!(status["conditions"].to_string().contains(why), "{status}");
+    }
+}
+
+fn of_restic(path: &str) -> Observed {
+    let mut observed = observed(restore(json!({}), Value::Null));
+    let component = json!({"driver": "Restic", "phase": "Succeeded", "path": path,
+        "resticStats": [{"summary": {"id": "one", "hostPath": "/elsewhere"}}, {"summary": {"id": "two", "hostPath": "/kubestash-data"}}]});
+    let status = observed.snapshot.as_mut().unwrap().status.as_mut().unwrap();
+    status.components.insert("dump".into(), serde_json::from_value(component).unwrap());
+    observed
+}
+
+#[test]
+fn what_kubestash_stored_is_restored_from_its_own_place() {
+    let observed = of_restic("repository/v1/daily/dump");
+    let chosen = components::chosen(&observed).unwrap();
+    assert_eq!(components::restic(chosen["dump"]).unwrap().directory, "repository/v1/daily/dump");
+    assert_eq!(components::restic_snapshot(chosen["dump"], "/kubestash-data"), Some("two"));
+    let mut one = of_restic("/repository/v1/daily/dump/");
+    one.snapshot.as_mut().unwrap().status.as_mut().unwrap().components.get_mut("dump").unwrap().restic_stats.remove(0);
+    one.reaches = components::reaches(&one);
+    let task = requests(&plan(&one, now())).remove(0);
+    assert_eq!((task.snapshot_id.as_str(), task.targets[0].snapshot_id.as_str(), task.targets[0].snapshot_path.as_str()), ("", "two", "/kubestash-data"));
+    assert_eq!(task.restic.unwrap().directory, "repository/v1/daily/dump");
+}
+
+#[test]
+fn a_view_leads_a_restore_nowhere_but_to_kubestashs_folder() {
+    for path in ["", "/", "repository", "repository/", "../other/repository/v1/x/y", "repository/../../other", "repository/./x", "repository//x", "holdfast/v1", "repository/a\nb", &format!("repository/{}", "x".repeat(2000))] {
+        let status = status(&plan(&of_restic(path), now()));
+        assert_eq!(status["phase"], "Invalid", "{path:?}");
+        assert!(status["conditions"].to_string().contains("not below repository/"), "{status}");
     }
 }
 

@@ -200,6 +200,31 @@ async fn what_kubestash_wrote_is_shown_and_a_planted_view_makes_no_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_kubestash_stored_is_restored_while_its_repository_is_not_ours() {
+    let mut bucket = Bucket::default();
+    let of_claim = |view: &str| view.replace("apiGroup: apps\n    kind: StatefulSet\n    name: sample-sts", "apiGroup: \"\"\n    kind: PersistentVolumeClaim\n    name: data").replace("/source/data", "/kubestash-data");
+    bucket.views.insert("demo/sts/repository.yaml".into(), of_claim(KUBESTASH_REPOSITORY).replace("encrypt-secret", "password"));
+    let name = "gcs-demo-repo-sample-backup-sts-demo-session-1702543201";
+    bucket.views.insert(format!("demo/sts/snapshots/{name}.yaml"), of_claim(KUBESTASH_SNAPSHOT));
+    let (house, agent) = another(bucket).await;
+    house.furnish().await;
+    until_read(&house, "gcs-demo-repo").await;
+    let mut restore = house::restore("r");
+    restore["spec"]["dataSource"] = json!({"repository": "gcs-demo-repo", "snapshot": "latest", "components": ["dump-pod-1"]});
+    house.create(restore).await;
+    house.until_phase("RestoreSession", "r", "Succeeded").await;
+    let task = agent.restores().remove(0);
+    let access = task.repository.unwrap();
+    assert_eq!((access.directory.as_str(), access.password.as_slice()), ("demo/sts", &b"hush"[..]));
+    assert_eq!((task.snapshot_id.as_str(), task.restic.unwrap().directory.as_str()), ("", "repository/v1/demo-session/dump-pod-1"));
+    let target = &task.targets[0];
+    assert_eq!((target.snapshot_path.as_str(), target.snapshot_id.as_str()), ("/kubestash-data", "489d5a7614daa663df0c69a53a36d353936b6c8be61b8472694eeabcedbde16f"));
+    assert_eq!(house.get("Repository", "gcs-demo-repo").await.unwrap()["status"]["phase"], "NotReady");
+    let memory = agent.memory.lock().unwrap();
+    assert!(memory.bucket.repositories.is_empty() && memory.forgotten.is_empty() && memory.wiped.is_empty(), "nothing is made or removed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retention_counts_what_was_read_back_and_forgets_what_the_repository_knows_it_by() {
     let (bucket, _) = lost().await;
     let (house, agent) = another(bucket).await;

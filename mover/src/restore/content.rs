@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use holdfast_repository::{BLOB_RAW_BYTES_MAX, BlobId, Fetched, Scratch};
+use holdfast_repository::{BLOB_RAW_BYTES_MAX, BlobId};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -13,6 +13,7 @@ use super::direct::{self, Direct};
 use super::file::{FileState, FileTask, Origin};
 use super::gate::{Failure, Halted};
 use super::place;
+use super::source::{Decoder, Fetched};
 use super::standing;
 use super::window::{BlobWork, Piece};
 use super::worker::{Leftover, Unread, Worker};
@@ -55,7 +56,7 @@ impl Worker {
 
     /// Puts the blob together from what stands in the target. None, or false: that is another one.
     fn has_all_of(&mut self, work: &BlobWork) -> Option<bool> {
-        let raw_bytes = work.location.raw_bytes as usize;
+        let raw_bytes = work.location.raw_bytes() as usize;
         if raw_bytes > BLOB_RAW_BYTES_MAX {
             return None;
         }
@@ -81,7 +82,7 @@ impl Worker {
             let read = standing::read_at(&fd, &mut raw[start..], piece.file_offset).ok()?;
             (read == end - start).then_some(())
         });
-        let is_it = found.is_some() && raw.len() == raw_bytes && self.shared.reader.is_blob(&work.id, &work.location, &raw);
+        let is_it = found.is_some() && raw.len() == raw_bytes && self.shared.archive.is_blob(&work.id, &work.location, &raw);
         self.there = raw;
         Some(is_it)
     }
@@ -118,11 +119,10 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn take_blobs(&mut self, fetched: &Fetched, blobs: Vec<BlobWork>, scratch: &mut Scratch) -> Result<Leftover, Halted> {
-        let shared = Arc::clone(&self.shared);
+    pub(super) fn take_blobs(&mut self, fetched: &Fetched, blobs: Vec<BlobWork>, decoder: &mut dyn Decoder) -> Result<Leftover, Halted> {
         let mut unread = Vec::new();
         for BlobWork { id, location, pieces } in blobs {
-            match shared.reader.decode(fetched, &id, &location, scratch) {
+            match decoder.decode(fetched, &id, &location) {
                 Ok(raw) => self.write_pieces(raw, &pieces)?,
                 Err(error) => unread.push(Unread { id, reason: error.to_string(), pieces }),
             }

@@ -4,27 +4,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use holdfast_repository::{BlobId, Reader};
-
 use super::directory::{Directory, TargetRoot};
 use super::file::FileTask;
 use super::issue::{Issue, Issues, Severity};
 use super::selection::Selection;
+use super::source::{Entries, Extents, Step, Tree};
 use super::window::{Link, Make, Thing, Window};
 use super::RestoreError;
-use crate::catalog::{CatalogError, CatalogReader, Entry, EntryKind, ExtentStream, Gap, RelPath, Step};
+use crate::catalog::{CatalogError, Entry, EntryKind, Gap, RelPath};
 
 /// Groups of hard links whose first name is not restored; beyond this many, each name becomes a file of its own, and says so.
 const REPLACED_FIRSTS_MAX: usize = 100_000;
+/// Extents of one file that go into a window at once, whatever that weighs: our own catalogs have no more outside lists.
+const EXTENTS_MAX: usize = 4_096;
 /// Lost parts that are remembered one by one; what lies between two beyond that counts as lost too where a link asks.
 const GAPS_MAX: usize = 1_000;
 /// Directories, one in the other, that are made although nothing is known of them but their names.
 const LOST_ABOVE_MAX: usize = 128;
 
 pub(super) struct Planner {
-    reader: Reader,
-    catalog_root: BlobId,
-    catalog: CatalogReader,
+    entries: Box<dyn Entries>,
     selection: Selection,
     target: Arc<TargetRoot>,
     issues: Arc<Issues>,
@@ -52,16 +51,14 @@ struct Above {
 /// A file whose extents did not all fit into the window so far.
 struct Giant {
     file: Arc<FileTask>,
-    extents: ExtentStream,
+    extents: Box<dyn Extents>,
     offset: u64,
 }
 
 impl Planner {
-    pub(super) fn new(reader: &Reader, catalog_root: BlobId, selection: Selection, target: Arc<TargetRoot>, issues: Arc<Issues>) -> Self {
-        Self {
-            reader: reader.clone(),
-            catalog_root,
-            catalog: CatalogReader::new(Arc::new(reader.clone()), catalog_root),
+    pub(super) fn new(tree: Tree, selection: Selection, target: Arc<TargetRoot>, issues: Arc<Issues>) -> Self {
+        let mut planner = Self {
+            entries: tree.entries,
             selection,
             target,
             issues,
@@ -72,7 +69,11 @@ impl Planner {
             gaps: Vec::new(),
             behind_gap: false,
             at_end: false,
+        };
+        if !tree.has_root {
+            planner.enter(RelPath::root(), None);
         }
+        planner
     }
 
     /// The next window, of about the given weight; none at the end.
@@ -86,8 +87,10 @@ impl Planner {
                 self.go_on(giant, &mut window, weight_bytes_max).await?;
                 continue;
             }
-            match self.catalog.step().await.map_err(|error| broken(&self.target.source, error))? {
-                Some(Step::Entry(entry)) => self.take(entry, &mut window).await?,
+            match self.entries.step().await.map_err(|error| broken(&self.target.source, error))? {
+                Some(Step::Entry(entry)) => self.take(entry, None, &mut window).await?,
+                Some(Step::Lost(entry, why)) => self.take(entry, Some(why), &mut window).await?,
+                Some(Step::Missing(path, why)) => self.take_missing(path, why),
                 Some(Step::Gap(gap)) => self.take_gap(gap),
                 None => {
                     self.leave_until(None, &mut window);
@@ -117,6 +120,13 @@ impl Planner {
         }
     }
 
+    fn take_missing(&mut self, path: RelPath, what: String) {
+        let is_skipped = self.skipped.as_ref().is_some_and(|skipped| path.is_within(skipped));
+        if !is_skipped && (self.selection.reaches(&path) || self.selection.enters(&path)) {
+            self.issues.add_lost_part(Issue { severity: Severity::Failed, source: self.target.source.clone(), path, what });
+        }
+    }
+
     /// The directories above `path` whose own entries are lost. False: it is not restored.
     fn enter_lost(&mut self, path: &RelPath) -> bool {
         let mut missing = Vec::new();
@@ -139,7 +149,7 @@ impl Planner {
         true
     }
 
-    async fn take(&mut self, mut entry: Entry, window: &mut Window) -> Result<(), RestoreError> {
+    async fn take(&mut self, mut entry: Entry, lost: Option<String>, window: &mut Window) -> Result<(), RestoreError> {
         let behind_gap = std::mem::take(&mut self.behind_gap);
         if self.skipped.as_ref().is_some_and(|skipped| entry.path.is_within(skipped)) {
             return Ok(());
@@ -159,6 +169,7 @@ impl Planner {
                     self.plan_above(window);
                 }
             } else {
+                self.entries.pass_over(&entry.path);
                 self.skipped = Some(entry.path);
             }
             return Ok(());
@@ -168,6 +179,10 @@ impl Planner {
         }
         let parent = self.plan_above(window);
         window.weigh(&entry);
+        if let Some(why) = lost {
+            window.lost_files.push((Arc::new(FileTask::new(parent, entry, &[])), why));
+            return Ok(());
+        }
         match entry.link_to.take() {
             Some(first) => self.take_link(entry, first, parent, window).await,
             None => self.take_content(entry, parent, window).await,
@@ -248,7 +263,7 @@ impl Planner {
             window.links.push(Link { parent, entry, first: stand_in.clone() });
             return Ok(());
         }
-        let content = match self.entry_at(&first).await {
+        let content = match self.entries.entry_at(&first).await {
             Err(error) if error.is_damage() => {
                 self.report(&entry.path, &format!("its first name, {first}, is lost: {error}"));
                 return Ok(());
@@ -267,19 +282,13 @@ impl Planner {
         self.take_content(whole, parent, window).await
     }
 
-    async fn entry_at(&self, path: &RelPath) -> Result<Option<Entry>, CatalogError> {
-        let mut catalog = CatalogReader::new(Arc::new(self.reader.clone()), self.catalog_root);
-        catalog.seek(path).await?;
-        Ok(catalog.next().await?.filter(|entry| entry.path == *path))
-    }
-
     async fn take_content(&mut self, mut entry: Entry, parent: Arc<Directory>, window: &mut Window) -> Result<(), RestoreError> {
         if !matches!(entry.kind, EntryKind::File) {
             window.makes.push(Make { parent, thing: Thing::Special(Box::new(entry)) });
             return Ok(());
         }
-        if !entry.extent_lists.is_empty() {
-            let extents = self.catalog.extents(&entry);
+        if !entry.extent_lists.is_empty() || entry.extents.len() > EXTENTS_MAX {
+            let extents = self.entries.extents(&mut entry);
             entry.extents = Vec::new();
             entry.extent_lists = Vec::new();
             self.giant = Some(Giant { file: Arc::new(FileTask::new(parent, entry, &[])), extents, offset: 0 });

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use holdfast_repository::Scratch;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::RestoreError;
@@ -43,9 +42,9 @@ impl Pool {
             let shared = Arc::clone(shared);
             let started = std::thread::Builder::new().name(format!("restore-{number}")).spawn(move || {
                 let mut worker = Worker::of_this_thread(Arc::clone(&shared));
-                let mut scratch = Scratch::new();
+                let mut decoder = shared.archive.decoder();
                 for order in inbox {
-                    let result = shared.turns.compute(|| worker.run(order.job, &mut scratch));
+                    let result = shared.turns.compute(|| worker.run(order.job, decoder.as_mut()));
                     // Nobody waits any more if the restore was stopped.
                     let _ = order.done.send(result);
                 }

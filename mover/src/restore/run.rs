@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, TryStreamExt};
-use holdfast_repository::{Activity, BlobKind, Purpose, Reader, Repository, SnapshotRecord, SourceRecord};
+use holdfast_repository::{Activity, Purpose, Repository, SnapshotRecord, SourceRecord};
 use tokio::sync::Semaphore;
 
 use super::attributes::Policy;
@@ -18,10 +18,11 @@ use super::issue::Issues;
 use super::planner::Planner;
 use super::pool::{Pool, Ticket};
 use super::selection::Selection;
+use super::source::{Own, Source, Tree};
 use super::turns::Turns;
 use super::window::{BlobWork, Link, Run, Window, join_runs, locate, split};
 use super::worker::{Counts, Job, Leftover, Shared, Unread};
-use super::{RestoreError, RestoreReport, RestoreRequest, TargetReport};
+use super::{RestoreError, RestoreReport, RestoreRequest, Stored, TargetReport};
 use crate::catalog::Entry;
 use crate::pattern::PatternSet;
 use crate::progress::{self, Phase, Progress};
@@ -48,18 +49,20 @@ const LOOK_BYTES: u64 = 16 << 20;
 
 pub(super) async fn run(
     repository: &Repository,
+    stored: &Stored,
     request: RestoreRequest,
     progress: &Arc<Progress>,
     stop: &StopToken,
 ) -> Result<RestoreReport, RestoreError> {
     progress.enter(Phase::Plan);
     let gate = Arc::new(Gate::new(Arc::clone(&request.may_write), stop.clone()));
-    let opened = until_shut(&gate, open(repository, &request)).await;
-    let (reader, record) = match opened {
+    let opened = until_shut(&gate, open(repository, stored)).await;
+    let own = match opened {
         Ok(opened) => opened?,
         Err(Halted) => return Err(cause(&gate)),
     };
-    let result = Box::pin(run_with(&reader, &record, request, gate, progress)).await;
+    let reader = own.reader.clone();
+    let result = Box::pin(run_with(&own, request, gate, progress)).await;
     let farewell = if stop.requested().is_some() { STOPPED_FAREWELL } else { FAREWELL };
     let closed = tokio::time::timeout(farewell, reader.close()).await;
     if !matches!(closed, Ok(Ok(()))) {
@@ -68,22 +71,32 @@ pub(super) async fn run(
     result
 }
 
-async fn open(repository: &Repository, request: &RestoreRequest) -> Result<(Reader, SnapshotRecord), RestoreError> {
+pub(super) async fn run_from(
+    source: &dyn Source,
+    request: RestoreRequest,
+    progress: &Arc<Progress>,
+    stop: &StopToken,
+) -> Result<RestoreReport, RestoreError> {
+    progress.enter(Phase::Plan);
+    let gate = Arc::new(Gate::new(Arc::clone(&request.may_write), stop.clone()));
+    Box::pin(run_with(source, request, gate, progress)).await
+}
+
+async fn open(repository: &Repository, stored: &Stored) -> Result<Own, RestoreError> {
     let purpose = Purpose {
         activity: Activity::Restore,
-        host: request.host.clone(),
-        session: request.session.clone(),
-        component: request.component.clone(),
+        host: stored.host.clone(),
+        session: stored.session.clone(),
+        component: stored.component.clone(),
     };
     let reader = repository.reader(purpose).await?;
     // Only now: under the lease nothing of it can go.
-    let record = reader.snapshot(&request.snapshot).await?;
-    Ok((reader, record))
+    let record = reader.snapshot(&stored.snapshot).await?;
+    Ok(Own { reader, record })
 }
 
 async fn run_with(
-    reader: &Reader,
-    record: &SnapshotRecord,
+    source: &dyn Source,
     request: RestoreRequest,
     gate: Arc<Gate>,
     progress: &Arc<Progress>,
@@ -92,9 +105,12 @@ async fn run_with(
     let mut plans = Vec::with_capacity(request.targets.len());
     let mut targets = Vec::with_capacity(request.targets.len());
     for (index, target) in request.targets.into_iter().enumerate() {
-        let source = find_source(record, &target.snapshot_path)?;
+        let tree = match until_shut(&gate, source.tree(&target.snapshot_path)).await {
+            Ok(tree) => tree?,
+            Err(Halted) => return Err(cause(&gate)),
+        };
         let root = Arc::new(TargetRoot::open(index, target)?);
-        plans.push((source, Arc::clone(&root)));
+        plans.push((tree, Arc::clone(&root)));
         targets.push(root);
     }
     let lost = Arc::clone(&gate);
@@ -107,7 +123,7 @@ async fn run_with(
         gate,
         issues: Arc::clone(&issues),
         progress: Arc::clone(progress),
-        reader: reader.clone(),
+        archive: source.archive(),
         policy: Policy::new(request.rules, request.device_nodes),
         flusher,
         turns: Turns::new(computing),
@@ -145,13 +161,13 @@ pub(super) fn find_source<'r>(record: &'r SnapshotRecord, wanted: &[u8]) -> Resu
 }
 
 /// How much there will be; with patterns nobody knows.
-fn expect(progress: &Progress, plans: &[(&SourceRecord, Arc<TargetRoot>)], patterns: &(PatternSet, PatternSet)) {
+fn expect(progress: &Progress, plans: &[(Tree, Arc<TargetRoot>)], patterns: &(PatternSet, PatternSet)) {
     if !patterns.0.is_empty() || !patterns.1.is_empty() {
         return;
     }
-    for (source, _) in plans {
-        progress::add(&progress.files_total, source.statistics.files);
-        progress::add(&progress.bytes_total, source.statistics.bytes);
+    for (tree, _) in plans {
+        progress::add(&progress.files_total, tree.files);
+        progress::add(&progress.bytes_total, tree.bytes);
     }
 }
 
@@ -228,15 +244,11 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn all(&self, plans: Vec<(&SourceRecord, Arc<TargetRoot>)>, patterns: &(PatternSet, PatternSet)) -> Result<(), RestoreError> {
-        for (source, target) in plans {
-            let Some(catalog) = source.catalog else {
-                let reason = "nothing of it was backed up";
-                return Err(RestoreError::BadCatalog { source_path: String::from_utf8_lossy(&source.path).into_owned(), path: ".".into(), reason });
-            };
-            let selection = Selection::new(patterns.0.clone(), patterns.1.clone(), &source.path);
+    async fn all(&self, plans: Vec<(Tree, Arc<TargetRoot>)>, patterns: &(PatternSet, PatternSet)) -> Result<(), RestoreError> {
+        for (tree, target) in plans {
+            let selection = Selection::new(patterns.0.clone(), patterns.1.clone(), &target.source);
             let issues = Arc::clone(&self.shared.issues);
-            let mut planner = Planner::new(&self.shared.reader, catalog, selection, Arc::clone(&target), issues);
+            let mut planner = Planner::new(tree, selection, Arc::clone(&target), issues);
             let mut window = planner.next(self.memory.window_bytes).await?;
             let mut ending = None;
             while let Some(current) = window {
@@ -261,9 +273,9 @@ impl Work<'_> {
             tickets.push(self.pool.hand(Job::Lost(file, reason), None));
         }
         tickets.extend(in_groups(std::mem::take(&mut window.voids)).map(|voids| self.pool.hand(Job::Voids(voids), None)));
-        let (located, missing) = locate(std::mem::take(&mut window.blobs), &self.shared.reader);
+        let (located, missing) = locate(std::mem::take(&mut window.blobs), &*self.shared.archive);
         for (id, pieces) in missing {
-            let is_hidden = self.shared.reader.has_unreadable_runs();
+            let is_hidden = !self.shared.archive.unreadable_runs().is_empty();
             let reason = if is_hidden { "no index run that can be read lists it" } else { "it is not in the repository" };
             self.rescue(Unread { id, reason: reason.into(), pieces }).await?;
         }
@@ -288,7 +300,7 @@ impl Work<'_> {
         if may_stand.is_empty() {
             return Ok(wanted);
         }
-        let parts = split(may_stand, LOOK_BYTES, |work| work.location.raw_bytes);
+        let parts = split(may_stand, LOOK_BYTES, |work| work.location.raw_bytes());
         let tickets: Vec<Ticket> = parts.into_iter().map(|part| self.pool.hand(Job::Look(part), None)).collect();
         for ticket in tickets {
             wanted.extend(self.finished(ticket).await?.wanted);
@@ -311,12 +323,12 @@ impl Work<'_> {
         let over = |_| RestoreError::Target { reason: "the restore is over".into() };
         let bytes = run.range.end - run.range.start;
         let permit = Arc::clone(&self.memory.fetched).acquire_many_owned(self.memory.cost_kib(bytes)).await.map_err(over)?;
-        let fetched = self.shared.reader.fetch(run.pack, run.range).await;
+        let fetched = self.shared.archive.fetch(run.pack, run.range).await;
         let unread = match fetched {
             Ok(fetched) => {
                 progress::add(&self.shared.progress.bytes_read, bytes);
                 let permit = Arc::new(permit);
-                let parts = split(run.blobs, JOB_STORED_BYTES, |work| work.location.stored_bytes);
+                let parts = split(run.blobs, JOB_STORED_BYTES, |work| work.location.stored_bytes());
                 let hand = |part| self.pool.hand(Job::Blobs(fetched.clone(), part), Some(Arc::clone(&permit)));
                 let tickets: Vec<Ticket> = parts.into_iter().map(hand).collect();
                 drop((fetched, permit));
@@ -340,15 +352,11 @@ impl Work<'_> {
 
     /// Another copy of the blob, or a newer index, may have it. Not having it costs the files that need it, no others.
     async fn rescue(&self, blob: Unread) -> Result<(), RestoreError> {
-        // An extent does not say of which kind its blob is; the id fits only one.
-        for kind in [BlobKind::Data, BlobKind::Bundle] {
-            match self.shared.reader.read_blob(kind, &blob.id).await {
-                Ok(raw) => return self.hand(Job::Raw(raw, blob.pieces)).await,
-                Err(error) if error.is_damage() => {}
-                Err(error) => return Err(error.into()),
-            }
+        match self.shared.archive.read_blob(&blob.id).await {
+            Ok(raw) => self.hand(Job::Raw(raw, blob.pieces)).await,
+            Err(error) if error.is_damage() => self.hand(Job::Missing(blob.id, blob.reason, blob.pieces)).await,
+            Err(error) => Err(error.into()),
         }
-        self.hand(Job::Missing(blob.id, blob.reason, blob.pieces)).await
     }
 
     async fn hand(&self, job: Job) -> Result<(), RestoreError> {
@@ -381,7 +389,7 @@ fn report(shared: &Shared, issues: &Issues, targets: &[Arc<TargetRoot>], progres
         warnings: collected.warnings,
         issues: collected.named,
         lost_parts: collected.lost_parts,
-        unreadable_runs: shared.reader.unreadable_runs(),
+        unreadable_runs: shared.archive.unreadable_runs(),
         bad_blobs: shared.bad_blobs.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect(),
     }
 }

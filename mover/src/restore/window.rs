@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use holdfast_repository::{BlobId, BlobLocation, Reader};
+use holdfast_repository::BlobId;
 
 use super::directory::Directory;
 use super::file::FileTask;
+use super::source::{Archive, Location, Pack};
 use crate::catalog::{Entry, Extent, RelPath};
 
 /// What is to be done, in this order.
@@ -101,7 +102,7 @@ impl Window {
 
 /// Stored bytes that one request brings, and the blobs to take out of them.
 pub(super) struct Run {
-    pub(super) pack: holdfast_repository::PackName,
+    pub(super) pack: Pack,
     pub(super) range: std::ops::Range<u64>,
     pub(super) blobs: Vec<BlobWork>,
 }
@@ -109,7 +110,7 @@ pub(super) struct Run {
 /// A blob, where it is, and what is to be done with it.
 pub(super) struct BlobWork {
     pub(super) id: BlobId,
-    pub(super) location: BlobLocation,
+    pub(super) location: Location,
     pub(super) pieces: Vec<Piece>,
 }
 
@@ -119,21 +120,21 @@ const RUN_BYTES_MAX: u64 = 4 << 20;
 const GAP_BYTES_MAX: u64 = 256 << 10;
 
 /// Where each blob is, by packs, which come in the order in which the files need them. Beside: blobs that are nowhere.
-pub(super) fn locate(blobs: HashMap<BlobId, BlobUse>, reader: &Reader) -> (Vec<BlobWork>, Vec<(BlobId, Vec<Piece>)>) {
+pub(super) fn locate(blobs: HashMap<BlobId, BlobUse>, archive: &dyn Archive) -> (Vec<BlobWork>, Vec<(BlobId, Vec<Piece>)>) {
     let mut missing = Vec::new();
     let mut located = Vec::with_capacity(blobs.len());
     let mut pack_order = HashMap::new();
     for (id, wanted) in blobs {
-        match reader.locate(&id) {
+        match archive.locate(&id) {
             Some(location) => {
-                let first = pack_order.entry(location.pack).or_insert(wanted.order);
+                let first = pack_order.entry(location.pack()).or_insert(wanted.order);
                 *first = wanted.order.min(*first);
                 located.push(BlobWork { id, location, pieces: wanted.pieces });
             }
             None => missing.push((id, wanted.pieces)),
         }
     }
-    located.sort_unstable_by_key(|BlobWork { location, .. }| (pack_order.get(&location.pack).copied(), location.pack, location.offset));
+    located.sort_unstable_by_key(|BlobWork { location, .. }| (pack_order.get(&location.pack()).copied(), location.pack(), location.range().start));
     (located, missing)
 }
 
@@ -141,18 +142,18 @@ pub(super) fn locate(blobs: HashMap<BlobId, BlobUse>, reader: &Reader) -> (Vec<B
 pub(super) fn join_runs(mut located: Vec<BlobWork>) -> Vec<Run> {
     let mut first = HashMap::new();
     for (place, work) in located.iter().enumerate() {
-        first.entry(work.location.pack).or_insert(place);
+        first.entry(work.location.pack()).or_insert(place);
     }
-    located.sort_by_key(|work| (first.get(&work.location.pack).copied(), work.location.offset));
+    located.sort_by_key(|work| (first.get(&work.location.pack()).copied(), work.location.range().start));
     let mut runs: Vec<Run> = Vec::new();
     for work in located {
         let range = work.location.range();
         match runs.last_mut() {
-            Some(run) if run.pack == work.location.pack && joins(&run.range, &range) => {
+            Some(run) if run.pack == work.location.pack() && joins(&run.range, &range) => {
                 run.range.end = run.range.end.max(range.end);
                 run.blobs.push(work);
             }
-            _ => runs.push(Run { pack: work.location.pack, range, blobs: vec![work] }),
+            _ => runs.push(Run { pack: work.location.pack(), range, blobs: vec![work] }),
         }
     }
     runs

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use holdfast_repository::{BlobId, Fetched, Reader, Scratch};
+use holdfast_repository::BlobId;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::attributes::{Notes, Policy, Set, Standing, set_on_handle, set_on_name};
@@ -20,6 +20,7 @@ use super::issue::{Issue, Issues, Severity};
 use super::place;
 use super::private_directory::PrivateDirectory;
 use super::run::unsynced;
+use super::source::{Archive, Decoder, Fetched};
 use super::turns::Turns;
 use super::window::{BlobWork, Link, Make, Piece, Thing, Void};
 use crate::catalog::{Entry, EntryKind, RelPath};
@@ -30,7 +31,7 @@ pub(super) struct Shared {
     pub(super) gate: Arc<Gate>,
     pub(super) issues: Arc<Issues>,
     pub(super) progress: Arc<Progress>,
-    pub(super) reader: Reader,
+    pub(super) archive: Arc<dyn Archive>,
     pub(super) policy: Policy,
     pub(super) flusher: Flusher,
     pub(super) turns: Turns,
@@ -120,11 +121,11 @@ impl Worker {
         Self { shared, cursor: Cursor::default(), private: PrivateDirectory::of_this_thread(), there: Vec::new(), blocks: Blocks::default() }
     }
 
-    /// `scratch` is the thread's own.
-    pub(super) fn run(&mut self, job: Job, scratch: &mut Scratch) -> Result<Leftover, Halted> {
+    /// `decoder` is the thread's own.
+    pub(super) fn run(&mut self, job: Job, decoder: &mut dyn Decoder) -> Result<Leftover, Halted> {
         self.shared.gate.pass()?;
         match job {
-            Job::Blobs(fetched, blobs) => self.take_blobs(&fetched, blobs, scratch),
+            Job::Blobs(fetched, blobs) => self.take_blobs(&fetched, blobs, decoder),
             Job::Look(blobs) => self.look(blobs),
             job => self.run_whole(job).map(|()| Leftover::default()),
         }

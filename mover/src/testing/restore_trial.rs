@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::hostile_catalog::{Choices, Surroundings, catalog};
 use crate::pattern::PatternSet;
 use crate::progress::Progress;
-use crate::restore::{RestoreError, RestoreLimits, RestoreReport, RestoreRequest, Target};
+use crate::restore::{RestoreError, RestoreLimits, RestoreReport, RestoreRequest, Stored, Target};
 use crate::stop::StopToken;
 
 /// Inputs in one repository: its index would grow.
@@ -138,8 +138,8 @@ impl RestoreTrial {
     }
 
     fn restore(&self, snapshot: SnapshotId, device_nodes: bool) -> Result<RestoreReport, RestoreError> {
+        let stored = Stored { snapshot, host: "host".into(), session: String::new(), component: String::new() };
         let request = RestoreRequest {
-            snapshot,
             targets: vec![Target { snapshot_path: b"/data".to_vec(), root: open(&self.place.join("target")) }],
             include: PatternSet::default(),
             exclude: PatternSet::default(),
@@ -149,12 +149,9 @@ impl RestoreTrial {
             sync: false,
             limits: RestoreLimits { memory_bytes: MEMORY_BYTES, threads: 2 },
             observer: None,
-            host: "host".into(),
-            session: String::new(),
-            component: String::new(),
         };
         let (progress, stop) = (Arc::new(Progress::default()), StopToken::new());
-        let restore = crate::restore::run(&self.repository, request, &progress, &stop);
+        let restore = crate::restore::run(&self.repository, &stored, request, &progress, &stop);
         let outcome = self.runtime.block_on(async { tokio::time::timeout(TIME_MAX, restore).await });
         outcome.expect("a restore of a few bytes that does not end")
     }

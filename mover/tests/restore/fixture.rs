@@ -8,7 +8,7 @@ use holdfast_mover::backup::{BackupRequest, ChangeRule, Limits, Parent, Source};
 use holdfast_mover::fidelity::{Comparison, compare};
 use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::progress::Progress;
-use holdfast_mover::restore::{RestoreError, RestoreLimits, RestoreReport, RestoreRequest, Target};
+use holdfast_mover::restore::{RestoreError, RestoreLimits, RestoreReport, RestoreRequest, Stored, Target};
 use holdfast_mover::stop::StopToken;
 use holdfast_repository::{Environment, Repository, SecretBytes, SnapshotId, Store, store};
 use tempfile::TempDir;
@@ -85,12 +85,12 @@ impl Fixture {
         report.snapshot
     }
 
-    pub(crate) fn request(&self, snapshot: SnapshotId) -> RestoreRequest {
+    pub(crate) fn request(&self, snapshot: SnapshotId) -> Asked {
         request(snapshot, &self.target(""))
     }
 
-    pub(crate) fn try_run(&self, request: RestoreRequest, stop: &StopToken) -> Result<RestoreReport, RestoreError> {
-        self.runtime.block_on(holdfast_mover::restore::run(&self.repository, request, &Arc::new(Progress::default()), stop))
+    pub(crate) fn try_run(&self, Asked { stored, request }: Asked, stop: &StopToken) -> Result<RestoreReport, RestoreError> {
+        self.runtime.block_on(holdfast_mover::restore::run(&self.repository, &stored, request, &Arc::new(Progress::default()), stop))
     }
 
     pub(crate) fn restore(&self, snapshot: SnapshotId) -> RestoreReport {
@@ -114,9 +114,29 @@ impl Fixture {
     }
 }
 
-pub(crate) fn request(snapshot: SnapshotId, target: &Path) -> RestoreRequest {
-    RestoreRequest {
-        snapshot,
+/// A snapshot, and how it is to be restored.
+pub(crate) struct Asked {
+    pub(crate) stored: Stored,
+    pub(crate) request: RestoreRequest,
+}
+
+impl std::ops::Deref for Asked {
+    type Target = RestoreRequest;
+
+    fn deref(&self) -> &RestoreRequest {
+        &self.request
+    }
+}
+
+impl std::ops::DerefMut for Asked {
+    fn deref_mut(&mut self) -> &mut RestoreRequest {
+        &mut self.request
+    }
+}
+
+pub(crate) fn request(snapshot: SnapshotId, target: &Path) -> Asked {
+    let stored = Stored { snapshot, host: "host".into(), session: String::new(), component: String::new() };
+    let request = RestoreRequest {
         targets: vec![Target { snapshot_path: b"/data".to_vec(), root: open(target) }],
         include: PatternSet::default(),
         exclude: PatternSet::default(),
@@ -126,10 +146,8 @@ pub(crate) fn request(snapshot: SnapshotId, target: &Path) -> RestoreRequest {
         sync: true,
         limits: RestoreLimits { threads: 3, ..RestoreLimits::standard() },
         observer: None,
-        host: "host".into(),
-        session: String::new(),
-        component: String::new(),
-    }
+    };
+    Asked { stored, request }
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

@@ -3,7 +3,7 @@
 use holdfast_mover::fidelity::torture::torture;
 use holdfast_repository::{Environment, Repository, store};
 
-use crate::fixture::{Fixture, is_root, noise, password, request, runtime};
+use crate::fixture::{Asked, Fixture, is_root, noise, password, request, runtime};
 
 #[test]
 fn the_torture_tree_comes_back_whole() {
@@ -90,8 +90,8 @@ fn a_restore_needs_no_proc() {
         runtime().block_on(async {
             let store = store::local("/repository".as_ref()).unwrap();
             let repository = Repository::open(store, &password(), Environment::system()).await.unwrap();
-            let request = request(snapshot, "/target".as_ref());
-            holdfast_mover::restore::run(&repository, request, &Default::default(), &Default::default()).await.unwrap()
+            let Asked { stored, request } = request(snapshot, "/target".as_ref());
+            holdfast_mover::restore::run(&repository, &stored, request, &Default::default(), &Default::default()).await.unwrap()
         })
     });
     let report = restored.join().unwrap();

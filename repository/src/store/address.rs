@@ -80,27 +80,32 @@ pub struct S3Credentials {
 
 /// A store from its URL: `file:///path`, a bare absolute or relative path, or `s3://bucket/prefix` with the `AWS_*` variables.
 pub fn open_url(address: &str) -> Result<Arc<dyn Store>, AddressError> {
-    let store = open_plain(address);
+    let store = open_in(address, &FOLDER);
     // Only in a build for tests: the process may be told to kill itself at one of its writes.
     #[cfg(feature = "testing")]
     let store = store.map(crate::testing::dying);
     store
 }
 
-fn open_plain(address: &str) -> Result<Arc<dyn Store>, AddressError> {
+/// The same for what another tool keeps there: names begin at the address itself.
+pub fn open_foreign_url(address: &str) -> Result<Arc<dyn Store>, AddressError> {
+    open_in(address, &[])
+}
+
+fn open_in(address: &str, folder: &[&'static str]) -> Result<Arc<dyn Store>, AddressError> {
     let malformed = |reason: &str| AddressError::Malformed { address: address.to_owned(), reason: reason.to_owned() };
     if address.is_empty() {
         return Err(malformed("it is empty"));
     }
     if !address.contains("://") {
-        return local(FilePath::new(address));
+        return local_in(FilePath::new(address), folder);
     }
     let url = Url::parse(address).map_err(|error| malformed(&error.to_string()))?;
     match url.scheme() {
-        "file" => local(&url.to_file_path().map_err(|()| malformed("the path must be absolute, without a host"))?),
+        "file" => local_in(&url.to_file_path().map_err(|()| malformed("the path must be absolute, without a host"))?, folder),
         "s3" => {
             let bucket = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| malformed("the bucket is missing"))?;
-            s3(&S3Config {
+            let config = S3Config {
                 bucket: bucket.to_owned(),
                 prefix: url.path().trim_matches('/').to_owned(),
                 endpoint: None,
@@ -108,7 +113,8 @@ fn open_plain(address: &str) -> Result<Arc<dyn Store>, AddressError> {
                 credentials: None,
                 ca_pem: None,
                 insecure_tls: false,
-            })
+            };
+            s3_in(&config, folder)
         }
         other => Err(malformed(&format!("{other}:// is not supported"))),
     }
@@ -116,18 +122,26 @@ fn open_plain(address: &str) -> Result<Arc<dyn Store>, AddressError> {
 
 /// A repository in a local directory. Every object is synced before it has its name, its folder after.
 pub fn local(path: &FilePath) -> Result<Arc<dyn Store>, AddressError> {
+    local_in(path, &FOLDER)
+}
+
+fn local_in(path: &FilePath, folder: &[&'static str]) -> Result<Arc<dyn Store>, AddressError> {
     let directory = |source| AddressError::Directory { path: path.to_owned(), source };
     let absolute = std::path::absolute(path).map_err(directory)?;
     let settings = |source| AddressError::Settings { location: absolute.display().to_string(), source };
     // Rooted at "/": the directory itself is only made by a first write, so that a mistyped path is not a new folder.
     let root = LocalFileSystem::new().with_fsync(true);
     let inside = Path::from_absolute_path(&absolute).map_err(|source| settings(source.into()))?;
-    let adapter = ObjectStoreAdapter::new(Arc::new(root), below(&inside), absolute.display().to_string());
-    Ok(Arc::new(adapter.with_folder(FOLDER.iter().fold(absolute, |folder, part| folder.join(part)))))
+    let adapter = ObjectStoreAdapter::new(Arc::new(root), below(&inside, folder), absolute.display().to_string());
+    Ok(Arc::new(adapter.with_folder(folder.iter().fold(absolute, |folder, part| folder.join(part)))))
 }
 
 /// A repository in a bucket.
 pub fn s3(config: &S3Config) -> Result<Arc<dyn Store>, AddressError> {
+    s3_in(config, &FOLDER)
+}
+
+fn s3_in(config: &S3Config, folder: &[&'static str]) -> Result<Arc<dyn Store>, AddressError> {
     let location = format!("s3://{}/{}", config.bucket, config.prefix);
     let settings = |source| AddressError::Settings { location: location.clone(), source };
     let mut client = ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT).with_allow_http(true);
@@ -163,11 +177,11 @@ pub fn s3(config: &S3Config) -> Result<Arc<dyn Store>, AddressError> {
     let inside = Path::parse(&config.prefix)
         .map_err(|error| AddressError::Malformed { address: location.clone(), reason: error.to_string() })?;
     let checksummed = move || builder.clone().with_checksum_algorithm(Checksum::SHA256).build().map(|bucket| Arc::new(bucket) as Arc<dyn ObjectStore>);
-    Ok(Arc::new(ObjectStoreAdapter::new(Arc::new(bucket), below(&inside), location).with_checksummed(Box::new(checksummed))))
+    Ok(Arc::new(ObjectStoreAdapter::new(Arc::new(bucket), below(&inside, folder), location).with_checksummed(Box::new(checksummed))))
 }
 
-fn below(inside: &Path) -> Path {
-    inside.parts().chain(FOLDER.iter().map(|&part| part.into())).collect()
+fn below(inside: &Path, folder: &[&'static str]) -> Path {
+    inside.parts().chain(folder.iter().map(|&part| part.into())).collect()
 }
 
 #[cfg(test)]
@@ -186,6 +200,7 @@ mod tests {
     fn addresses_name_their_place() {
         assert_eq!(open_url("file:///tmp/a%20b").expect("file").location(), "/tmp/a b");
         assert_eq!(open_url("/tmp/x/").expect("path").location(), "/tmp/x/");
+        assert_eq!(open_foreign_url("s3://bucket/some/prefix").expect("s3").location(), "s3://bucket/some/prefix");
         assert_eq!(open_url("s3://bucket/some/prefix").expect("s3").location(), "s3://bucket/some/prefix");
     }
 }

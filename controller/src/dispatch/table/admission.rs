@@ -207,6 +207,7 @@ fn capability(work: &Work) -> &'static str {
         Work::Check { .. } => "check-part",
         Work::Wipe { .. } => "wipe",
         Work::Backup { .. } => "backup",
+        Work::Restore { task, .. } if task.restic.is_some() => "restore-restic",
         Work::Restore { .. } => "restore",
     }
 }
