@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+#[cfg(feature = "restic")]
+use crate::restic;
 use crate::{backup, cache, check, compare, dump, forget, key, ls, prune, repair, repo, restore, snapshots, stats, takeover};
 
 /// Backup and restore of volumes: encrypted, deduplicated, straight to object storage.
@@ -74,6 +76,10 @@ pub(crate) enum Verb {
     Cache(cache::Arguments),
     /// In a cluster with KubeStash: end its work in good order, so that Holdfast goes on with its objects. Needs no repository.
     Takeover(takeover::Arguments),
+    /// Look at and restore what restic stored, such as KubeStash's data: --repo is the restic repository. Nothing is written there.
+    #[cfg(feature = "restic")]
+    #[command(subcommand)]
+    Restic(restic::Verb),
     /// Compare every byte and attribute of two directories; exit code 1 if they differ.
     #[command(hide = true)]
     Compare(compare::Arguments),
@@ -101,7 +107,7 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments
 
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|dump|forget|prune|key|check|repair|stats|cache>, see holdfast --help".into();
+        return "error: a verb is missing; usage: holdfast [--repo URL] <repo|backup|snapshots|ls|restore|dump|forget|prune|key|check|repair|stats|cache|restic>, see holdfast --help".into();
     }
     let rendered = error.to_string();
     // What comes before the first empty line is what is wrong; the rest is spread over many lines.

@@ -23,6 +23,8 @@ mod prune;
 mod repair;
 mod repo;
 mod repository;
+#[cfg(feature = "restic")]
+mod restic;
 mod restore;
 mod restore_preview;
 mod signal;
@@ -73,6 +75,8 @@ fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Verb::Prune(verb) => prune::run(&global, &verb).await,
             Verb::Cache(verb) => cache::run(&global, &verb).await,
             Verb::Takeover(verb) => takeover::run(&verb).await,
+            #[cfg(feature = "restic")]
+            Verb::Restic(verb) => restic::run(&global, verb).await,
             Verb::Compare(verb) => compare::run(&global, &verb),
         }
     });

@@ -18,10 +18,17 @@ const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
 /// The store that `--repo` names.
 pub(crate) fn store(global: &Global) -> Result<Arc<dyn Store>, Failure> {
-    let Some(url) = &global.repo else {
-        return Err(Failure::new("no repository: give --repo URL or set HOLDFAST_REPO; it looks like file:///path or s3://bucket/prefix"));
-    };
-    store::open_url(url).map_err(|error| Failure::new(error.to_string()))
+    store::open_url(url(global)?).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// The same of another tool's.
+#[cfg(feature = "restic")]
+pub(crate) fn foreign_store(global: &Global) -> Result<Arc<dyn Store>, Failure> {
+    store::open_foreign_url(url(global)?).map_err(|error| Failure::new(error.to_string()))
+}
+
+fn url(global: &Global) -> Result<&str, Failure> {
+    global.repo.as_deref().ok_or_else(|| Failure::new("no repository: give --repo URL or set HOLDFAST_REPO; it looks like file:///path or s3://bucket/prefix"))
 }
 
 /// The password from its file, or from the environment.

@@ -9,7 +9,6 @@ use std::time::Instant;
 use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::progress::Progress;
 use holdfast_mover::restore::{self, IdMap, Issue, Owners, RestoreLimits, RestoreReport, RestoreRequest, Rules, Severity, Stored, Target};
-use holdfast_repository::{SnapshotRecord, SourceRecord};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
@@ -27,6 +26,18 @@ pub(crate) struct Arguments {
     /// The directory to restore into, made if it is not there. A snapshot of one path is restored straight into it, of several
     /// each into its own path below it. What is there and not in the snapshot stays.
     target: PathBuf,
+    #[command(flatten)]
+    manner: Manner,
+    /// List what would be created, replaced or changed, by kind, size, time, owner and mode; nothing is written.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// What of a snapshot is restored, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Manner {
     /// Only what matches; restic's patterns, and as often as needed.
     #[arg(long, value_name = "PATTERN")]
     include: Vec<String>,
@@ -57,88 +68,93 @@ pub(crate) struct Arguments {
     /// Say success before the data is on the disk, as most tools do: a power failure may then still cost it.
     #[arg(long)]
     no_sync: bool,
-    /// List what would be created, replaced or changed, by kind, size, time, owner and mode; nothing is written.
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    filter: Filter,
+}
+
+impl Manner {
+    /// The request for these targets; issues are printed as they come.
+    pub(crate) fn request(&self, global: &Global, targets: Vec<Target>, print: impl Fn(&str) + Send + Sync + 'static) -> Result<RestoreRequest, Failure> {
+        let rules = self.rules()?;
+        let gives_owners = matches!(rules.owners, Owners::Recorded { .. });
+        Ok(RestoreRequest {
+            targets,
+            include: patterns(&self.include)?,
+            exclude: patterns(&self.exclude)?,
+            // Nobody but this command decides who writes here.
+            may_write: Arc::new(|| true),
+            device_nodes: !self.no_privileges && gives_owners,
+            rules,
+            sync: !self.no_sync,
+            limits: RestoreLimits { memory_bytes: usize::try_from(global.memory).unwrap_or(usize::MAX), ..RestoreLimits::standard() },
+            observer: Some(Arc::new(move |issue| print(&issue_line(issue)))),
+        })
+    }
+
+    fn rules(&self) -> Result<Rules, Failure> {
+        let ids = |texts: &[String]| IdMap::parse(texts).map_err(|error| Failure::new(error.to_string()));
+        let is_mapped = !self.owner_map.is_empty() || !self.group_map.is_empty();
+        let owners = if self.no_owner || !(is_mapped || rustix::process::geteuid().is_root()) {
+            Owners::Own
+        } else {
+            Owners::Recorded { users: ids(&self.owner_map)?, groups: ids(&self.group_map)? }
+        };
+        Ok(Rules {
+            owners,
+            include_xattrs: patterns(&self.include_xattr)?,
+            exclude_xattrs: patterns(&self.exclude_xattr)?,
+            trust_times: self.trust_times,
+        })
+    }
+}
+
+fn patterns(patterns: &[String]) -> Result<PatternSet, Failure> {
+    PatternSet::parse(patterns).map_err(|error| Failure::new(error.to_string()))
 }
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Outcome, Failure> {
-    let patterns = |patterns: &[String]| PatternSet::parse(patterns).map_err(|error| Failure::new(error.to_string()));
-    let (include, exclude) = (patterns(&arguments.include)?, patterns(&arguments.exclude)?);
-    let rules = rules(&arguments)?;
-    let gives_owners = matches!(rules.owners, Owners::Recorded { .. });
+    // Mistakes in them are told before anything is opened.
+    let (include, exclude, rules) = (patterns(&arguments.manner.include)?, patterns(&arguments.manner.exclude)?, arguments.manner.rules()?);
     let repository = repository::open(global).await?;
     let (snapshot, record) = snapshot_choice::find(&repository, &arguments.snapshot, &arguments.filter).await?;
+    let sources: Vec<&[u8]> = record.sources.iter().map(|source| source.path.as_slice()).filter(|path| is_wanted(path, &arguments.filter.paths)).collect();
+    let places = places(&sources, &arguments.target)?;
     if arguments.dry_run {
-        let places = places(&record, &arguments)?;
         return restore_preview::run(global, &repository, Wanted { snapshot, places, include, exclude, rules }).await;
     }
-    let targets = targets(&record, &arguments)?;
+    let targets = targets(places, &arguments.target)?;
     let stop = signal::stop_token()?;
     let progress = Arc::new(Progress::default());
     let bar = Bar::show(global, &progress);
-    let print = bar.printer();
     let stored = Stored { snapshot, host: repository::host(), session: String::new(), component: String::new() };
-    let request = RestoreRequest {
-        targets,
-        include,
-        exclude,
-        // Nobody but this command decides who writes here.
-        may_write: Arc::new(|| true),
-        device_nodes: !arguments.no_privileges && gives_owners,
-        rules,
-        sync: !arguments.no_sync,
-        limits: RestoreLimits { memory_bytes: usize::try_from(global.memory).unwrap_or(usize::MAX), ..RestoreLimits::standard() },
-        observer: Some(Arc::new(move |issue| print(&issue_line(issue)))),
-    };
+    let request = arguments.manner.request(global, targets, bar.printer())?;
     let began = Instant::now();
     let report = restore::run(&repository, &stored, request, &progress, &stop).await?;
     drop(bar);
-    print_report(global, &report, began.elapsed().as_secs_f64());
+    print_report(global, &report, began.elapsed().as_secs_f64(), to_do(&report));
     Ok(if report.is_complete() { Outcome::Done } else { Outcome::Failed })
 }
 
-fn rules(arguments: &Arguments) -> Result<Rules, Failure> {
-    let patterns = |patterns: &[String]| PatternSet::parse(patterns).map_err(|error| Failure::new(error.to_string()));
-    let ids = |texts: &[String]| IdMap::parse(texts).map_err(|error| Failure::new(error.to_string()));
-    let is_mapped = !arguments.owner_map.is_empty() || !arguments.group_map.is_empty();
-    let owners = if arguments.no_owner || !(is_mapped || rustix::process::geteuid().is_root()) {
-        Owners::Own
-    } else {
-        Owners::Recorded { users: ids(&arguments.owner_map)?, groups: ids(&arguments.group_map)? }
-    };
-    Ok(Rules {
-        owners,
-        include_xattrs: patterns(&arguments.include_xattr)?,
-        exclude_xattrs: patterns(&arguments.exclude_xattr)?,
-        trust_times: arguments.trust_times,
-    })
+fn is_wanted(source: &[u8], wanted: &[PathBuf]) -> bool {
+    wanted.is_empty() || wanted.iter().any(|path| path.as_os_str().as_bytes() == source)
 }
 
-/// The sources that are wanted, each with its place.
-fn places(record: &SnapshotRecord, arguments: &Arguments) -> Result<Vec<(Vec<u8>, PathBuf)>, Failure> {
-    let wanted = &arguments.filter.paths;
-    let is_wanted = |source: &&SourceRecord| wanted.is_empty() || wanted.iter().any(|path| path.as_os_str().as_bytes() == source.path);
-    let sources: Vec<&SourceRecord> = record.sources.iter().filter(is_wanted).collect();
+/// Each of the sources with its place.
+pub(crate) fn places(sources: &[&[u8]], target: &Path) -> Result<Vec<(Vec<u8>, PathBuf)>, Failure> {
     if sources.is_empty() {
         return Err(Failure::new("the snapshot has none of the paths of --path; holdfast snapshots shows what it has"));
     }
     let is_single = sources.len() == 1;
-    let place = |source: &&SourceRecord| {
-        let place = if is_single { arguments.target.clone() } else { below(&arguments.target, &source.path)? };
-        Ok((source.path.clone(), place))
+    let place = |source: &&[u8]| {
+        let place = if is_single { target.to_owned() } else { below(target, source)? };
+        Ok((source.to_vec(), place))
     };
     sources.iter().map(place).collect()
 }
 
 /// The same, each with its directory, made if it is not there.
-fn targets(record: &SnapshotRecord, arguments: &Arguments) -> Result<Vec<Target>, Failure> {
-    let places = places(record, arguments)?;
-    drop(open_directory(&arguments.target)?);
+pub(crate) fn targets(places: Vec<(Vec<u8>, PathBuf)>, target: &Path) -> Result<Vec<Target>, Failure> {
+    drop(open_directory(target)?);
     let open = |(source, place): (Vec<u8>, PathBuf)| {
-        make_below(&arguments.target, &place)?;
+        make_below(target, &place)?;
         Ok(Target { snapshot_path: source, root: open_directory(&place)? })
     };
     places.into_iter().map(open).collect()
@@ -188,7 +204,7 @@ fn issue_line(issue: &Issue) -> String {
     format!("{word}: {}: {}", issue.path, text::one_line(&issue.what))
 }
 
-fn print_report(global: &Global, report: &RestoreReport, seconds: f64) {
+pub(crate) fn print_report(global: &Global, report: &RestoreReport, seconds: f64, to_do: Option<String>) {
     let sum = |value: fn(&restore::TargetReport) -> u64| report.targets.iter().map(value).sum::<u64>();
     let (files, directories, others, links) = (sum(|target| target.files), sum(|target| target.directories), sum(|target| target.others), sum(|target| target.links));
     let (bytes, unchanged, not_owned) = (sum(|target| target.bytes), sum(|target| target.files_unchanged), sum(|target| target.owners_left));
@@ -199,7 +215,7 @@ fn print_report(global: &Global, report: &RestoreReport, seconds: f64) {
                 "files": files, "directories": directories, "others": others, "links": links, "bytes": bytes, "bytes_read": report.bytes_read,
                 "bytes_written": report.bytes_written, "files_unchanged": unchanged, "owners_left": not_owned,
                 "failed": report.failed, "lost_parts": report.lost_parts, "warnings": report.warnings, "bad_blobs": report.bad_blobs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "issues": report.issues.iter().map(issue_line).collect::<Vec<_>>(), "to_do": to_do(report), "seconds": seconds,
+                "issues": report.issues.iter().map(issue_line).collect::<Vec<_>>(), "to_do": to_do, "seconds": seconds,
             })
         );
         return;
@@ -217,7 +233,7 @@ fn print_report(global: &Global, report: &RestoreReport, seconds: f64) {
     if report.failed > 0 {
         println!("FAILED: {}", what_failed(report));
     }
-    if let Some(advice) = to_do(report) {
+    if let Some(advice) = to_do {
         println!("to do: {advice}");
     }
 }

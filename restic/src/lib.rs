@@ -13,6 +13,7 @@
 mod archive;
 mod cipher;
 mod content;
+mod dump;
 mod entries;
 mod error;
 mod id;
@@ -29,6 +30,7 @@ mod source;
 pub mod testing;
 mod tree;
 
+pub use dump::DumpError;
 pub use error::OpenError;
 pub use id::SnapshotId;
 pub use repository::Repository;

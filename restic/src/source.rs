@@ -30,7 +30,7 @@ pub struct Part {
 
 /// What a restore reads.
 pub struct SnapshotSource {
-    content: Arc<Content>,
+    pub(crate) content: Arc<Content>,
     parts: Vec<Part>,
     trees_bytes_max: usize,
 }
@@ -50,15 +50,32 @@ impl SnapshotSource {
 
     /// The directory at a path; none: that of the snapshot's own root, of which nothing was recorded.
     async fn find(&self, path: &[u8], part: &Part) -> Result<Option<Taken>, RestoreError> {
-        let mut tree = part.snapshot.tree;
+        let found = self.find_any(path, part).await?;
+        match found {
+            Some(taken) if taken.subtree.is_none() => Err(RestoreError::BadCatalog {
+                source_path: shown(path),
+                path: ".".into(),
+                reason: "it is no directory; only directories are restored into volumes",
+            }),
+            found => Ok(found),
+        }
+    }
+
+    /// What is at a path of the first part's snapshot.
+    pub(crate) async fn find_file(&self, path: &[u8]) -> Result<Option<Taken>, RestoreError> {
+        match self.parts.first() {
+            Some(part) => self.find_any(path, part).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn find_any(&self, path: &[u8], part: &Part) -> Result<Option<Taken>, RestoreError> {
+        let mut tree = Some(part.snapshot.tree);
         let mut found = None;
         for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            let taken = self.child(tree, name).await?.ok_or_else(|| no_such(path, part))?;
-            tree = taken.subtree.ok_or_else(|| RestoreError::BadCatalog {
-                source_path: shown(path),
-                path: shown(name),
-                reason: "it is no directory; only directories are restored into volumes",
-            })?;
+            let inside = tree.ok_or_else(|| no_such(path, part))?;
+            let taken = self.child(inside, name).await?.ok_or_else(|| no_such(path, part))?;
+            tree = taken.subtree;
             found = Some(taken);
         }
         Ok(found)

@@ -12,7 +12,7 @@ use crate::place::{Place, failure, said};
 /// What a verb does to a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// It needs no repository.
+    /// It needs no repository of ours.
     Elsewhere,
     /// It looks at what no state describes.
     Looks,
@@ -23,7 +23,7 @@ pub(crate) enum Effect {
 }
 
 /// One way to call each verb that does work on the repository of [`Place::filled`]. A verb that is missing here fails a test.
-const CALLS: [(&[&str], Effect); 21] = [
+const CALLS: [(&[&str], Effect); 24] = [
     (&["repo", "init"], Effect::Looks),
     (&["repo", "info"], Effect::Reads),
     (&["backup", "data"], Effect::Writes),
@@ -45,6 +45,10 @@ const CALLS: [(&[&str], Effect); 21] = [
     (&["compare", "data", "data"], Effect::Elsewhere),
     (&["demo"], Effect::Elsewhere),
     (&["takeover"], Effect::Elsewhere),
+    // On restic's repositories: `tests/restic.rs`.
+    (&["restic", "snapshots"], Effect::Elsewhere),
+    (&["restic", "restore", "latest", "restored"], Effect::Elsewhere),
+    (&["restic", "dump", "latest", "@data/file"], Effect::Elsewhere),
 ];
 
 /// The verbs of this binary, from its own help, with those that it hides.
