@@ -26,8 +26,9 @@ pub(crate) struct Content {
 #[async_trait]
 impl Archive for Content {
     fn locate(&self, id: &BlobId) -> Option<Location> {
-        let Place { pack, offset, stored_bytes, raw_bytes } = self.index.find_content(id)?;
-        Some(Location::Other { pack, offset, stored_bytes, raw_bytes })
+        let place = self.index.find_content(id)?;
+        let Place { pack, offset, stored_bytes, .. } = place;
+        Some(Location::Other { pack, offset, stored_bytes, raw_bytes: place.raw_bytes(), is_compressed: place.is_compressed() })
     }
 
     fn is_blob(&self, id: &BlobId, _location: &Location, raw: &[u8]) -> bool {
@@ -69,10 +70,10 @@ impl Decoder for Opener {
 }
 
 fn sealed<'f>(fetched: &'f Fetched, location: &Location) -> Option<(Place, &'f [u8])> {
-    let (Fetched::Other { pack: fetched_pack, offset: start, bytes }, Location::Other { pack, offset, stored_bytes, raw_bytes }) = (fetched, *location) else {
+    let (Fetched::Other { pack: fetched_pack, offset: start, bytes }, Location::Other { pack, offset, stored_bytes, raw_bytes, is_compressed }) = (fetched, *location) else {
         return None;
     };
-    let place = Place { pack, offset, stored_bytes, raw_bytes };
+    let place = Place::new(pack, offset, stored_bytes, raw_bytes, is_compressed);
     let range = place.range();
     let at = |place: u64| usize::try_from(place.checked_sub(*start)?).ok();
     let sealed = bytes.get(at(range.start)?..at(range.end)?)?;

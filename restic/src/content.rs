@@ -29,7 +29,7 @@ impl Buffers {
                 Some(decompressor) => decompressor,
                 slot => slot.insert(zstd::bulk::Decompressor::new().map_err(|_| refused("zstd does not start"))?),
             };
-            inflate::blob(plain, place.raw_bytes as usize, &mut self.raw, decompressor).map_err(refused)?;
+            inflate::blob(plain, place.raw_bytes() as usize, &mut self.raw, decompressor).map_err(refused)?;
             &self.raw
         } else {
             plain
@@ -42,8 +42,8 @@ impl Buffers {
 pub(crate) async fn read(objects: &Objects, cipher: &Cipher, index: &Index, id: &BlobId, bytes_max: usize) -> Result<Bytes, ReadError> {
     let mut error = ReadError::NotFound { what: format!("blob {id}") };
     for place in index.find(id) {
-        if place.raw_bytes as usize > bytes_max {
-            error = damaged(format!("blob {id}"), format!("it has {} bytes, more than there is memory for", place.raw_bytes));
+        if place.raw_bytes() as usize > bytes_max {
+            error = damaged(format!("blob {id}"), format!("it has {} bytes, more than there is memory for", place.raw_bytes()));
             continue;
         }
         match copy(objects, cipher, index, id, &place).await {

@@ -147,8 +147,8 @@ impl Entries {
                 let hidden = if self.content.unreadable.is_empty() { "" } else { " that can be read" };
                 return (entry, Some(format!("no index{hidden} lists blob {blob}")));
             };
-            bytes = bytes.saturating_add(place.raw_bytes.into());
-            extents.push(Extent::Blob { blob, offset: 0, length: place.raw_bytes });
+            bytes = bytes.saturating_add(place.raw_bytes().into());
+            extents.push(Extent::Blob { blob, offset: 0, length: place.raw_bytes() });
         }
         if bytes != entry.size {
             return (entry, Some("its content is not as long as it is said to be".into()));

@@ -54,17 +54,37 @@ pub(crate) struct Place {
     pub(crate) offset: u32,
     /// Sealed.
     pub(crate) stored_bytes: u32,
-    pub(crate) raw_bytes: u32,
+    raw: Raw,
+}
+
+/// How long a blob is, and whether it is compressed, which lengths do not tell: there are some that came out as long as they went in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Raw(u32);
+
+impl Raw {
+    const COMPRESSED: u32 = 1 << 31;
+
+    /// Of less than 2 GiB.
+    fn new(bytes: u32, is_compressed: bool) -> Self {
+        Self(bytes & !Self::COMPRESSED | if is_compressed { Self::COMPRESSED } else { 0 })
+    }
 }
 
 impl Place {
-    pub(crate) fn range(&self) -> std::ops::Range<u64> {
-        u64::from(self.offset)..u64::from(self.offset) + u64::from(self.stored_bytes)
+    pub(crate) fn new(pack: u32, offset: u32, stored_bytes: u32, raw_bytes: u32, is_compressed: bool) -> Self {
+        Self { pack, offset, stored_bytes, raw: Raw::new(raw_bytes, is_compressed) }
     }
 
-    /// The one form that a blob may have is told by its lengths.
+    pub(crate) fn raw_bytes(&self) -> u32 {
+        self.raw.0 & !Raw::COMPRESSED
+    }
+
     pub(crate) fn is_compressed(&self) -> bool {
-        self.raw_bytes as usize + OVERHEAD_BYTES != self.stored_bytes as usize
+        self.raw.0 & Raw::COMPRESSED != 0
+    }
+
+    pub(crate) fn range(&self) -> std::ops::Range<u64> {
+        u64::from(self.offset)..u64::from(self.offset) + u64::from(self.stored_bytes)
     }
 }
 
@@ -133,7 +153,7 @@ impl Index {
 
     /// The copy that a restore begins with; none if no part of a file may be so long.
     pub(crate) fn find_content(&self, id: &BlobId) -> Option<Place> {
-        self.find(id).find(|place| place.raw_bytes as usize <= BLOB_RAW_BYTES_MAX)
+        self.find(id).find(|place| place.raw_bytes() as usize <= BLOB_RAW_BYTES_MAX)
     }
 
     pub(crate) fn pack(&self, number: u32) -> Option<&PackId> {
@@ -150,11 +170,12 @@ fn half(id: &BlobId) -> u128 {
 /// None of what could not be read: that counts as missing, wherever it is asked for.
 fn place(blob: &StoredBlob, pack: u32) -> Option<Place> {
     let content_bytes = blob.length.checked_sub(OVERHEAD_BYTES as u32)?;
-    let raw_bytes = if blob.uncompressed_length > 0 { blob.uncompressed_length } else { content_bytes };
+    let is_compressed = blob.uncompressed_length > 0;
+    let raw_bytes = if is_compressed { blob.uncompressed_length } else { content_bytes };
     let bytes_max = if blob.kind == Kind::Data { BLOB_RAW_BYTES_MAX } else { TREE_BYTES_MAX };
     // zstd makes nothing longer by more than a little.
     let fits = raw_bytes as usize <= bytes_max && content_bytes as usize <= bytes_max + bytes_max / 64;
-    (fits && blob.offset.checked_add(blob.length).is_some()).then_some(Place { pack, offset: blob.offset, stored_bytes: blob.length, raw_bytes })
+    (fits && blob.offset.checked_add(blob.length).is_some()).then_some(Place::new(pack, blob.offset, blob.length, raw_bytes, is_compressed))
 }
 
 #[cfg(test)]
@@ -172,7 +193,7 @@ mod tests {
     #[test]
     fn blobs_are_found_and_what_cannot_be_is_not_listed() {
         let mut index = Index::default();
-        let good = [blob(2, "data", r#""offset":0,"length":132"#), blob(1, "tree", r#""offset":132,"length":100,"uncompressed_length":500"#)].join(",");
+        let good = [blob(2, "data", r#""offset":0,"length":132"#), blob(1, "tree", r#""offset":132,"length":100,"uncompressed_length":500"#), blob(9, "data", r#""offset":232,"length":132,"uncompressed_length":100"#)].join(",");
         index.add(object(&good), 100).unwrap();
         let bad = [
             blob(3, "data", r#""offset":0,"length":31"#),
@@ -183,8 +204,11 @@ mod tests {
         index.add(object(&bad.join(",")), 100).unwrap();
         index.sort();
         let found = |id: u8| index.find(&BlobId([id; 32])).collect::<Vec<_>>();
-        assert_eq!(found(2), [Place { pack: 0, offset: 0, stored_bytes: 132, raw_bytes: 100 }]);
-        assert!(!found(2)[0].is_compressed() && found(1)[0].is_compressed());
+        assert_eq!(found(2), [Place::new(0, 0, 132, 100, false)]);
+        assert_eq!(found(1), [Place::new(0, 132, 100, 500, true)]);
+        // Compressed, and no shorter for it.
+        assert_eq!(found(9), [Place::new(0, 232, 132, 100, true)]);
+        assert_eq!((found(9)[0].raw_bytes(), found(9)[0].is_compressed()), (100, true));
         assert!((3..7).all(|id| found(id).is_empty()));
         assert!(index.add(object(&good), 2).is_err(), "over the budget");
         for wrong in [blob(7, "other", r#""offset":0,"length":100"#), blob(7, "data", r#""offset":-1,"length":100"#), "7".to_owned()] {

@@ -112,6 +112,8 @@ pub enum Location {
         stored_bytes: u32,
         /// How much it is.
         raw_bytes: u32,
+        /// Whether it is to be inflated.
+        is_compressed: bool,
     },
 }
 

@@ -112,7 +112,8 @@ fn sparse(path: &Path) {
     file.write_all_at(b"head", 0).unwrap();
 }
 
-fn noise(bytes: usize) -> Vec<u8> {
+/// Bytes that do not compress, always the same.
+pub fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state << 13;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::restore::{RestoreError, Severity, Target};
+use holdfast_restic::testing::Forger;
 
 use crate::fixture::{Fixture, PATH, VERSIONS, is_root, open};
-use crate::laid::State;
+use crate::laid::{State, noise};
 
 #[test]
 fn every_entry_comes_back_as_it_was() {
@@ -131,4 +132,22 @@ fn nothing_is_written_when_the_grant_is_over() {
     never.may_write = Arc::new(|| false);
     assert!(matches!(fixture.restore(&fixture.snapshot(1), never), Err(RestoreError::GrantLapsed)));
     assert_eq!(std::fs::read_dir(target).unwrap().count(), 0);
+}
+
+/// Blobs that zstd makes no shorter are stored compressed all the same: their lengths do not tell.
+#[test]
+fn what_compression_left_as_long_as_it_was_comes_back() {
+    // Noise with a run in it: each byte more of the run saves one, and somewhere it is even.
+    let mut candidates = (0..200).map(|run| [noise(300), vec![b'a'; run]].concat());
+    let content = candidates.find(|raw| zstd::bulk::compress(raw, 1).unwrap().len() == raw.len()).unwrap();
+    let fixture = Fixture::new("v2");
+    let repository = fixture.open();
+    let mut forger = Forger::new(&repository, &fixture.path("repository"));
+    let blob = forger.add("data", &content, content.len());
+    let tree = forger.tree(&[format!(r#"{{"name":"f","type":"file","mtime":"2020-01-02T03:04:05Z","size":{},"content":["{blob}"]}}"#, content.len())]);
+    let id = forger.snapshot(tree);
+    let snapshot = fixture.runtime.block_on(repository.snapshot(&id)).unwrap();
+    let report = fixture.restore(&snapshot, fixture.request("/")).unwrap();
+    assert!(report.is_complete(), "{:#?}", report.issues);
+    assert_eq!(std::fs::read(fixture.path("target/f")).unwrap(), content);
 }
