@@ -20,9 +20,14 @@ pub(crate) struct Buffers {
 impl Buffers {
     /// One blob, out of its sealed bytes.
     pub(crate) fn open(&mut self, cipher: &Cipher, id: &BlobId, place: &Place, sealed: &[u8]) -> Result<&[u8], ReadError> {
-        let refused = |reason: &str| damaged(format!("blob {id}"), reason);
         self.sealed.clear();
         self.sealed.extend_from_slice(sealed);
+        self.open_held(cipher, id, place)
+    }
+
+    /// The same of what is in `sealed` already.
+    fn open_held(&mut self, cipher: &Cipher, id: &BlobId, place: &Place) -> Result<&[u8], ReadError> {
+        let refused = |reason: &str| damaged(format!("blob {id}"), reason);
         let plain = cipher.open(&mut self.sealed).map_err(|error| refused(&error.to_string()))?;
         let raw: &[u8] = if place.is_compressed() {
             let decompressor = match &mut self.decompressor {
@@ -38,7 +43,7 @@ impl Buffers {
     }
 }
 
-/// A blob by itself, from any copy; `memory_bytes` at most.
+/// A blob by itself, from any copy, of at most so many bytes.
 pub(crate) async fn read(objects: &Objects, cipher: &Cipher, index: &Index, id: &BlobId, bytes_max: usize) -> Result<Bytes, ReadError> {
     let mut error = ReadError::NotFound { what: format!("blob {id}") };
     for place in index.find(id) {
@@ -57,9 +62,9 @@ pub(crate) async fn read(objects: &Objects, cipher: &Cipher, index: &Index, id: 
 async fn copy(objects: &Objects, cipher: &Cipher, index: &Index, id: &BlobId, place: &Place) -> Result<Bytes, ReadError> {
     let pack = index.pack(place.pack).ok_or_else(|| ReadError::NotFound { what: format!("blob {id}") })?;
     let sealed = objects.range(&pack.object(), place.range()).await?;
-    let mut buffers = Buffers::default();
-    buffers.open(cipher, id, place, &sealed)?;
-    drop(sealed);
+    // What was fetched is opened where it is: it may be a large part of the memory.
+    let mut buffers = Buffers { sealed: sealed.into(), ..Buffers::default() };
+    buffers.open_held(cipher, id, place)?;
     let Buffers { sealed, raw, .. } = buffers;
     Ok(if place.is_compressed() { raw.into() } else { Bytes::from(sealed).slice(plain(place)) })
 }

@@ -7,7 +7,7 @@ use crate::cipher::OVERHEAD_BYTES;
 use crate::id::{BlobDigits, PackId};
 
 /// An index object inflated: restic begins another one long before.
-pub(crate) const OBJECT_RAW_BYTES_MAX: usize = 64 << 20;
+pub(crate) const OBJECT_RAW_BYTES_MAX: usize = 32 << 20;
 /// A list of a directory's entries. Longer ones have some hundred thousand of them.
 pub(crate) const TREE_BYTES_MAX: usize = 256 << 20;
 

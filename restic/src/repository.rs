@@ -46,7 +46,7 @@ impl Repository {
             config => config?,
         };
         let cipher = Arc::new(unlock(&objects, password).await?);
-        let mut sealed = config.to_vec();
+        let mut sealed = Vec::from(config);
         if sealed.len() > CONFIG_BYTES_MAX {
             return Err(damaged("config", "it is too large").into());
         }
@@ -113,7 +113,7 @@ impl Repository {
 
     /// An object of the repository's own, opened.
     async fn read(&self, name: &str, raw_bytes_max: usize) -> Result<Vec<u8>, ReadError> {
-        let mut sealed = self.objects.named(name).await?.to_vec();
+        let mut sealed = Vec::from(self.objects.named(name).await?);
         let plain = self.cipher.open(&mut sealed).map_err(|error| damaged(name, error.to_string()))?;
         inflate::object(plain, raw_bytes_max).map_err(|reason| damaged(name, reason))
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use holdfast_proto::v1;
 
-use super::agents::{AgentId, Agents, Announced};
+use super::agents::{Agent, AgentId, Agents, Announced};
 use super::task::{Class, FREE_SLOT, Outcome, Owner, TaskKey, TaskRequest, TaskView, Wanted};
 use crate::object::{Key, Kind, Named};
 
@@ -350,7 +350,15 @@ impl Table {
             _ if not_before_ms > now_ms => "waiting before the next attempt".into(),
             Some(node) if self.agents.on_node(node).is_none() => format!("no agent is connected from node {node}"),
             None if self.agents.is_empty() => "no agent is connected".into(),
-            _ => FREE_SLOT.into(),
+            node => {
+                let needs = admission::capability(&task.request.work);
+                let may_be_asked = |agent: &Agent| node.as_ref().is_none_or(|node| *node == agent.node) && agent.can(needs);
+                if self.agents.iter().any(|(_, agent)| may_be_asked(agent)) {
+                    return FREE_SLOT.into();
+                }
+                let place = node.as_ref().map_or_else(|| "connected".to_owned(), |node| format!("from node {node}"));
+                format!("no agent {place} knows {needs:?}: they are of another version")
+            }
         }
     }
 

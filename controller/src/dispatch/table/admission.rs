@@ -196,7 +196,7 @@ impl Table {
 }
 
 /// The word in Hello for a kind of work.
-fn capability(work: &Work) -> &'static str {
+pub(super) fn capability(work: &Work) -> &'static str {
     match work {
         Work::Probe { .. } => "probe-storage",
         Work::Initialise { only_existing: false, .. } => "init-repository",

@@ -431,3 +431,19 @@ fn maintenance_is_one_on_an_agent_and_leaves_a_slot() {
     }
     assert_eq!(table.starts(0).len(), 2, "three in all");
 }
+
+#[test]
+fn an_agent_that_does_not_know_a_task_is_not_asked_and_its_owner_hears_of_it() {
+    let mut table = Table::new(Limits::default(), 7, 0);
+    let knows = |capabilities: &[&str]| v1::Hello { capabilities: capabilities.iter().map(ToString::to_string).collect(), ..hello(2, Vec::new()) };
+    let mut restore = request(Class::Restore, "dump", "a", None);
+    let restic = Some(v1::ResticRepository { directory: "repository/v1/daily/dump".into() });
+    restore.work = Work::Restore { repository: Named::new("demo", "repo"), encryption_secret: None, task: Box::new(v1::RestoreTask { restic, ..v1::RestoreTask::default() }) };
+    table.want(&owner("r"), wanted(restore), 0);
+    table.agent_joined(AgentId(1), Agent::from_hello("a".into(), knows(&["restore", "backup"])), 0);
+    assert!(table.starts(0).is_empty());
+    let TaskView::Waiting(why) = &table.views("r-uid", 0)["dump"] else { panic!() };
+    assert!(why.contains("from node a knows \"restore-restic\""), "{why}");
+    table.agent_joined(AgentId(2), Agent::from_hello("a".into(), knows(&["restore", "restore-restic"])), 0);
+    assert_eq!(table.starts(0).len(), 1);
+}
