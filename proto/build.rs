@@ -7,6 +7,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .skip_debug([
             ".holdfast.v1.S3",
             ".holdfast.v1.RepositoryAccess",
+            ".holdfast.v1.Data",
+            ".holdfast.v1.DataPiece",
         ])
         .compile_fds(descriptors)?;
     Ok(())

@@ -86,6 +86,8 @@ fn repository(spec: &assign::Spec) -> Option<&RepositoryAccess> {
         assign::Spec::Forget(task) => task.repository.as_ref(),
         assign::Spec::Prune(task) => task.repository.as_ref(),
         assign::Spec::ReadSnapshots(task) => task.repository.as_ref(),
+        assign::Spec::StoreManifests(task) => task.repository.as_ref(),
+        assign::Spec::ReturnManifests(task) => task.repository.as_ref(),
         assign::Spec::ProbeStorage(_) | assign::Spec::WriteViews(_) | assign::Spec::Wipe(_) | assign::Spec::ReadRepositories(_) => None,
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use holdfast_proto::v1::agent_message::Kind as ToController;
 use holdfast_proto::v1::controller_message::Kind as FromController;
 use holdfast_proto::v1::{
-    AgentMessage, Assign, ControllerMessage, CredentialsRequest, GrantAnswer, GrantRequest, Hello, Released, RunningTask,
+    AgentMessage, Assign, ControllerMessage, CredentialsRequest, DataPiece, DataRequest, GrantAnswer, GrantRequest, Hello, Released, RunningTask,
     TaskAccepted, TaskProgress, TaskRef, TaskRefused, task_refused,
 };
 use tokio::sync::mpsc;
@@ -37,7 +37,7 @@ const FAREWELL: Duration = Duration::from_secs(20);
 /// Kinds of task and options that this version knows.
 const CAPABILITIES: &[&str] = &[
     "backup", "restore", "init-repository", "probe-storage", "write-views", "check", "check-part", "forget", "prune", "wipe", "read-back", "grants",
-    "release",
+    "release", "manifests",
     #[cfg(feature = "restic")]
     "restore-restic",
 ];
@@ -127,8 +127,16 @@ impl Hub {
                     self.roster.acknowledged(task);
                 }
             }
-            // No task of this version reads a stream.
-            Some(FromController::Data(_)) => {}
+            Some(FromController::Data(data)) => {
+                if let Some(task) = data.task.clone() {
+                    self.command(&task, Command::Data(Box::new(data)));
+                }
+            }
+            Some(FromController::DataAnswer(answer)) => {
+                if let Some(task) = answer.task.clone() {
+                    self.command(&task, Command::DataAnswer(Box::new(answer)));
+                }
+            }
             None => tracing::debug!("a controller says something that this version does not know"),
         }
     }
@@ -266,6 +274,10 @@ impl Hub {
             Report::Progress(progress) => self.connections.send_if_room(ToController::Progress(TaskProgress { task: Some(task), ..progress })),
             Report::GrantWanted { sequence } => self.tell_leader(ToController::GrantRequest(GrantRequest { task: Some(task), sequence })),
             Report::CredentialsWanted => self.tell_leader(ToController::CredentialsRequest(CredentialsRequest { task: Some(task) })),
+            Report::DataWanted { offset, max_bytes } => {
+                self.tell_leader(ToController::DataRequest(DataRequest { task: Some(task), offset, max_bytes }));
+            }
+            Report::Piece(piece) => self.tell_leader(ToController::DataPiece(DataPiece { task: Some(task), ..piece })),
             Report::Released => self.tell_leader(ToController::Released(Released { task: Some(task) })),
             Report::Finished(result) => {
                 tracing::info!(kind = task.kind, namespace = task.namespace, name = task.name, component = task.component, attempt = task.attempt, "a task has ended");
@@ -330,7 +342,7 @@ impl Hub {
         match report {
             Report::Finished(result) => self.tell_leader(ToController::Finished(*result)),
             Report::Released => self.tell_leader(ToController::Released(Released { task: Some(task) })),
-            Report::GrantWanted { .. } | Report::CredentialsWanted | Report::Progress(_) => {}
+            Report::GrantWanted { .. } | Report::CredentialsWanted | Report::Progress(_) | Report::DataWanted { .. } | Report::Piece(_) => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariants: a result is reported only when the process is gone, so that no attempt of it still holds or writes a
 //! volume; a worker that does not let go in time is killed; one that ends without a result failed its own task only.
 
+mod exchange;
 mod questions;
 mod rights;
 mod stall;
@@ -14,7 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast_proto::v1::task_failure::Reason;
-use holdfast_proto::v1::{Assign, Backend, TaskFailure, TaskFinished, TaskProgress, TaskRef, task_finished::Outcome};
+use holdfast_proto::v1::{
+    Assign, Backend, Data, DataAnswer, DataPiece, TaskFailure, TaskFinished, TaskProgress, TaskRef, task_finished::Outcome,
+};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 
@@ -26,6 +29,7 @@ use crate::process::{self, Process};
 use crate::worker::failure::{failure, outcome};
 use crate::worker::message::{FromWorker, Grant, StopOrder, Work, from_worker, to_worker};
 use crate::worker::task::{has_temporary_keys, volumes};
+use exchange::Exchange;
 use questions::Questions;
 use rights::Rights;
 use stall::Stall;
@@ -52,6 +56,8 @@ pub(crate) enum Command {
     Release { reason: String },
     Grant { sequence: u64, granted: bool, ttl_ms: u64, reason: String },
     Credentials(Box<Backend>),
+    Data(Box<Data>),
+    DataAnswer(Box<DataAnswer>),
 }
 
 /// To the hub.
@@ -60,6 +66,8 @@ pub(crate) enum Report {
     Progress(TaskProgress),
     GrantWanted { sequence: u64 },
     CredentialsWanted,
+    DataWanted { offset: u64, max_bytes: u32 },
+    Piece(DataPiece),
     Released,
     Finished(Box<TaskFinished>),
 }
@@ -91,6 +99,7 @@ struct Supervisor {
     stop: Option<Stop>,
     rights: Rights,
     stall: Stall,
+    exchange: Exchange,
     progress: Option<TaskProgress>,
     progress_sent: Instant,
     /// When to ask for newer keys; None if they do not expire.
@@ -139,6 +148,7 @@ impl Supervisor {
             stop: None,
             rights: Rights::default(),
             stall,
+            exchange: Exchange::default(),
             progress: None,
             progress_sent: now,
             credentials_due,
@@ -177,6 +187,12 @@ impl Supervisor {
             Some(from_worker::Kind::WantCredentials(_)) => self.credentials_due = Some(Instant::now()),
             Some(from_worker::Kind::Resolve(question)) => self.questions.resolve(question),
             Some(from_worker::Kind::Check(question)) => self.questions.check(question),
+            Some(from_worker::Kind::WantData(request)) if self.exchange.may_ask(Instant::now()) => {
+                self.report(Report::DataWanted { offset: request.offset, max_bytes: request.max_bytes }).await;
+            }
+            Some(from_worker::Kind::Piece(piece)) if self.exchange.may_ask(Instant::now()) => self.report(Report::Piece(piece)).await,
+            // It asks again.
+            Some(from_worker::Kind::WantData(_) | from_worker::Kind::Piece(_)) => {}
             Some(from_worker::Kind::Released(_)) => self.released().await,
             Some(from_worker::Kind::Finished(finished)) => self.finished(*finished),
             None => {}
@@ -208,6 +224,14 @@ impl Supervisor {
             Command::Release { reason } if self.has_volumes => self.stop(Cause::Released(reason)).await,
             Command::Release { .. } => {}
             Command::Credentials(backend) => self.tell(to_worker::Kind::Credentials(*backend)).await,
+            Command::Data(data) => {
+                self.exchange.answered();
+                self.tell(to_worker::Kind::Data(*data)).await;
+            }
+            Command::DataAnswer(answer) => {
+                self.exchange.answered();
+                self.tell(to_worker::Kind::DataAnswer(*answer)).await;
+            }
             Command::Grant { .. } if self.stop.is_some() => {}
             Command::Grant { sequence, granted: true, ttl_ms, .. } => {
                 if let Some(until_boottime_ms) = self.rights.granted(sequence, ttl_ms) {

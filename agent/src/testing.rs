@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::Instant;
 
 use holdfast_proto::v1::{
-    Assign, Backend, BackupResult, BackupTask, RepositoryAccess, S3, TaskFailure, TaskFinished, TaskProgress, TaskRef, VolumeAccess, VolumeSource, assign, backend,
+    Assign, Backend, BackupResult, BackupTask, Data, DataAnswer, DataPiece, DataRequest, RepositoryAccess, S3, TaskFailure, TaskFinished, TaskProgress, TaskRef, VolumeAccess, VolumeSource, assign, backend,
     task_finished::Outcome,
 };
 use holdfast_repository::testing::Parser;
@@ -106,6 +106,8 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
         from_worker::Kind::Released(Empty {}),
         from_worker::Kind::Finished(finished(backup)),
         from_worker::Kind::Finished(finished(failure)),
+        from_worker::Kind::WantData(DataRequest { offset: 7, max_bytes: 1 << 19, task: None }),
+        from_worker::Kind::Piece(DataPiece { offset: 7, bytes: b"---".to_vec(), last: true, task: None }),
     ];
     let keys = || Backend { kind: Some(backend::Kind::S3(S3 { bucket: "b".into(), session_token: "t".into(), ..S3::default() })) };
     let source = VolumeSource { volume: Some(VolumeAccess::default()), ..VolumeSource::default() };
@@ -121,6 +123,8 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
         to_worker::Kind::Credentials(keys()),
         to_worker::Kind::Resolved(Resolved { id: 1, addresses: vec!["192.0.2.1".into()], error: String::new() }),
         to_worker::Kind::Checked(Checked { id: 2, changed: String::new() }),
+        to_worker::Kind::Data(Data { offset: 7, bytes: b"---".to_vec(), error: "it is gone".into(), ..Data::default() }),
+        to_worker::Kind::DataAnswer(DataAnswer { offset: 10, done: 1, total: 2, ..DataAnswer::default() }),
     ];
     vec![
         ("view", VIEW.as_bytes().to_vec()),

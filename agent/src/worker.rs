@@ -13,6 +13,7 @@ pub(crate) mod failure;
 mod grant;
 mod link;
 mod local;
+mod manifests;
 pub(crate) mod message;
 mod progress;
 mod prune;

@@ -60,14 +60,36 @@ pub enum AgentTask {
     Backup,
     /// Bringing files back into volumes.
     Restore,
+    /// Storing the manifests of a workload.
+    ManifestBackup,
+    /// Making a workload's objects of its manifests.
+    ManifestRestore,
+    /// Storing manifests of the cluster.
+    ClusterManifestBackup,
+    /// Making objects of manifests of the cluster.
+    ClusterManifestRestore,
 }
 
-/// KubeStash's own functions for files: its catalog serves as it stands, whatever image it names.
-const KUBESTASH_FUNCTIONS: [(&str, AgentTask); 4] = [
+/// What the annotation may say.
+const AGENT_TASKS: [(&str, AgentTask); 6] = [
+    ("backup", AgentTask::Backup),
+    ("restore", AgentTask::Restore),
+    ("manifest-backup", AgentTask::ManifestBackup),
+    ("manifest-restore", AgentTask::ManifestRestore),
+    ("cluster-manifest-backup", AgentTask::ClusterManifestBackup),
+    ("cluster-manifest-restore", AgentTask::ClusterManifestRestore),
+];
+
+/// KubeStash's own functions for files and manifests: its catalog serves as it stands, whatever image it names.
+const KUBESTASH_FUNCTIONS: [(&str, AgentTask); 8] = [
     ("pvc-backup", AgentTask::Backup),
     ("workload-backup", AgentTask::Backup),
     ("pvc-restore", AgentTask::Restore),
     ("workload-restore", AgentTask::Restore),
+    ("manifest-backup", AgentTask::ManifestBackup),
+    ("manifest-restore", AgentTask::ManifestRestore),
+    ("kubedump-backup", AgentTask::ClusterManifestBackup),
+    ("kubedump-restore", AgentTask::ClusterManifestRestore),
 ];
 
 impl Function {
@@ -76,20 +98,37 @@ impl Function {
     /// None for work that agents of this version do not do.
     pub fn agent_task(&self) -> Option<AgentTask> {
         let annotations = self.metadata.annotations.as_ref();
-        match annotations
-            .and_then(|annotations| annotations.get(AGENT_TASK))
-            .map(String::as_str)
-        {
-            Some("backup") => Some(AgentTask::Backup),
-            Some("restore") => Some(AgentTask::Restore),
-            Some(_) => None,
-            None => {
-                let name = self.metadata.name.as_deref()?;
-                KUBESTASH_FUNCTIONS
-                    .into_iter()
-                    .find(|(known, _)| *known == name)
-                    .map(|(_, task)| task)
-            }
-        }
+        let annotated = annotations.and_then(|annotations| annotations.get(AGENT_TASK));
+        let (known, name) = match annotated {
+            Some(named) => (AGENT_TASKS.as_slice(), named),
+            None => (KUBESTASH_FUNCTIONS.as_slice(), self.metadata.name.as_ref()?),
+        };
+        known
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, task)| *task)
+    }
+}
+
+impl AgentTask {
+    /// Whether it is about manifests, and not about volumes.
+    pub fn is_of_manifests(self) -> bool {
+        !matches!(self, Self::Backup | Self::Restore)
+    }
+
+    /// Whether it backs up.
+    pub fn is_backup(self) -> bool {
+        matches!(
+            self,
+            Self::Backup | Self::ManifestBackup | Self::ClusterManifestBackup
+        )
+    }
+
+    /// Whether it needs no target.
+    pub fn is_of_the_cluster(self) -> bool {
+        matches!(
+            self,
+            Self::ClusterManifestBackup | Self::ClusterManifestRestore
+        )
     }
 }

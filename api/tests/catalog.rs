@@ -127,9 +127,22 @@ fn the_workload_addon_has_kubestash_s_tasks() {
 }
 
 #[test]
+fn the_kubedump_addon_has_kubestash_s_tasks() {
+    let addon = addon("kubedump-addon.yaml");
+    assert_eq!(addon.metadata.name.as_deref(), Some("kubedump-addon"));
+    let selection = "ANDedLabelSelectors ORedLabelSelectors IncludeClusterResources=false IncludeNamespaces ExcludeNamespaces \
+                     IncludeResources ExcludeResources enableCache=true scratchDir=/kubestash-tmp";
+    let backup = format!("manifest-backup kubedump-backup Holdfast one {selection}");
+    assert_eq!(lines(&addon.spec.backup_tasks), [backup]);
+    let restore = "OverrideResources=false StorageClassMappings RestorePVs=false";
+    let restore = format!("manifest-restore kubedump-restore Holdfast one {selection} {restore}");
+    assert_eq!(lines(&addon.spec.restore_tasks), [restore]);
+}
+
+#[test]
 fn every_task_has_its_function_and_a_driver_we_know() {
     let functions = functions();
-    for file in ["pvc-addon.yaml", "workload-addon.yaml"] {
+    for file in ["pvc-addon.yaml", "workload-addon.yaml", "kubedump-addon.yaml"] {
         let addon = addon(file);
         for task in addon
             .spec
@@ -168,7 +181,10 @@ fn functions_say_what_agents_do() {
         ("pvc-restore", Some(AgentTask::Restore)),
         ("workload-restore", Some(AgentTask::Restore)),
         ("volumesnapshot-backup", None),
-        ("manifest-restore", None),
+        ("manifest-backup", Some(AgentTask::ManifestBackup)),
+        ("manifest-restore", Some(AgentTask::ManifestRestore)),
+        ("kubedump-backup", Some(AgentTask::ClusterManifestBackup)),
+        ("kubedump-restore", Some(AgentTask::ClusterManifestRestore)),
     ] {
         assert_eq!(functions[name].agent_task(), task, "{name}");
         // KubeStash's own function of that name has no annotation, and an image.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_api::addon::Task;
-use holdfast_api::addon::tasks::TaskPurpose;
+use holdfast_api::addon::tasks::{MANIFEST_BACKUP, MANIFEST_RESTORE, TaskPurpose, is_of_manifests};
 use holdfast_api::addon_info::AddonInfo;
 use holdfast_api::function::AgentTask;
 use holdfast_api::{Addon, Function};
@@ -40,12 +40,8 @@ impl Catalog {
         self.addons.get(name).map(AsRef::as_ref).ok_or_else(|| format!("Addon {name} does not exist"))
     }
 
-    /// Whether our agents do a task, as far as its Function says; why not.
-    pub fn is_done_by_agents(&self, purpose: TaskPurpose, task: &Task) -> Result<(), String> {
-        let wanted = match purpose {
-            TaskPurpose::Backup => AgentTask::Backup,
-            TaskPurpose::Restore => AgentTask::Restore,
-        };
+    /// What our agents do for a task, as its Function says; or why they do not.
+    pub fn agent_task(&self, purpose: TaskPurpose, task: &Task) -> Result<AgentTask, String> {
         let title = task.name.as_deref().unwrap_or_default();
         let Some(name) = task.function.as_deref().filter(|name| !name.is_empty()) else {
             return Err(format!("task {title} names no Function"));
@@ -62,7 +58,11 @@ impl Catalog {
             }
         };
         match function.agent_task() {
-            Some(task) if task == wanted => Ok(()),
+            // Who may have what done as which account was asked for by the tasks' names.
+            Some(done) if done.is_of_manifests() && !is_of_manifests(title) => {
+                Err(format!("task {title}: Function {name} is for tasks that are called {MANIFEST_BACKUP} or {MANIFEST_RESTORE}"))
+            }
+            Some(done) if done.is_backup() == (purpose == TaskPurpose::Backup) => Ok(done),
             Some(_) => Err(format!("task {title}: Function {name} is for the other way")),
             None if function.spec.image.is_some() => Err(format!(
                 "task {title}: Function {name} is an image, which knows nothing of our repositories; run it as a hook, \
@@ -97,18 +97,22 @@ mod tests {
             ("postgres-backup", json!({"image": "postgres-restic-plugin:1"})),
             ("pvc-backup", json!({"image": "ghcr.io/kubestash/pvc:1"})),
         ]);
-        let done = |purpose, function: &str| {
-            let task = json!({"name": "logical-backup", "function": function});
-            catalog.is_done_by_agents(purpose, &serde_json::from_value(task).unwrap())
+        let called = |purpose, name: &str, function: &str| {
+            let task = json!({"name": name, "function": function});
+            catalog.agent_task(purpose, &serde_json::from_value(task).unwrap())
         };
-        assert_eq!(done(TaskPurpose::Backup, "custom"), Ok(()));
-        assert_eq!(done(TaskPurpose::Backup, "pvc-backup"), Ok(()), "KubeStash's own, image or not");
-        assert_eq!(done(TaskPurpose::Restore, "pvc-restore"), Ok(()), "and without its Function in the cluster");
+        let done = |purpose, function: &str| called(purpose, "logical-backup", function);
+        assert_eq!(done(TaskPurpose::Backup, "custom"), Ok(AgentTask::Backup));
+        assert_eq!(done(TaskPurpose::Backup, "pvc-backup"), Ok(AgentTask::Backup), "KubeStash's own, image or not");
+        assert_eq!(done(TaskPurpose::Restore, "pvc-restore"), Ok(AgentTask::Restore), "and without its Function in the cluster");
+        assert_eq!(called(TaskPurpose::Backup, "manifest-backup", "kubedump-backup"), Ok(AgentTask::ClusterManifestBackup));
+        assert_eq!(called(TaskPurpose::Restore, "manifest-restore", "manifest-restore"), Ok(AgentTask::ManifestRestore));
         for (purpose, function, words) in [
             (TaskPurpose::Backup, "postgres-backup", "is an image"),
             (TaskPurpose::Backup, "dance", "is an image"),
             (TaskPurpose::Backup, "later", "not supported yet"),
             (TaskPurpose::Restore, "custom", "the other way"),
+            (TaskPurpose::Backup, "manifest-backup", "for tasks that are called"),
             (TaskPurpose::Backup, "ghost", "Function ghost does not exist"),
             (TaskPurpose::Backup, "", "names no Function"),
         ] {

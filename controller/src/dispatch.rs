@@ -12,6 +12,7 @@ use tonic::Status;
 
 use crate::clock::SharedClock;
 use crate::leadership::Leadership;
+use crate::manifests::courier::Courier;
 use crate::object::{Key, Kind, Named};
 use crate::workqueue::WorkQueue;
 
@@ -19,6 +20,7 @@ pub mod agents;
 pub mod assign;
 pub mod attempts;
 pub mod authenticate;
+mod data;
 pub mod secrets;
 pub mod server;
 pub mod table;
@@ -49,6 +51,8 @@ struct Inner {
     limits: Limits,
     queue: WorkQueue,
     pump: Notify,
+    /// Data of tasks, under way.
+    courier: Arc<Courier>,
     shutdown: CancellationToken,
 }
 
@@ -76,6 +80,7 @@ impl Dispatcher {
             limits,
             queue,
             pump: Notify::new(),
+            courier: Arc::default(),
             shutdown,
         }))
     }
@@ -123,6 +128,7 @@ impl Dispatcher {
     /// This replica no longer leads; agents keep their streams and look elsewhere for work.
     pub fn follow(&self) {
         *self.0.table.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.courier.retain(|_| false);
         self.announce(0);
     }
 
@@ -178,6 +184,7 @@ impl Dispatcher {
                 (table.starts(now_ms), table.next_due_ms(now_ms).map(|due| due.saturating_sub(now_ms)))
             });
             let Some((starts, due_ms)) = step else { return };
+            self.let_data_go();
             for start in starts {
                 tokio::spawn(self.clone().prepare(start, Arc::clone(&preparer)));
             }
@@ -248,11 +255,8 @@ impl Dispatcher {
                 self.0.pump.notify_one();
             }
             Heard::CredentialsRequest(request) => self.renew_credentials(id, request, Arc::clone(preparer)),
-            Heard::DataRequest(request) => {
-                // No task of this version has a data stream.
-                let data = v1::Data { task: request.task, offset: request.offset, bytes: Vec::new(), last: true };
-                self.send(id, v1::ControllerMessage { kind: Some(v1::controller_message::Kind::Data(data)) });
-            }
+            Heard::DataRequest(request) => self.serve_data(id, request, Arc::clone(preparer)),
+            Heard::DataPiece(piece) => self.take_data(id, piece, preparer),
             // Said again when a replica begins to lead: a refresh of what the agent runs.
             Heard::Hello(hello) => {
                 let streams = self.0.streams.lock().unwrap_or_else(PoisonError::into_inner);

@@ -35,6 +35,7 @@ pub mod hooks;
 pub mod invoker;
 pub mod lag;
 pub mod leadership;
+pub mod manifests;
 pub mod metrics;
 pub mod neighbour;
 pub mod object;

@@ -29,6 +29,7 @@ use own_claims::OwnClaim;
 pub mod components;
 mod departure;
 mod hooks;
+mod manifests;
 pub mod own_claims;
 pub mod plan;
 #[cfg(test)]
@@ -37,6 +38,9 @@ mod tests;
 /// On a RestoreSession: the Snapshot that it restores. `latest` is decided once, so that all components, attempts and
 /// controllers mean the same one.
 pub const CHOSEN: &str = "holdfast.dev/snapshot";
+
+/// On a RestoreSession: of manifests only what would be made, changed or left is said.
+pub const DRY_RUN: &str = "holdfast.dev/dry-run";
 
 /// A restore and what concerns it.
 #[derive(Clone, Debug)]
@@ -80,6 +84,23 @@ impl Observed {
     }
 }
 
+impl Observed {
+    /// Whether it can begin without a target: it makes claims of its own, or makes the target itself.
+    pub fn needs_no_target(&self) -> bool {
+        self.makes_claims() || self.job.as_ref().is_ok_and(Job::begins_with_manifests)
+    }
+
+    /// Whether only what would be done is to be said.
+    pub fn is_dry_run(&self) -> bool {
+        is_dry_run(&self.restore)
+    }
+}
+
+fn is_dry_run(restore: &RestoreSession) -> bool {
+    let annotations = restore.metadata.annotations.as_ref();
+    annotations.and_then(|annotations| annotations.get(DRY_RUN)).is_some_and(|text| text == "true")
+}
+
 /// Whether anything of a restore still runs, or is to: also the hooks after one that is being deleted.
 pub fn goes_on(restore: &RestoreSession) -> bool {
     !plan::is_settled(restore) || departure::is_running(restore)
@@ -121,6 +142,9 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     let repository_name = snapshot.as_ref().and_then(|snapshot| snapshot.spec.repository.clone());
     let target = target::observe::target(&context.client, caches, &key.namespace, restore.spec.target.as_ref(), None, Purpose::Restore).await?;
     let invokers = Invoker::select(caches, |invoker| {
+        if is_dry_run(&restore) {
+            return false;
+        }
         let own_namespace = invoker.metadata().namespace.as_deref().unwrap_or_default();
         invoker.targets().iter().any(|(_, theirs)| match (theirs, &restore.spec.target) {
             (Some(theirs), Some(ours)) => target::same(theirs, own_namespace, ours, &key.namespace),
@@ -146,7 +170,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     };
     observed.own_claims = own_claims::observe(context, &observed, &key.namespace).await?;
     observed.reaches = components::reaches(&observed);
-    let waits = (!observed.target.exists() && !observed.makes_claims())
+    let waits = (!observed.target.exists() && !observed.needs_no_target())
         || observed.snapshot.is_none()
         || observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_) | Reach::Unmounted(_)));
     let target = observed.restore.spec.target.as_ref();

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_api::names::component;
 use holdfast_api::snapshot::SnapshotPhase;
-use holdfast_api::{BackupSession, Repository, Snapshot};
+use holdfast_api::{BackupSession, Repository, Snapshot, TypedObjectReference};
 
 use crate::backup_session::hooks::{self, Hold};
 use crate::backup_session::retention;
@@ -17,11 +18,12 @@ use crate::dispatch::task::{Attempt, TaskView};
 use crate::invoker::{Invoker, either};
 use crate::holder::Purpose;
 use crate::object::{Key, Kind, Named};
-use crate::target::{self, Reach, Target};
+use crate::target::{self, Reach, Shape, Target};
 use crate::work::{self, Job};
 
 mod deletion;
 pub mod driver;
+mod manifests;
 pub mod plan;
 pub mod result;
 #[cfg(test)]
@@ -39,6 +41,8 @@ pub struct Observed {
     pub repository: Option<Arc<Repository>>,
     /// What is to be backed up, or why that is not known.
     pub job: Result<Job, String>,
+    /// What is backed up, as the one that takes the backup names it.
+    pub application: TypedObjectReference,
     /// How each component is reached. Empty when that is no longer of interest.
     pub reaches: BTreeMap<String, Reach>,
     /// Whether the target exists and is of a supported kind: only then are the components' names final.
@@ -82,6 +86,7 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         attempts: attempts::persisted(&snapshot.metadata),
         tasks: context.dispatcher.views(&subject.uid),
         job: Err("not looked at".into()),
+        application: TypedObjectReference::not_applicable(),
         reaches: BTreeMap::new(),
         target_found: false,
         is_held: false,
@@ -116,8 +121,9 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         let reference = part.and_then(|part| part.app_ref);
         let made = invoker.as_ref().and_then(Invoker::configuration);
         let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference, made, Purpose::Backup).await?;
-        observed.target_found = target.exists();
-        observed.reaches = target.components(&job.paths);
+        observed.application = part.map_or_else(TypedObjectReference::not_applicable, |part| part.application(&key.namespace));
+        observed.target_found = job.is_of_the_cluster() || target.exists();
+        observed.reaches = components(job, &target);
     }
     if plan::has_ended_components(&observed) {
         observed.predecessor = predecessor(context, &observed.snapshot);
@@ -126,6 +132,20 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
     let theirs = part.and_then(|part| part.app_ref).map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
     observed.waited = context.waits(key, theirs, waits);
     Ok(observed)
+}
+
+/// The components of a backup, and how each is reached.
+fn components(job: &Job, target: &Target) -> BTreeMap<String, Reach> {
+    let mut reaches = if job.has_volumes() { target.components(&job.paths) } else { BTreeMap::new() };
+    if job.has_manifests() {
+        let reach = match &target.shape {
+            Shape::Missing(what) if !job.is_of_the_cluster() => Reach::Waiting(what.clone()),
+            Shape::Unsupported(what) if !job.is_of_the_cluster() => Reach::Impossible(what.clone()),
+            _ => Reach::Anywhere,
+        };
+        reaches.insert(component::MANIFEST.to_owned(), reach);
+    }
+    reaches
 }
 
 /// What a volume held at the backup before.

@@ -84,6 +84,8 @@ pub enum Shape {
 pub enum Reach {
     /// Mounted on a node.
     Ready(Access),
+    /// There is no volume to it: every agent can do it.
+    Anywhere,
     /// Nothing mounts it: a pod of ours has to.
     Unmounted(Box<Wish>),
     /// Not now; says what is waited for.

@@ -1,19 +1,29 @@
 //! From a session's addon to what is to be done: which paths, what is left out.
 
+use std::collections::BTreeMap;
+
 use holdfast_api::addon::parameters::{comma_separated, name};
 use holdfast_api::addon::tasks::{TaskPurpose, canonical_name};
 use holdfast_api::addon_info::{AddonInfo, TaskReference};
+use holdfast_api::function::AgentTask;
+use holdfast_api::names::component;
 use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
 
 use crate::catalog::Catalog;
+use crate::manifests::identity::DEFAULT;
+use crate::manifests::selection::{Selection, mappings, name as manifest, truth};
 use crate::target::CLAIM_PATH;
 
 /// A restore into claims of its own.
 const CLONE_TASK: &str = "volume-clone";
 
-/// What one run does to its volumes.
+/// What one run does.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Job {
+    /// Its tasks, in the order in which a restore does them. None is the same as one for volumes.
+    pub tasks: Vec<AgentTask>,
+    /// What it does with manifests, if one of its tasks is about them.
+    pub manifests: Manifests,
     /// Paths in the application's container.
     pub paths: Vec<String>,
     /// Patterns of what is left out.
@@ -24,6 +34,68 @@ pub struct Job {
     pub run_as: RunAs,
     /// Claims to make and to restore into, instead of the target's.
     pub claim_templates: Vec<holdfast_api::offshoot::volume::PersistentVolumeClaim>,
+}
+
+/// What a task for manifests is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manifests {
+    /// The ServiceAccount, of the namespace of whoever asks.
+    pub account: String,
+    /// Which objects.
+    pub selection: Selection,
+    /// Whether roles and their bindings are among them.
+    pub rbac: bool,
+    /// Whether objects that exist become as they were.
+    pub overrides: bool,
+    /// Whether volumes are among them.
+    pub volumes: bool,
+    /// Other names of storage classes.
+    pub storage_classes: BTreeMap<String, String>,
+}
+
+impl Job {
+    /// Whether it does anything with volumes.
+    pub fn has_volumes(&self) -> bool {
+        self.tasks.is_empty() || self.tasks.iter().any(|task| !task.is_of_manifests())
+    }
+
+    /// Whether it does anything with manifests.
+    pub fn has_manifests(&self) -> bool {
+        self.tasks.iter().any(|task| task.is_of_manifests())
+    }
+
+    /// Whether it is about no target.
+    pub fn is_of_the_cluster(&self) -> bool {
+        !self.tasks.is_empty() && self.tasks.iter().all(|task| task.is_of_the_cluster())
+    }
+
+    /// Whether its target may be made by itself.
+    pub fn begins_with_manifests(&self) -> bool {
+        self.tasks.first().is_some_and(|task| task.is_of_manifests())
+    }
+
+    /// When the turn of a component is: that of its task.
+    pub fn turn(&self, name: &str) -> usize {
+        let is_its = |task: &AgentTask| task.is_of_manifests() == (name == component::MANIFEST);
+        self.tasks.iter().position(is_its).unwrap_or(0)
+    }
+}
+
+impl Manifests {
+    fn of(task: AgentTask, info: &AddonInfo, parameters: &BTreeMap<String, String>) -> Result<Self, String> {
+        let account = info.job_template.as_ref().and_then(|template| template.spec.as_ref()).and_then(|spec| spec.service_account_name.clone());
+        let is_of_the_cluster = task.is_of_the_cluster();
+        let overrides = if is_of_the_cluster { manifest::OVERRIDES } else { manifest::WORKLOAD_OVERRIDES };
+        Ok(Self {
+            account: account.filter(|name| !name.is_empty()).unwrap_or_else(|| DEFAULT.to_owned()),
+            selection: if is_of_the_cluster { Selection::of(parameters)? } else { Selection::everything() },
+            // A cluster's are taken like all other objects.
+            rbac: is_of_the_cluster || truth(parameters, manifest::RBAC)?,
+            overrides: truth(parameters, overrides)?,
+            volumes: truth(parameters, manifest::VOLUMES)?,
+            storage_classes: mappings(parameters)?,
+        })
+    }
 }
 
 /// User and group of the worker, where the addon's pod would have had others than root: servers that look at ids (NFS with
@@ -102,8 +174,15 @@ fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, catalog: &Catalog) -> Res
     for reference in &info.tasks {
         let task =
             addon.task(purpose, reference.name.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
-        catalog.is_done_by_agents(purpose, task)?;
+        let done = catalog.agent_task(purpose, task)?;
         let parameters = task.parameters(&reference.params).map_err(|error| error.to_string())?;
+        if done.is_of_manifests() {
+            if job.has_manifests() {
+                return Err("of several tasks for manifests nobody can tell which component is whose".into());
+            }
+            job.manifests = Manifests::of(done, info, &parameters)?;
+        }
+        job.tasks.push(done);
         let list = |name: &str| parameters.get(name).map(|text| comma_separated(text)).unwrap_or_default();
         job.paths.extend(list(name::PATHS));
         job.exclude.extend(list(name::EXCLUDE));

@@ -13,3 +13,6 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// No message is larger than this (4 MiB is also tonic's default for decoding; stated so that both sides agree).
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A piece of a task's data: a frame between agent and worker holds it, with room to spare.
+pub const PIECE_BYTES_MAX: usize = 512 * 1024;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
-use crate::v1::{Backend, RepositoryAccess, S3, backend};
+use crate::v1::{Backend, Data, DataPiece, RepositoryAccess, S3, backend};
 
 impl fmt::Debug for S3 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,6 +24,23 @@ impl fmt::Debug for RepositoryAccess {
             .field("backend", &self.backend)
             .field("directory", &self.directory)
             .finish_non_exhaustive()
+    }
+}
+
+/// Manifests hold Secrets.
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { task, offset, bytes, last, error, .. } = self;
+        let mut shown = f.debug_struct("Data");
+        shown.field("task", task).field("offset", offset).field("bytes", &bytes.len()).field("last", last).field("error", error);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for DataPiece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { task, offset, bytes, last } = self;
+        f.debug_struct("DataPiece").field("task", task).field("offset", offset).field("bytes", &bytes.len()).field("last", last).finish()
     }
 }
 
@@ -69,6 +86,9 @@ mod tests {
         };
         let text = format!("{access:?}");
         assert!(text.contains("bucket"));
+        let data = Data { bytes: b"hush".to_vec(), ..Data::default() };
+        let piece = DataPiece { bytes: b"hush".to_vec(), ..DataPiece::default() };
+        let text = text + &format!("{data:?} {piece:?}");
         assert!(!text.contains("hush") && !text.contains("AKIASECRET") && !text.contains("104, 117"));
     }
 

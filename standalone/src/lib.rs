@@ -3,7 +3,7 @@
 //! It holds the built-in kinds that Holdfast uses (see `builtin`) and every custom resource whose definition is created in
 //! it, and does what controllers rely on: resource versions and conflicts, watches with bookmarks and 410, finalizers and
 //! graceful deletion, owner references, patches and apply, schemas of custom resources, token reviews. It has no
-//! authorization, no admission but the namespace's, no scheduler, no kubelet: who needs a Pod to run writes its status.
+//! authorization (so whom a request impersonates changes nothing: everybody may do everything), no admission but the namespace's, no scheduler, no kubelet: who needs a Pod to run writes its status.
 //!
 //! **Invariant:** what it does not do as a real server does is answered with 501 and a `Status` that says so, never by
 //! something similar. `tests/two-server` holds it to the real one.

@@ -10,7 +10,7 @@ use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::progress::Progress;
 use holdfast_mover::scan::{RootIdentity, root_identity};
 use holdfast_proto::v1::task_failure::Reason;
-use holdfast_repository::Statistics;
+use holdfast_repository::{Statistics, Store};
 use holdfast_proto::v1::{Assign, BackupResult, BackupTask, SourceResult, TaskFailure, VolumeSource};
 
 use super::backend::Opened;
@@ -55,15 +55,18 @@ pub(super) async fn run(
         report = backup::run(&repository, request, Arc::clone(&progress), link.stop.clone()) => report.map_err(|error| failed(&error))?,
         never = progress::report(link, &progress) => match never {},
     };
-    // The snapshot is committed: a size that cannot be had does not make it fail.
-    let repository_bytes = match engine::packs(store.as_ref()).await {
+    Ok(result(report, repository_bytes(store.as_ref()).await))
+}
+
+/// The snapshot is committed: a size that cannot be had does not make it fail.
+pub(super) async fn repository_bytes(store: &dyn Store) -> u64 {
+    match engine::packs(store).await {
         Ok((_, bytes)) => bytes,
         Err(error) => {
             tracing::warn!(%error, "the repository's size is not known");
             0
         }
-    };
-    Ok(result(report, repository_bytes))
+    }
 }
 
 fn open_source(source: &VolumeSource, root: OwnedFd, link: &Arc<Link>) -> Result<Source, TaskFailure> {
@@ -121,7 +124,7 @@ fn exclusion(task: &BackupTask) -> Result<Option<Arc<Exclude>>, TaskFailure> {
     })))
 }
 
-fn limits(assign: &Assign) -> Limits {
+pub(super) fn limits(assign: &Assign) -> Limits {
     let default = Limits::default();
     Limits {
         memory_bytes: if assign.memory_bytes == 0 { default.memory_bytes } else { assign.memory_bytes },
@@ -146,7 +149,7 @@ pub(super) fn source_result(path: &[u8], statistics: &Statistics, unix_ms: std::
     }
 }
 
-fn result(report: BackupReport, repository_bytes: u64) -> BackupResult {
+pub(super) fn result(report: BackupReport, repository_bytes: u64) -> BackupResult {
     let sources = report.sources.into_iter().map(|source| source_result(&source.path, &source.statistics, source.started_unix_ms..source.ended_unix_ms));
     BackupResult {
         snapshot_id: report.snapshot.to_string(),
@@ -161,7 +164,7 @@ fn result(report: BackupReport, repository_bytes: u64) -> BackupResult {
     }
 }
 
-fn failed(error: &BackupError) -> TaskFailure {
+pub(super) fn failed(error: &BackupError) -> TaskFailure {
     let message = failure::chain(error);
     match error {
         BackupError::Cancelled => failure::failure(Reason::Cancelled, message, false),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_mover::stop::{Stop, StopToken};
-use holdfast_proto::v1::{Backend, TaskFinished};
+use holdfast_proto::v1::{Backend, Data, DataAnswer, DataPiece, DataRequest, TaskFinished};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,6 +24,8 @@ const OUTBOUND_MAX: usize = 64;
 const QUESTIONS_MAX: usize = 64;
 /// The agent answers a question in less, or says that it cannot.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// After so long without an answer of a controller it is asked again: it may be another by now.
+const DATA_AGAIN: Duration = Duration::from_secs(5);
 /// The last message must leave the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -36,6 +38,9 @@ enum Answer {
     Changed(String),
 }
 
+/// Where the answer to the one question that is open goes.
+type Awaited<T> = Mutex<Option<oneshot::Sender<T>>>;
+
 /// Shared by the task, the resolver and the store.
 pub(crate) struct Link {
     outbound: mpsc::Sender<FromWorker>,
@@ -43,6 +48,8 @@ pub(crate) struct Link {
     questions: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     next_question: AtomicU64,
     credentials: Mutex<Option<Arc<Renew>>>,
+    data: Awaited<Data>,
+    data_answer: Awaited<DataAnswer>,
     /// Set by the agent; obeyed by the mover.
     pub(crate) stop: StopToken,
     /// The right to write.
@@ -65,6 +72,8 @@ impl Link {
             questions: Mutex::default(),
             next_question: AtomicU64::new(1),
             credentials: Mutex::new(None),
+            data: Mutex::new(None),
+            data_answer: Mutex::new(None),
             stop: StopToken::new(),
             grant: GrantState::default(),
         })
@@ -95,6 +104,36 @@ impl Link {
             Some(Answer::Changed(changed)) => Err(changed),
             _ => Err("the agent did not look at the volume again in time".into()),
         }
+    }
+
+    /// The piece of the task's data that begins at `offset`; waits for it as long as it takes.
+    pub(crate) async fn data(&self, offset: u64, max_bytes: u32) -> Data {
+        loop {
+            let question = from_worker::Kind::WantData(DataRequest { task: None, offset, max_bytes });
+            match self.exchange(&self.data, question).await {
+                Some(data) if data.offset == offset => return data,
+                // Of an earlier question, or none.
+                _ => {}
+            }
+        }
+    }
+
+    /// Gives the controller a piece of the task's data, and waits for what it says to that as long as it takes.
+    pub(crate) async fn give(&self, piece: DataPiece) -> DataAnswer {
+        let end = piece.offset + piece.bytes.len() as u64;
+        loop {
+            match self.exchange(&self.data_answer, from_worker::Kind::Piece(piece.clone())).await {
+                Some(answer) if answer.offset == end || !answer.error.is_empty() => return answer,
+                _ => {}
+            }
+        }
+    }
+
+    async fn exchange<T>(&self, awaited: &Awaited<T>, question: from_worker::Kind) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        *lock(awaited) = Some(sender);
+        self.send(question).await;
+        tokio::time::timeout(DATA_AGAIN, receiver).await.ok()?.ok()
     }
 
     async fn ask(&self, question: impl FnOnce(u64) -> from_worker::Kind) -> Option<Answer> {
@@ -134,6 +173,8 @@ impl Link {
                 self.answered(resolved.id, Answer::Addresses(addresses));
             }
             Some(to_worker::Kind::Checked(checked)) => self.answered(checked.id, Answer::Changed(checked.changed)),
+            Some(to_worker::Kind::Data(data)) => arrived(&self.data, data),
+            Some(to_worker::Kind::DataAnswer(answer)) => arrived(&self.data_answer, answer),
             // One order per process.
             Some(to_worker::Kind::Order(_)) | None => {}
         }
@@ -178,6 +219,13 @@ async fn write_all(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<FromWor
         }
     }
     Ok(())
+}
+
+fn arrived<T>(awaited: &Awaited<T>, answer: T) {
+    if let Some(sender) = lock(awaited).take() {
+        // The asker may have given up; it asks again.
+        let _ = sender.send(answer);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -7,7 +7,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use holdfast_proto::v1::{Assign, Backend, RepositoryAccess, TaskFinished, TaskProgress, VolumeAccess, assign};
+use holdfast_proto::v1::{
+    Assign, Backend, Data, DataAnswer, DataPiece, DataRequest, RepositoryAccess, TaskFinished, TaskProgress, VolumeAccess, assign,
+};
 
 use crate::cache::Folder;
 use crate::sandbox::CACHE;
@@ -21,12 +23,12 @@ pub(crate) const TO_WORKER_BYTES_MAX: usize = holdfast_proto::MESSAGE_BYTES_MAX 
 /// Agent to worker.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ToWorker {
-    #[prost(oneof = "to_worker::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "to_worker::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub(crate) kind: Option<to_worker::Kind>,
 }
 
 pub(crate) mod to_worker {
-    use super::{Backend, Checked, Grant, Order, Resolved, StopOrder};
+    use super::{Backend, Checked, Data, DataAnswer, Grant, Order, Resolved, StopOrder};
 
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub(crate) enum Kind {
@@ -42,18 +44,22 @@ pub(crate) mod to_worker {
         Resolved(Resolved),
         #[prost(message, tag = "6")]
         Checked(Checked),
+        #[prost(message, tag = "7")]
+        Data(Data),
+        #[prost(message, tag = "8")]
+        DataAnswer(DataAnswer),
     }
 }
 
 /// Worker to agent.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct FromWorker {
-    #[prost(oneof = "from_worker::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "from_worker::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub(crate) kind: Option<from_worker::Kind>,
 }
 
 pub(crate) mod from_worker {
-    use super::{Empty, Opened, Resolve, TaskFinished, TaskProgress, Check};
+    use super::{Check, DataPiece, DataRequest, Empty, Opened, Resolve, TaskFinished, TaskProgress};
 
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub(crate) enum Kind {
@@ -73,6 +79,10 @@ pub(crate) mod from_worker {
         Released(Empty),
         #[prost(message, tag = "8")]
         Finished(Box<TaskFinished>),
+        #[prost(message, tag = "9")]
+        WantData(DataRequest),
+        #[prost(message, tag = "10")]
+        Piece(DataPiece),
     }
 }
 
@@ -237,6 +247,8 @@ pub(crate) fn wipe(assign: &mut Assign) {
         Some(assign::Spec::Forget(task)) => &mut task.repository,
         Some(assign::Spec::Prune(task)) => &mut task.repository,
         Some(assign::Spec::ReadSnapshots(task)) => &mut task.repository,
+        Some(assign::Spec::StoreManifests(task)) => &mut task.repository,
+        Some(assign::Spec::ReturnManifests(task)) => &mut task.repository,
         Some(assign::Spec::ReadRepositories(task)) => return task.backend.iter_mut().for_each(Backend::wipe),
         Some(assign::Spec::Wipe(task)) => return task.backend.iter_mut().for_each(Backend::wipe),
         Some(assign::Spec::WriteViews(task)) => return task.backend.iter_mut().for_each(Backend::wipe),

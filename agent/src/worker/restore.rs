@@ -151,6 +151,7 @@ fn result(report: &RestoreReport) -> RestoreResult {
         failed_first: named(true),
         warnings_first: named(false),
         warnings_count: report.warnings,
+        summary: String::new(),
     }
 }
 

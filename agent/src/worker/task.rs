@@ -8,7 +8,7 @@ use holdfast_proto::v1::{Assign, Backend, RepositoryAccess, TaskFailure, TaskFin
 use super::backend::Opened;
 use super::failure;
 use super::link::Link;
-use super::{backup, check, engine, prune, read_back, removal, restore, views};
+use super::{backup, check, engine, manifests, prune, read_back, removal, restore, views};
 use crate::sandbox::capability::Need;
 use crate::volume::clone::Writable;
 
@@ -56,7 +56,7 @@ impl Plan {
 
     /// Whether nobody waits for it: it leaves processor and disk to whoever needs them.
     pub(super) fn can_wait(&self) -> bool {
-        matches!(self.spec, assign::Spec::Backup(_) | assign::Spec::Prune(_) | assign::Spec::Check(_))
+        matches!(self.spec, assign::Spec::Backup(_) | assign::Spec::StoreManifests(_) | assign::Spec::Prune(_) | assign::Spec::Check(_))
     }
 
     pub(super) fn writable(&self) -> Writable {
@@ -116,6 +116,8 @@ fn backend(spec: &assign::Spec) -> Option<&Backend> {
         assign::Spec::Wipe(task) => task.backend.as_ref(),
         assign::Spec::ReadRepositories(task) => task.backend.as_ref(),
         assign::Spec::ReadSnapshots(task) => repository_backend(task.repository.as_ref()),
+        assign::Spec::StoreManifests(task) => repository_backend(task.repository.as_ref()),
+        assign::Spec::ReturnManifests(task) => repository_backend(task.repository.as_ref()),
     }
 }
 
@@ -132,6 +134,8 @@ pub(super) async fn run(plan: Plan, backend: Opened, roots: Vec<OwnedFd>, link: 
         assign::Spec::Restore(task) => Box::pin(restore::run(task, &plan.assign, &backend, roots, &link)).await.map(Outcome::Restore),
         assign::Spec::Prune(task) => Box::pin(prune::run(task, &plan.assign, &backend, &link)).await.map(Outcome::Prune),
         assign::Spec::Check(task) => Box::pin(check::run(task, &backend, &link)).await.map(Outcome::Check),
+        assign::Spec::StoreManifests(task) => Box::pin(manifests::store(task, &plan.assign, &backend, &link)).await.map(Outcome::Backup),
+        assign::Spec::ReturnManifests(task) => Box::pin(manifests::give_back(task, &plan.assign, &backend, &link)).await.map(Outcome::Restore),
         spec => tokio::select! {
             outcome = run_on_backend(spec, &backend, &link) => outcome,
             () = stop.stopped() => Err(failure::cancelled()),
@@ -149,8 +153,11 @@ async fn run_on_backend(spec: assign::Spec, backend: &Opened, link: &Arc<Link>) 
         assign::Spec::Wipe(task) => removal::wipe(task, backend, link).await.map(Outcome::Wipe),
         assign::Spec::ReadRepositories(task) => read_back::repositories(task, backend, link).await.map(Outcome::ReadBack),
         assign::Spec::ReadSnapshots(task) => Box::pin(read_back::snapshots(task, backend, link)).await.map(Outcome::ReadBack),
-        assign::Spec::Backup(_) | assign::Spec::Restore(_) | assign::Spec::Prune(_) | assign::Spec::Check(_) => {
-            Err(failure::invalid("a task that is run in its own way".into()))
-        }
+        assign::Spec::Backup(_)
+        | assign::Spec::Restore(_)
+        | assign::Spec::Prune(_)
+        | assign::Spec::Check(_)
+        | assign::Spec::StoreManifests(_)
+        | assign::Spec::ReturnManifests(_) => Err(failure::invalid("a task that is run in its own way".into())),
     }
 }

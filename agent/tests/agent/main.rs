@@ -7,6 +7,7 @@ mod cache;
 mod check;
 mod controller;
 mod dispatch;
+mod manifests;
 mod node;
 mod read_back;
 mod removal;

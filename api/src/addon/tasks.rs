@@ -10,6 +10,11 @@ const ALIASES: [(&str, &str); 2] = [
     ("VolumeSnapshotRestore", "volume-snapshot-restore"),
 ];
 
+/// The name of every task that stores manifests.
+pub const MANIFEST_BACKUP: &str = "manifest-backup";
+/// The name of every task that makes objects of them.
+pub const MANIFEST_RESTORE: &str = "manifest-restore";
+
 /// What a task is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskPurpose {
@@ -56,6 +61,11 @@ pub fn canonical_name(name: &str) -> &str {
         .into_iter()
         .find(|(old, _)| *old == name)
         .map_or(name, |(_, new)| new)
+}
+
+/// Whether a task of this name works as a ServiceAccount: reads the cluster's objects, or makes some.
+pub fn is_of_manifests(name: &str) -> bool {
+    matches!(canonical_name(name), MANIFEST_BACKUP | MANIFEST_RESTORE)
 }
 
 impl Addon {

@@ -116,6 +116,12 @@ pub mod restore_session {
         "SuccessfullyExecutedPostRestoreHooks";
     /// Reason of [`POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED`] False.
     pub const FAILED_TO_EXECUTE_POST_RESTORE_HOOKS: &str = "FailedToExecutePostRestoreHooks";
+    /// Not KubeStash's: objects were made of manifests; the message says which.
+    pub const MANIFESTS_RESTORED: &str = "ManifestsRestored";
+    /// Reason of [`MANIFESTS_RESTORED`] True.
+    pub const SUCCESSFULLY_RESTORED_MANIFESTS: &str = "SuccessfullyRestoredManifests";
+    /// Reason of [`MANIFESTS_RESTORED`] False: only what would be done is said.
+    pub const DRY_RUN: &str = "DryRun";
     /// The restore ended too early: True is bad.
     pub const RESTORE_INCOMPLETE: &str = "RestoreIncomplete";
     /// Reason of [`RESTORE_INCOMPLETE`].

@@ -1,7 +1,8 @@
 //! What an object makes us do that its user must be allowed to do (DESIGN.md, Security): a backup operator reads Secrets
 //! and volumes, and runs commands, for whoever may create its objects.
 
-use holdfast_api::addon_info::AddonInfo;
+use holdfast_api::addon::tasks::is_of_manifests;
+use holdfast_api::addon_info::{AddonInfo, TaskReference};
 use holdfast_api::hook::HookInfo;
 use holdfast_api::hook_template::{HookExecutorType, HookTemplateSpec};
 use holdfast_api::invoker::SessionView;
@@ -250,12 +251,18 @@ fn hooks(rights: &mut Vec<Right>, path: &str, hooks: &[HookInfo], (own, pods): (
 }
 
 fn addon(rights: &mut Vec<Right>, path: &str, addon: Option<&AddonInfo>, own: &str) {
-    if let Some(template) = addon.and_then(|addon| addon.job_template.as_ref())
-        && *template != PodTemplateSpec::default()
-    {
-        rights.push(Right::pods(format!("{path}.jobTemplate"), own).with(template));
+    let template = addon.and_then(|addon| addon.job_template.as_ref()).filter(|template| **template != PodTemplateSpec::default());
+    let tasks = addon.map(|addon| addon.tasks.as_slice()).unwrap_or_default();
+    // Manifests are read and made as a ServiceAccount: the template's, or by silence `default`. Whoever may create pods may be it.
+    // With other tasks it is asked again, even if the template stays.
+    let is_of_manifests = |task: &&TaskReference| task.name.as_deref().is_some_and(is_of_manifests);
+    let of_manifests: Vec<&TaskReference> = tasks.iter().filter(is_of_manifests).collect();
+    match template {
+        Some(template) => rights.push(Right::pods(format!("{path}.jobTemplate"), own).with(&(template, of_manifests))),
+        None if !of_manifests.is_empty() => rights.push(Right::pods(format!("{path}.tasks"), own).with(&of_manifests)),
+        None => {}
     }
-    for (index, task) in addon.map(|addon| addon.tasks.as_slice()).unwrap_or_default().iter().enumerate() {
+    for (index, task) in tasks.iter().enumerate() {
         if let Some(volumes) = task.target_volumes.as_ref().filter(|volumes| !volumes.volume_claim_templates.is_empty()) {
             let path = format!("{path}.tasks[{index}].targetVolumes.volumeClaimTemplates");
             rights.push(Right::new(path, "create", ("", "persistentvolumeclaims"), own, "").with(&volumes.volume_claim_templates));

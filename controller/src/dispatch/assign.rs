@@ -24,7 +24,7 @@ const CA_KEY: &str = "CA_CERT_DATA";
 
 /// Completes tasks.
 pub struct Preparer {
-    client: kube::Client,
+    pub(super) client: kube::Client,
     caches: Arc<Caches>,
     stall_timeout_ms: u64,
     /// What was read a moment ago.
@@ -120,6 +120,14 @@ impl Preparer {
                 ..(**task).clone()
             }),
             Work::Restore { repository, encryption_secret, task } => Spec::Restore(v1::RestoreTask {
+                repository: Some(self.access(repository, encryption_secret.as_ref(), afresh).await?),
+                ..(**task).clone()
+            }),
+            Work::StoreManifests { repository, task, .. } => Spec::StoreManifests(v1::StoreManifests {
+                repository: Some(self.access(repository, None, afresh).await?),
+                ..(**task).clone()
+            }),
+            Work::ReturnManifests { repository, encryption_secret, task, .. } => Spec::ReturnManifests(v1::ReturnManifests {
                 repository: Some(self.access(repository, encryption_secret.as_ref(), afresh).await?),
                 ..(**task).clone()
             }),

@@ -39,6 +39,10 @@ pub struct Limits {
     pub maintenance: usize,
     /// Pages of what is in buckets that are read or held at once: each may have 512 KiB.
     pub reading: usize,
+    /// Backups of manifests that are read at once: of each a few pages are held.
+    pub manifests_read: usize,
+    /// Restores of manifests at once: of each the whole file is held.
+    pub manifests_made: usize,
     /// How long a restore may write after it asked for leave.
     pub grant_ttl_ms: u64,
     /// What is waited beyond that: clock rates differ.
@@ -61,6 +65,8 @@ impl Default for Limits {
             running_per_storage: 256,
             maintenance: 4,
             reading: 8,
+            manifests_read: 4,
+            manifests_made: 1,
             grant_ttl_ms: 20_000,
             grant_margin_ms: 5_000,
             agent_return_ms: 30_000,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use holdfast_proto::v1;
 
 use crate::holder::Wish;
+use crate::manifests::{BackupOrder, RestoreOrder};
 use crate::object::{Key, Named};
 
 /// Who wants a task: an object and which life of it.
@@ -189,6 +190,26 @@ pub enum Work {
         /// The task.
         task: Box<v1::RestoreTask>,
     },
+    /// Store manifests, which this controller reads.
+    StoreManifests {
+        /// The Repository to write to.
+        repository: Named,
+        /// The task.
+        task: Box<v1::StoreManifests>,
+        /// What is read.
+        order: Box<BackupOrder>,
+    },
+    /// Bring manifests back, of which this controller makes objects.
+    ReturnManifests {
+        /// The Repository to read from.
+        repository: Named,
+        /// The Secret with the repository's password, if not the Repository's own.
+        encryption_secret: Option<Named>,
+        /// The task.
+        task: Box<v1::ReturnManifests>,
+        /// What is made.
+        order: Box<RestoreOrder>,
+    },
 }
 
 impl Work {
@@ -201,7 +222,10 @@ impl Work {
     /// The Repository whose snapshots it makes or reads.
     pub fn uses(&self) -> Option<&Named> {
         match self {
-            Self::Backup { repository, .. } | Self::Restore { repository, .. } => Some(repository),
+            Self::Backup { repository, .. }
+            | Self::Restore { repository, .. }
+            | Self::StoreManifests { repository, .. }
+            | Self::ReturnManifests { repository, .. } => Some(repository),
             _ => None,
         }
     }

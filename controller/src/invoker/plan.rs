@@ -11,7 +11,7 @@ use holdfast_api::backup_session::BackupSessionPhase;
 use holdfast_api::backup_storage::BackupStoragePhase;
 use holdfast_api::condition::kinds::{backup_session as session_kinds, shared, snapshot as snapshot_kinds};
 use holdfast_api::condition::{self, Condition};
-use holdfast_api::reference::{ObjectReference, ResourceFoundStatus};
+use holdfast_api::reference::{ObjectReference, ResourceFoundStatus, TypedObjectReference};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
@@ -21,6 +21,7 @@ use super::{Observed, PAUSED_BY, either, repositories, schedule};
 use crate::action::Action;
 use crate::object::Named;
 use crate::target::Shape;
+use crate::work;
 
 /// What is missing is looked for again after this time where nothing announces it.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -101,19 +102,28 @@ fn validate(observed: &Observed, status: &mut BackupBatchStatus, now: Timestamp)
 
 /// What KubeStash can and this version cannot.
 fn unsupported(observed: &Observed) -> Option<String> {
-    for ((path, _), target) in observed.effective.targets().iter().zip(&observed.targets) {
-        if let Shape::Unsupported(what) = &target.shape {
+    for ((path, reference), target) in observed.effective.targets().iter().zip(&observed.targets) {
+        if let Shape::Unsupported(what) = &target.shape
+            && needs_target(observed, *reference)
+        {
             return Some(format!("{path}: {what}"));
         }
     }
     for (index, session) in observed.effective.sessions().iter().enumerate() {
         for target in &session.targets {
-            if let Some(problem) = crate::work::unsupported_backup(target.addon, &observed.catalog) {
+            if let Some(problem) = work::unsupported_backup(target.addon, &observed.catalog) {
                 return Some(format!("spec.sessions[{index}]{}: {problem}", target.path));
             }
         }
     }
     None
+}
+
+/// Whether anything is done with a target: manifests of the cluster have none.
+fn needs_target(observed: &Observed, reference: Option<&TypedObjectReference>) -> bool {
+    let sessions = observed.effective.sessions();
+    let mut theirs = sessions.iter().flat_map(|session| &session.targets).filter(|target| target.app_ref == reference);
+    theirs.any(|target| work::backup(target.addon, &observed.catalog).map_or(true, |job| !job.is_of_the_cluster()))
 }
 
 fn targets(observed: &Observed) -> Vec<ResourceFoundStatus> {

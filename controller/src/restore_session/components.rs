@@ -9,6 +9,7 @@ use holdfast_proto::v1;
 
 use super::{Observed, own_claims};
 use crate::target::{Reach, Shape};
+use crate::work::Job;
 
 /// Where KubeStash has restic store, below a Repository's directory.
 const RESTIC_FOLDER: &str = "repository/";
@@ -24,15 +25,27 @@ pub fn chosen(observed: &Observed) -> Result<BTreeMap<&str, &Component>, String>
     if let Some(unknown) = wanted.iter().find(|name| !status.components.contains_key(*name)) {
         return Err(format!("the Snapshot has no component {unknown:?}; it has {}", known.join(", ")));
     }
+    let job = observed.job.as_ref().ok();
+    let has_task = |name: &str| job.is_none_or(|job| if name == component::MANIFEST { job.has_manifests() } else { job.has_volumes() });
+    if let Some(idle) = wanted.iter().find(|name| !has_task(name)) {
+        return Err(format!("component {idle:?} is brought back by another task than those that spec.addon names"));
+    }
     let all = status.components.iter().map(|(name, component)| (name.as_str(), component));
     let chosen: BTreeMap<&str, &Component> =
-        all.filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name)).collect();
+        all.filter(|(name, _)| has_task(name) && (wanted.is_empty() || wanted.iter().any(|wanted| wanted == name))).collect();
+    if job.is_some_and(Job::has_manifests) && wanted.is_empty() && !chosen.contains_key(component::MANIFEST) {
+        return Err("the Snapshot has no manifests: its session had no task manifest-backup".into());
+    }
+    let is_of_manifests = |name: &str| name == component::MANIFEST;
     for (name, component) in &chosen {
         if component.phase != Some(ComponentPhase::Succeeded) {
             return Err(format!("component {name:?} of the Snapshot did not succeed"));
         }
         match &component.driver {
             Some(Driver::Holdfast) => {}
+            Some(Driver::Restic) if is_of_manifests(name) => {
+                return Err(format!("component {name:?} was written by KubeStash; manifests can be restored that Holdfast wrote"));
+            }
             Some(Driver::Restic) => drop(restic_directory(component).map_err(|why| format!("component {name:?}: {why}"))?),
             other => {
                 let tool = other.as_ref().map_or("another tool", Driver::as_str);
@@ -86,8 +99,11 @@ pub fn paths(component: &Component) -> Vec<String> {
 /// How each chosen component is reached; empty if the choice is wrong.
 pub fn reaches(observed: &Observed) -> BTreeMap<String, Reach> {
     let Ok(chosen) = chosen(observed) else { return BTreeMap::new() };
-    let several = chosen.len() > 1;
+    let several = chosen.keys().filter(|name| **name != component::MANIFEST).count() > 1;
     let reach = |name: &str, stored: &Component| {
+        if name == component::MANIFEST {
+            return Reach::Anywhere;
+        }
         if observed.makes_claims() {
             return own_claims::reach(observed, name, &paths(stored));
         }

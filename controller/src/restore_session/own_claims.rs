@@ -36,7 +36,7 @@ pub(super) async fn observe(context: &Context, observed: &Observed, namespace: &
     let mut own = BTreeMap::new();
     let (Ok(job), Ok(chosen)) = (&observed.job, components::chosen(observed)) else { return Ok(own) };
     let Some(template) = job.claim_templates.first() else { return Ok(own) };
-    for name in chosen.keys() {
+    for name in chosen.keys().filter(|name| **name != component::MANIFEST) {
         let claim = claim(observed, template, name, namespace);
         let (mut target, mut is_ours) = (None, false);
         if let Ok(claim) = &claim {
@@ -92,7 +92,7 @@ pub(super) fn claim(observed: &Observed, template: &Template, name: &str, namesp
 }
 
 /// Whether the restore only tries a backup out.
-fn is_a_try(observed: &Observed) -> bool {
+pub(super) fn is_a_try(observed: &Observed) -> bool {
     verification::made_for(&observed.restore.metadata).is_some()
 }
 

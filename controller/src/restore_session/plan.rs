@@ -16,7 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::{CHOSEN, Observed, components, departure, key_of, own_claims, source_namespace};
+use super::manifests::{self, Stored};
+use super::{CHOSEN, DRY_RUN, Observed, components, departure, key_of, own_claims, source_namespace};
 use crate::action::Action;
 use crate::invoker::PAUSED_BY;
 use crate::dispatch::assign::storage_of;
@@ -83,10 +84,18 @@ fn problem(observed: &Observed) -> Option<String> {
     if let Some(problem) = &observed.problem {
         return Some(problem.clone());
     }
+    let has_volumes = observed.job.as_ref().is_ok_and(|job| job.has_volumes());
     if let Shape::Unsupported(what) = &observed.target.shape
         && !observed.makes_claims()
+        && (has_volumes || !observed.needs_no_target())
     {
         return Some(format!("spec.target: {what}"));
+    }
+    if observed.job.as_ref().is_ok_and(|job| job.has_manifests()) && own_claims::is_a_try(observed) {
+        return Some("spec.addon: a backup is tried out without its manifests: they would be made where the application runs".into());
+    }
+    if observed.is_dry_run() && (has_volumes || observed.restore.spec.hooks.is_some()) {
+        return Some(format!("metadata.annotations[{DRY_RUN}]: only manifests can be tried so; leave tasks for volumes, and hooks, out"));
     }
     if foreign_secret(observed) {
         return Some("spec.dataSource.encryptionSecret: only a Secret of the same namespace may be used, or the Repository's own".into());
@@ -131,7 +140,7 @@ pub(super) fn write(observed: &Observed, status: &RestoreSessionStatus) -> Vec<A
 fn missing(observed: &Observed, status: &mut RestoreSessionStatus, now: Timestamp) -> Option<String> {
     status.target_found = Some(observed.target.exists() || observed.makes_claims());
     if let Shape::Missing(what) = &observed.target.shape
-        && !observed.makes_claims()
+        && !observed.needs_no_target()
     {
         let condition = Condition::new(
             kinds::RESTORE_TARGET_FOUND,
@@ -236,9 +245,13 @@ impl<'a> Run<'a> {
         );
         condition::set(&mut status.conditions, ensured);
         let deadline = status.restore_deadline.as_ref().map(|time| time.0);
+        let turn = self.turn(status);
         for (name, component) in &mut status.components {
-            self.advance(name, component, deadline);
+            if self.turn_of(name) <= turn {
+                self.advance(name, component, deadline);
+            }
         }
+        self.events.extend(manifests::sum_up(self.observed, status, self.now));
         self.set_deadline(status);
         let phase = phase::restored_components(status);
         if matches!(phase, RestorePhase::Succeeded | RestorePhase::Failed) {
@@ -246,6 +259,16 @@ impl<'a> Run<'a> {
         } else {
             status.phase = Some(phase::restore_session(status));
         }
+    }
+
+    fn turn_of(&self, name: &str) -> usize {
+        self.observed.job.as_ref().map_or(0, |job| job.turn(name))
+    }
+
+    /// Tasks run in their order: whose turn it is, as long as what comes before has not succeeded.
+    fn turn(&self, status: &RestoreSessionStatus) -> usize {
+        let open = status.components.iter().filter(|(_, component)| component.phase != Some(RestorePhase::Succeeded));
+        open.map(|(name, _)| self.turn_of(name)).min().unwrap_or(usize::MAX)
     }
 
     fn advance(&mut self, name: &str, component: &mut ComponentRestoreStatus, deadline: Option<Timestamp>) {
@@ -306,6 +329,10 @@ impl<'a> Run<'a> {
                 }
                 Err(reason) => fail(component, reason),
             },
+            Some(Reach::Anywhere) => match self.stored(name).and_then(|stored| manifests::request(self.observed, stored, again_after)) {
+                Ok(request) => self.wanted.push(Wanted::Task(Box::new(request))),
+                Err(reason) => fail(component, reason),
+            },
             Some(Reach::Unmounted(wish)) => {
                 self.wanted.push(Wanted::Hold(wish.clone()));
                 if running {
@@ -330,25 +357,39 @@ impl<'a> Run<'a> {
         self.later = Some(self.later.map_or(after, |later| later.min(after)));
     }
 
-    fn request(&self, name: &str, access: &Access, again_after: Option<u32>) -> Result<TaskRequest, String> {
+    /// Where a component is stored: the engine's snapshot, the Repository, its storage, and the Secret that opens it.
+    fn stored(&self, name: &str) -> Result<Stored<'_>, String> {
         let observed = self.observed;
         let chosen = components::chosen(observed)?;
-        let stored = chosen.get(name).ok_or("the Snapshot no longer has this component")?;
-        let job = observed.job.clone()?;
+        let stored = *chosen.get(name).ok_or("the Snapshot no longer has this component")?;
         let repository = observed.repository.as_ref().ok_or("its Repository is gone")?;
-        let namespace = observed.restore.metadata.namespace.clone().unwrap_or_default();
-        let from = source_namespace(&observed.restore);
-        let repository_name = Named::new(from, repository.metadata.name.clone().unwrap_or_default());
+        let repository_name = Named::new(source_namespace(&observed.restore), repository.metadata.name.clone().unwrap_or_default());
         let storage = storage_of(repository, &repository_name).map_err(|reason| reason.to_string())?;
         let source = observed.restore.spec.data_source.as_ref();
         let secret = source.and_then(|source| source.encryption_secret.as_ref());
+        let own = observed.restore.metadata.namespace.as_deref().unwrap_or_default();
+        Ok(Stored {
+            component: stored,
+            snapshot_id: components::engine_snapshot(stored).unwrap_or_default().to_owned(),
+            repository: repository_name,
+            storage,
+            encryption_secret: secret.map(|secret| Named::new(secret.namespace_or(own), &secret.name)),
+        })
+    }
+
+    fn request(&self, name: &str, access: &Access, again_after: Option<u32>) -> Result<TaskRequest, String> {
+        let observed = self.observed;
+        let Stored { component: stored, snapshot_id, repository, storage, encryption_secret } = self.stored(name)?;
+        let job = observed.job.clone()?;
+        let namespace = observed.restore.metadata.namespace.clone().unwrap_or_default();
+        let from = source_namespace(&observed.restore);
         let app = observed.snapshot.as_ref().and_then(|snapshot| snapshot.spec.app_ref.as_ref());
         let (run_as_user, run_as_group) = job.run_as.ids();
         let restic = components::restic(stored);
         let of_restic = |path: &str| restic.as_ref().and_then(|_| components::restic_snapshot(stored, path)).unwrap_or_default();
         let task = v1::RestoreTask {
             repository: None,
-            snapshot_id: if restic.is_some() { String::new() } else { components::engine_snapshot(stored).unwrap_or_default().to_owned() },
+            snapshot_id: if restic.is_some() { String::new() } else { snapshot_id },
             targets: access
                 .volumes
                 .iter()
@@ -372,15 +413,11 @@ impl<'a> Run<'a> {
             class: Class::Restore,
             node: Some(access.node.clone()),
             storage,
-            group: namespace.clone(),
+            group: namespace,
             persisted: observed.attempts.get(name).cloned(),
             again_after,
             pod_uids: vec![access.pod_uid.clone()],
-            work: Work::Restore {
-                repository: repository_name,
-                encryption_secret: secret.map(|secret| Named::new(secret.namespace_or(&namespace), &secret.name)),
-                task: Box::new(task),
-            },
+            work: Work::Restore { repository, encryption_secret, task: Box::new(task) },
         })
     }
 

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_api::function::AgentTask;
 use holdfast_api::{BackupBatch, BackupConfiguration, RestoreSession, Snapshot};
 use holdfast_proto::v1;
 use jiff::Timestamp;
@@ -123,6 +124,42 @@ fn each_stored_path_goes_back_to_its_place() {
     assert_eq!((place.snapshot_path.as_str(), place.path_in_volume.as_str()), ("/kubestash-data", ""));
     assert_eq!(place.volume.as_ref().unwrap().pvc_uid, "claim-uid");
     assert_eq!(status(&actions)["phase"], "Running");
+}
+
+/// Components that are asked for.
+fn asked(actions: &[Action]) -> Vec<String> {
+    let tasks = actions.iter().filter_map(|action| match action {
+        Action::Tasks(tasks) => Some(tasks),
+        _ => None,
+    });
+    tasks.flatten().map(|wanted| wanted.component().to_owned()).collect()
+}
+
+#[test]
+fn tasks_of_a_restore_run_in_their_order_and_one_that_fails_is_the_last() {
+    let with = |status: Value, tasks: Vec<AgentTask>, outcome: Option<Outcome>| {
+        let mut observed = observed(restore(json!({}), status));
+        let components = &mut observed.snapshot.as_mut().unwrap().status.as_mut().unwrap().components;
+        let dump = components["dump"].clone();
+        components.insert("manifest".into(), dump);
+        observed.job = Ok(Job { tasks, manifests: crate::work::Manifests { account: "writer".into(), ..Default::default() }, ..Job::default() });
+        observed.reaches = components::reaches(&observed);
+        observed.tasks.extend(outcome.map(|outcome| ("manifest".into(), finished(outcome))));
+        plan(&observed, now())
+    };
+    let both = || vec![AgentTask::ManifestRestore, AgentTask::Restore];
+    assert_eq!(asked(&with(Value::Null, both(), None)), ["manifest"], "the volume could be had, and waits");
+    assert_eq!(asked(&with(Value::Null, vec![AgentTask::Restore, AgentTask::ManifestRestore], None)), ["dump"]);
+    let begun = json!({"phase": "Running", "components": {"dump": {"phase": "Pending"}, "manifest": {"phase": "Running"}}});
+    let made = Outcome::Restore(v1::RestoreResult { summary: "1 made".into(), ..v1::RestoreResult::default() });
+    let then = with(begun.clone(), both(), Some(made));
+    assert_eq!(status(&then)["components"]["manifest"]["phase"], "Succeeded");
+    let done = json!({"phase": "Running", "components": {"dump": {"phase": "Pending"}, "manifest": {"phase": "Succeeded"}}});
+    assert_eq!(asked(&with(done, both(), None)), ["dump"]);
+    let failed = Outcome::Restore(v1::RestoreResult { failed_count: 1, summary: "1 made".into(), ..v1::RestoreResult::default() });
+    let over = with(begun, both(), Some(failed));
+    assert_eq!((&status(&over)["phase"], asked(&over).len()), (&json!("Failed"), 0));
+    assert!(!status(&over).to_string().contains("ManifestsRestored"));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use holdfast_proto::v1;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Observed, VIEWS, deletion, result, waiting};
+use super::{Observed, VIEWS, deletion, manifests, result, waiting};
 use crate::action::Action;
 use crate::backup_session::claims;
 use crate::backup_session::plan::is_cancelled;
@@ -290,6 +290,14 @@ impl Run<'_> {
                 Ok(None) => self.look_again(Duration::from_secs(2)),
                 Err(reason) => result::fail(component, reason),
             },
+            Some(Reach::Anywhere) => match self.open_repository() {
+                Ok(Some(storage)) => match manifests::request(self.observed, self.repository_name(), storage, again_after) {
+                    Ok(request) => self.wanted.push(Wanted::Task(Box::new(request))),
+                    Err(reason) => result::fail(component, reason),
+                },
+                Ok(None) => self.look_again(Duration::from_secs(2)),
+                Err(reason) => result::fail(component, reason),
+            },
             Some(Reach::Unmounted(wish)) if running || self.observed.waited < VOLUME_PATIENCE => {
                 self.wanted.push(Wanted::Hold(wish.clone()));
                 if running {
@@ -531,7 +539,7 @@ fn with_this(repository: &Repository, snapshot: &Snapshot) -> Repository {
 }
 
 /// `<namespace>/<kind>/<name>` of the application: what the engine finds earlier snapshots by, beside the volume's UID.
-fn host(snapshot: &Snapshot) -> String {
+pub(super) fn host(snapshot: &Snapshot) -> String {
     let app = snapshot.spec.app_ref.clone().unwrap_or_default();
     let namespace = app.namespace.unwrap_or_else(|| snapshot.metadata.namespace.clone().unwrap_or_default());
     format!("{namespace}/{}/{}", app.kind.unwrap_or_default(), app.name)

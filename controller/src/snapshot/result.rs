@@ -86,7 +86,8 @@ pub fn percent(done: u64, total: u64) -> Option<String> {
 /// How many files a success is without, and the first names.
 pub fn unreadable(component: &str, result: &v1::BackupResult) -> Option<String> {
     let (count, first) = (result.unreadable_count, result.unreadable_first.join("; "));
-    (count > 0).then(|| format!("component {component}: {count} files could not be read: {first}"))
+    let what = if component == names::component::MANIFEST { "resources or objects" } else { "files" };
+    (count > 0).then(|| format!("component {component}: {count} {what} could not be read: {first}"))
 }
 
 /// What a success has to say to people beyond its numbers.

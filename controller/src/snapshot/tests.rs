@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_api::deletion::DeletionPolicy;
 use holdfast_api::snapshot::SnapshotStatus;
-use holdfast_api::{BackupSession, Repository, Snapshot};
+use holdfast_api::{BackupSession, Repository, Snapshot, TypedObjectReference};
 use holdfast_proto::v1;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -61,6 +61,7 @@ fn observed(status: Value) -> Observed {
         job: Ok(Job { paths: vec!["/data".into()], exclude: vec!["*.tmp".into()], ..Job::default() }),
         reaches: BTreeMap::from([("dump-pod-0".into(), reach()), ("dump-pod-1".into(), reach())]),
         target_found: true,
+        application: TypedObjectReference::not_applicable(),
         tasks: BTreeMap::new(),
         attempts: BTreeMap::new(),
         is_held: false,

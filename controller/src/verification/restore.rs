@@ -78,7 +78,9 @@ pub(super) fn claims<'s>(session: &str, snapshot: &'s Snapshot) -> Vec<(&'s str,
 }
 
 fn components(snapshot: &Snapshot) -> Vec<&str> {
-    snapshot.status.iter().flat_map(|status| status.components.keys()).map(String::as_str).collect()
+    // Manifests are not tried out: they would be made where the application runs.
+    let all = snapshot.status.iter().flat_map(|status| status.components.keys()).map(String::as_str);
+    all.filter(|name| *name != component::MANIFEST).collect()
 }
 
 /// Named after the session, so that it can be no claim of anybody else's.

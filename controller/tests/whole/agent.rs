@@ -40,6 +40,10 @@ pub(crate) struct Memory {
     pub(crate) full: Option<String>,
     /// What is in its backend.
     pub(crate) bucket: Bucket,
+    /// Manifests that it stored last, or is storing.
+    pub(crate) manifests: Vec<u8>,
+    /// What it gave last of which task, and has no answer to.
+    given: Option<v1::DataPiece>,
     backups: usize,
     running: HashMap<Key, (v1::TaskRef, u64)>,
     finished: HashMap<Key, v1::TaskFinished>,
@@ -159,6 +163,9 @@ impl Agent {
                 self.say(Said::Accepted(v1::TaskAccepted { task: Some(task.clone()) }));
                 let is_small = task.component.is_empty() || task.component == "views" || task.component.starts_with("read-back:");
                 let held = *self.held.lock().unwrap() && !is_small;
+                if self.exchanges(&assign) {
+                    return;
+                }
                 if !held {
                     let outcome = self.outcome(&assign);
                     self.finish(&task, outcome);
@@ -185,7 +192,81 @@ impl Agent {
                 memory.finished.remove(&key);
             }
             Heard::Leadership(leadership) if leadership.epoch > 0 => self.hello(),
+            Heard::Data(data) => self.store(data),
+            Heard::DataAnswer(answer) => self.heed(answer),
             _ => {}
+        }
+    }
+
+    /// Whether a task is about data that goes to the controller, or comes from there; then it begins.
+    fn exchanges(&self, assign: &v1::Assign) -> bool {
+        let task = assign.task.clone();
+        match &assign.spec {
+            Some(v1::assign::Spec::StoreManifests(_)) => {
+                self.memory.lock().unwrap().manifests.clear();
+                self.say(Said::DataRequest(v1::DataRequest { task, offset: 0, max_bytes: 0 }));
+            }
+            Some(v1::assign::Spec::ReturnManifests(_)) => {
+                let bytes = self.memory.lock().unwrap().manifests.clone();
+                self.memory.lock().unwrap().given = Some(v1::DataPiece { task, offset: 0, bytes, last: true });
+                self.ask_again();
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Again and again until there is an answer: the controller may be another by now.
+    fn ask_again(&self) {
+        let agent = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let Some(piece) = agent.memory.lock().unwrap().given.clone() else { return };
+                agent.say(Said::DataPiece(piece));
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+    }
+
+    fn store(&self, data: v1::Data) {
+        use v1::task_finished::Outcome;
+        let task = data.task.clone().unwrap();
+        let offset = {
+            let mut memory = self.memory.lock().unwrap();
+            memory.manifests.extend(&data.bytes);
+            memory.manifests.len() as u64
+        };
+        if !data.error.is_empty() {
+            let failure = v1::TaskFailure { message: data.error, retry_may_help: data.retry_may_help, ..v1::TaskFailure::default() };
+            self.finish(&task, Outcome::Failure(failure));
+        } else if data.last {
+            let source = v1::SourceResult { container_path: "/manifests.yaml".into(), bytes: offset, files: data.objects, ..v1::SourceResult::default() };
+            let (unreadable_count, unreadable_first) = (data.left_out_count, data.left_out_first);
+            let result = v1::BackupResult { snapshot_id: "m-1".into(), sources: vec![source], unreadable_count, unreadable_first, ..v1::BackupResult::default() };
+            self.finish(&task, Outcome::Backup(result));
+        } else {
+            self.say(Said::DataRequest(v1::DataRequest { task: Some(task), offset, max_bytes: 0 }));
+        }
+    }
+
+    fn heed(&self, answer: v1::DataAnswer) {
+        use v1::task_finished::Outcome;
+        let task = answer.task.clone().unwrap();
+        if self.memory.lock().unwrap().given.take().is_none() {
+            return;
+        }
+        if !answer.error.is_empty() {
+            let failure = v1::TaskFailure { message: answer.error, retry_may_help: answer.retry_may_help, ..v1::TaskFailure::default() };
+            self.finish(&task, Outcome::Failure(failure));
+        } else if let Some(result) = answer.result {
+            self.finish(&task, Outcome::Restore(result));
+        } else {
+            let agent = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                agent.memory.lock().unwrap().given = Some(v1::DataPiece { task: Some(task), offset: answer.offset, bytes: Vec::new(), last: true });
+                agent.ask_again();
+            });
         }
     }
 
@@ -324,6 +405,7 @@ impl Agent {
                 let (unused, deleted) = if memory.prunes % 2 == 1 { (3, 0) } else { (0, 3) };
                 Outcome::Prune(v1::PruneResult { packs_unused: unused, packs_deleted: deleted, bytes_deleted: deleted << 20, ..v1::PruneResult::default() })
             }
+            Spec::StoreManifests(_) | Spec::ReturnManifests(_) => panic!("that is an exchange"),
             Spec::Wipe(task) => {
                 memory.wiped.push(task.directory.clone());
                 Outcome::Wipe(v1::WipeResult { objects: 9 })

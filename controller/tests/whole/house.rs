@@ -56,6 +56,7 @@ fn resource(kind: &str) -> ApiResource {
         "Node" => ("", "v1", "nodes"),
         "Pod" => ("", "v1", "pods"),
         "Secret" => ("", "v1", "secrets"),
+        "ConfigMap" => ("", "v1", "configmaps"),
         "ServiceAccount" => ("", "v1", "serviceaccounts"),
         "PersistentVolumeClaim" => ("", "v1", "persistentvolumeclaims"),
         other => panic!("the tests do not know {other}"),
@@ -123,7 +124,7 @@ impl House {
             house.create(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("agent-{node}"), "namespace": "holdfast"},
                 "spec": {"nodeName": node, "serviceAccountName": "holdfast-agent", "containers": [{"name": "agent", "image": "agent"}]}})).await;
         }
-        for name in ["pvc-addon", "workload-addon"] {
+        for name in ["pvc-addon", "workload-addon", "kubedump-addon"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/catalog/{name}.yaml"));
             house.create(serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()).await;
         }

@@ -11,6 +11,7 @@ mod faults;
 mod functions;
 mod hooks;
 mod house;
+mod manifests;
 mod read_back;
 mod removal;
 mod repositories;

@@ -89,6 +89,31 @@ fn a_job_template_is_a_pod() {
 }
 
 #[test]
+fn manifests_are_read_and_made_as_an_account_that_the_user_may_be() {
+    let addon = |task: Value| json!({"name": "a", "tasks": [task]});
+    let backup = |task: Value| backup_configuration(&configuration(OWN, json!({"addon": addon(task)})), OWN, &no_templates);
+    assert!(backup(json!({"name": "logical-backup"})).is_empty());
+    let silent = backup(json!({"name": "manifest-backup"}));
+    assert_eq!(asked(&silent), ["create pods demo/"], "the account `default`, which nobody has named");
+    let more = backup(json!({"name": "manifest-backup", "params": {"IncludeResources": "secrets"}}));
+    assert_eq!(changed(more, &silent).len(), 1, "another selection is another look");
+    assert!(changed(silent.clone(), &silent).is_empty());
+
+    let template = |tasks: Value| {
+        let addon = json!({"name": "a", "tasks": tasks, "jobTemplate": {"spec": {"serviceAccountName": "admin"}}});
+        backup_configuration(&configuration(OWN, json!({"addon": addon})), OWN, &no_templates)
+    };
+    let volumes = template(json!([{"name": "logical-backup"}]));
+    let both = template(json!([{"name": "logical-backup"}, {"name": "manifest-backup"}]));
+    assert_eq!(changed(both, &volumes).len(), 1, "with it the account comes to count");
+
+    let batch = json!({"sessions": [{"name": "s", "targets": [{"name": "t", "addon": addon(json!({"name": "manifest-backup"}))}]}]});
+    assert_eq!(asked(&backup_batch(&read(batch), OWN, &no_templates)), ["create pods demo/"]);
+    let restore = json!({"addon": addon(json!({"name": "manifest-restore"})), "manifestOptions": {"workload": {"restoreNamespace": "victim"}}});
+    assert_eq!(asked(&restore_session(&read(restore), OWN, &no_templates)), ["create pods demo/"], "what it may do elsewhere is its own rights' matter");
+}
+
+#[test]
 fn a_hook_that_runs_a_command_is_an_exec_of_the_user() {
     let hooks = |parameter: &str| {
         let hook = json!({"name": "h", "hookTemplate": {"name": "t", "namespace": "hooks"}, "params": {"p": parameter}});

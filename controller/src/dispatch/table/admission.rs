@@ -49,12 +49,19 @@ struct Load {
     maintained: HashMap<AgentId, usize>,
     /// Pages that are read, or have been and are still held here.
     reading: usize,
+    /// Manifests that go through this controller: out, and back.
+    manifests: (usize, usize),
 }
 
 impl Load {
     fn add(&mut self, agent: AgentId, request: &TaskRequest) {
         *self.per_agent.entry(agent).or_default() += 1;
         self.reading += usize::from(request.class == Class::Reading);
+        match request.work {
+            Work::StoreManifests { .. } => self.manifests.0 += 1,
+            Work::ReturnManifests { .. } => self.manifests.1 += 1,
+            _ => {}
+        }
         if request.class == Class::Maintenance {
             self.maintenance += 1;
             *self.maintained.entry(agent).or_default() += 1;
@@ -126,6 +133,14 @@ impl Table {
             return None;
         }
         if request.class == Class::Reading && load.reading >= self.limits.reading {
+            return None;
+        }
+        let is_too_much = match request.work {
+            Work::StoreManifests { .. } => load.manifests.0 >= self.limits.manifests_read,
+            Work::ReturnManifests { .. } => load.manifests.1 >= self.limits.manifests_made,
+            _ => false,
+        };
+        if is_too_much {
             return None;
         }
         if !request.class.is_repeatable() {
@@ -209,5 +224,6 @@ pub(super) fn capability(work: &Work) -> &'static str {
         Work::Backup { .. } => "backup",
         Work::Restore { task, .. } if task.restic.is_some() => "restore-restic",
         Work::Restore { .. } => "restore",
+        Work::StoreManifests { .. } | Work::ReturnManifests { .. } => "manifests",
     }
 }

@@ -151,6 +151,12 @@ impl Table {
         self.send(agent, v1::controller_message::Kind::Grant(answer));
     }
 
+    /// Whether an attempt is with an agent, or may come back with one, and is still wanted.
+    pub fn goes_on(&self, key: &TaskKey, attempt: u32) -> bool {
+        let is_with_an_agent = |state: &State| matches!(state, State::Running { .. } | State::Missing { .. });
+        self.tasks.get(key).is_some_and(|task| task.attempt == attempt && !task.withdrawn && is_with_an_agent(&task.state))
+    }
+
     /// The request of a task that this agent runs: what its credentials are renewed from.
     pub fn held_request(&self, agent: AgentId, reference: &v1::TaskRef) -> Option<TaskRequest> {
         if !self.runs(agent, reference) {
