@@ -93,6 +93,11 @@ fn app_of(view: &ReadView, told: Option<&Snapshot>) -> Result<TypedObjectReferen
     let (Some(namespace), Some(kind), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(format!("what is stored is of {:?}, which is no application", shown(&stored.host)));
     };
+    // Manifests of the cluster are of no application.
+    let nothing = TypedObjectReference::not_applicable();
+    if kind.is_empty() && name == nothing.name {
+        return Ok(nothing);
+    }
     let known = match kind {
         "Deployment" | "StatefulSet" | "DaemonSet" => Some("apps".to_owned()),
         "PersistentVolumeClaim" => None,

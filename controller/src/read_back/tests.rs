@@ -219,6 +219,9 @@ fn a_hostile_snapshot_view_makes_nothing_that_the_repository_does_not_hold() {
     let theirs = StoredSnapshot { host: "elsewhere/Deployment/app".into(), ..stored("e-1", "dump", 1) };
     let (snapshot, _) = snapshot::from_view(&snapshot_view(&forged, vec![theirs]), &repository(), now()).unwrap();
     assert_eq!(snapshot.spec.app_ref.unwrap().namespace.as_deref(), Some("elsewhere"));
+    let of_the_cluster = StoredSnapshot { host: "demo//na".into(), ..stored("e-1", "dump", 1) };
+    let (snapshot, _) = snapshot::from_view(&snapshot_view(&forged, vec![of_the_cluster]), &repository(), now()).unwrap();
+    assert_eq!(snapshot.spec.app_ref, Some(holdfast_api::TypedObjectReference::not_applicable()));
     let nobody = StoredSnapshot { host: "laptop".into(), ..stored("e-1", "dump", 1) };
     assert!(snapshot::from_view(&snapshot_view(&forged, vec![nobody]), &repository(), now()).is_err());
 }

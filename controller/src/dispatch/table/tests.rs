@@ -127,6 +127,50 @@ fn few_pages_are_under_way_or_held_at_once() {
 }
 
 #[test]
+fn few_manifests_go_through_this_controller_at_once() {
+    let limits = Limits { manifests_read: 2, manifests_made: 1, ..Limits::default() };
+    let mut table = Table::new(limits, 1, 0);
+    join(&mut table, 1, "a", 99, vec![], 0);
+    let identity = crate::manifests::Identity::new("demo", "account").unwrap();
+    let store = Work::StoreManifests {
+        repository: Named::new("demo", "repo"),
+        task: Box::default(),
+        order: Box::new(crate::manifests::BackupOrder { identity: identity.clone(), scope: crate::manifests::Scope::Cluster(Box::default()) }),
+    };
+    let give_back = Work::ReturnManifests {
+        repository: Named::new("demo", "repo"),
+        encryption_secret: None,
+        task: Box::default(),
+        order: Box::new(crate::manifests::RestoreOrder {
+            identity,
+            selection: Default::default(),
+            rbac: false,
+            overrides: false,
+            volumes: false,
+            storage_classes: Default::default(),
+            namespace: None,
+            dry_run: false,
+        }),
+    };
+    for (prefix, class, work) in [("s", Class::Backup, store), ("r", Class::Restore, give_back)] {
+        for number in 0..4 {
+            let request = TaskRequest { node: None, work: work.clone(), ..request(class, "manifest", "a", None) };
+            table.want(&owner(&format!("{prefix}{number}")), wanted(request), 0);
+        }
+    }
+    table.want(&owner("data"), wanted(request(Class::Backup, "dump", "a", None)), 0);
+    let starts = run_all(&mut table, 0);
+    let begun = |prefix: &str| starts.iter().filter(|start| start.owner.key.name.starts_with(prefix)).count();
+    assert_eq!((begun("s"), begun("r"), begun("data")), (2, 1, 1), "they hold up nobody else");
+    let stored = starts.iter().find(|start| start.owner.key.name.starts_with('s')).unwrap();
+    assert!(table.goes_on(&stored.key, stored.attempt) && !table.goes_on(&stored.key, stored.attempt + 1));
+    table.want(&stored.owner, vec![], 0);
+    assert!(!table.goes_on(&stored.key, stored.attempt), "its data are let go before its agent has ended");
+    table.finished(AgentId(1), finish(stored, failed(v1::task_failure::Reason::Cancelled)));
+    assert_eq!(run_all(&mut table, 0).len(), 1);
+}
+
+#[test]
 fn a_report_of_an_old_attempt_or_from_a_replaced_stream_is_no_result() {
     let mut table = Table::new(Limits::default(), 1, 0);
     join(&mut table, 1, "a", 1, vec![], 0);
