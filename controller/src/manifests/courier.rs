@@ -184,7 +184,9 @@ impl Incoming {
     fn state(&self) -> v1::DataAnswer {
         let (done, total) = (self.progress.done.load(Relaxed), self.progress.total.load(Relaxed));
         let answer = v1::DataAnswer { offset: self.length, done, total, ..v1::DataAnswer::default() };
+        let has_ended = self.maker.as_ref().is_some_and(|maker| maker.0.is_finished());
         match self.outcome.get() {
+            None if has_ended => refusal(Refused::for_good("the restore of manifests broke off; the controller's log says why")),
             Some(Ok(result)) => v1::DataAnswer { result: Some(result.clone()), ..answer },
             Some(Err(refused)) => refusal(refused.clone()),
             None => answer,

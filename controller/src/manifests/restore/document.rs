@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::order;
 use crate::manifests::{OBJECTS_MAX, Refused, is_name};
 
-/// Of one object: more than any API server takes.
-const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+/// Of one object: what an API server takes in a request. Parsed, an enemy's may be twenty times as large.
+const DOCUMENT_BYTES_MAX: usize = 3 << 20;
 
 /// Where a document is, and when its turn is.
 #[derive(Clone, Debug)]

@@ -1,4 +1,5 @@
-//! A stored object as it is made again; or why it is not. Pure.
+//! A stored object as it is made again; or why it is not. Pure, and total: nothing in the object is what its kind says, until an API server
+//! has looked at it.
 
 use serde_json::{Map, Value, json};
 
@@ -165,7 +166,7 @@ fn volume(object: &mut Value, order: &RestoreOrder) {
 }
 
 fn templates(object: &mut Value, order: &RestoreOrder) {
-    let templates = object["spec"]["volumeClaimTemplates"].as_array_mut();
+    let templates = object.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
     for template in templates.into_iter().flatten() {
         if let Some(class) = template.pointer_mut("/spec/storageClassName") {
             mapped(class, order);

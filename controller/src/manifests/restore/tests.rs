@@ -182,3 +182,33 @@ async fn what_exists_stands_even_if_it_is_called_invalid_before_anybody_looks() 
     assert_eq!(said.summary, "1 left as they stand: Service shop/web");
     assert_eq!(said.failed_first, ["Service shop/other: provided port is already allocated"]);
 }
+
+#[test]
+fn nothing_that_an_enemy_writes_into_an_object_breaks_it_off() {
+    let kinds = [
+        ("", "v1", "Namespace", "namespaces"), ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"), ("", "v1", "PersistentVolume", "persistentvolumes"),
+        ("", "v1", "Service", "services"), ("", "v1", "ServiceAccount", "serviceaccounts"), ("", "v1", "Pod", "pods"), ("batch", "batch/v1", "Job", "jobs"),
+        ("rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"), ("apps", "apps/v1", "StatefulSet", "statefulsets"),
+    ];
+    let run = RestoreOrder { volumes: true, ..order() };
+    let moved = RestoreOrder { namespace: Some("copy".into()), ..run.clone() };
+    for (group, api_version, kind, plural) in kinds {
+        let api = ApiResource { group: group.into(), version: "v1".into(), api_version: api_version.into(), kind: kind.into(), plural: plural.into() };
+        for namespaced in [true, false] {
+            let resource = crate::manifests::resources::Resource { api: api.clone(), namespaced, is_stored: true };
+            for odd in [Value::Null, json!(7), json!("x"), json!([]), json!([7]), json!({}), json!({"template": 7}), json!({"template": {"metadata": {"labels": []}}})] {
+                for field in [
+                    "/spec", "/metadata/labels", "/metadata/annotations", "/metadata/ownerReferences", "/subjects", "/spec/ports", "/spec/claimRef",
+                    "/spec/volumeClaimTemplates", "/spec/template", "/spec/storageClassName", "/type",
+                ] {
+                    let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "n", "namespace": "shop"}, "spec": {}});
+                    let (parent, last) = field.rsplit_once('/').unwrap();
+                    object.pointer_mut(parent).unwrap()[last] = odd.clone();
+                    for run in [&run, &moved] {
+                        let _ = prepared(object.clone(), &resource, run);
+                    }
+                }
+            }
+        }
+    }
+}
