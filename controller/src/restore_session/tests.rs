@@ -425,6 +425,11 @@ fn a_try_writes_into_no_claim_that_was_there_before() {
     assert!(matches!(&observed.reaches["dump"], Reach::Impossible(why) if why.contains("was there before")), "{:?}", observed.reaches);
     made(&mut observed, true, Vec::new());
     assert!(matches!(&observed.reaches["dump"], Reach::Unmounted(_)), "{:?}", observed.reaches);
+    // Nor does it make objects where the application runs.
+    let mut with_manifests = observed.clone();
+    with_manifests.job.as_mut().unwrap().tasks = vec![AgentTask::Restore, AgentTask::ManifestRestore];
+    let refused = status(&plan(&with_manifests, now()));
+    assert!(refused["phase"] == "Invalid" && refused.to_string().contains("tried out without its manifests"), "{refused}");
     // What it makes goes with it.
     let template = observed.job.as_ref().unwrap().claim_templates[0].clone();
     let claim = own_claims::claim(&observed, &template, "dump", "demo").unwrap();

@@ -142,6 +142,8 @@ fn its_claims_are_like_what_was_backed_up() {
     assert_eq!(spec(&plain).1, json!({"accessModes": ["ReadWriteMany"], "storageClassName": "fast", "resources": {"requests": {"storage": "9Gi"}}}));
     plain.snapshot = Ok(Arc::new(snapshot(&["dump-pod-0", "dump-pod-1"], Value::Null)));
     assert_eq!(spec(&plain).0, "try-1-${POD_ORDINAL}");
+    plain.snapshot = Ok(Arc::new(snapshot(&["dump", "manifest"], Value::Null)));
+    assert_eq!(spec(&plain).0, "try-1", "manifests are not tried out");
     plain.snapshot = Ok(Arc::new(snapshot(&["dump-node-a", "dump-node-b"], Value::Null)));
     let actions = plan(&plain, now());
     assert!(made(&actions).is_empty() && status(&actions)["phase"] == "Failed");
