@@ -3,15 +3,17 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use holdfast_proto::v1::controller_message::Kind as Say;
 use holdfast_proto::v1::task_failure::Reason;
 use holdfast_proto::v1::task_finished::Outcome;
-use holdfast_proto::v1::{Assign, RepositoryAccess, ResticRepository, RestoreResult, RestoreTarget, RestoreTask, TaskFinished, assign};
+use holdfast_proto::v1::{Assign, Cancel, RepositoryAccess, ResticRepository, RestoreResult, RestoreTarget, RestoreTask, TaskFinished, assign};
 
 use crate::backup::{files_below, restore};
 use crate::controller::Controller;
 use crate::node::{Agent, Node, assignment, runtime, volume_access};
-use crate::tasks::reason;
+use crate::tasks::{reason, silent_store};
 
 const BELOW: &str = "repository/v1/daily/dump";
 /// The snapshot of the second day.
@@ -105,4 +107,29 @@ fn what_restic_stored_is_restored_in_the_sandbox_and_nothing_is_written_beside_i
         agent.stop().await;
     });
     assert_eq!(files_below(&node.storage()), before, "not even a lock");
+}
+
+#[test]
+fn a_restore_of_restics_data_writes_nothing_without_the_right_to_and_stops_whatever_the_store_does() {
+    let Some(node) = Node::with_mounts() else { return };
+    let to = node.volume("pv-1");
+    copy(&fixture(), &node.storage().join("bucket/demo/repo").join(BELOW));
+    runtime().block_on(async {
+        let mut controller = Controller::start(&node.authority).await;
+        let agent = Agent::start(node.config(&format!("localhost:{}", controller.address.port())));
+        let (mut stream, _) = controller.welcome(1).await;
+        let (finished, asked) = restore(&mut stream, restore_of(&node, |_| {}), 0, 1).await;
+        assert_eq!((reason(&finished), asked), (Some(Reason::GrantLapsed), 1), "{finished:?}");
+        assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+
+        let (_listener, backend) = silent_store().await;
+        let assign = restore_of(&node, |task| task.repository.as_mut().unwrap().backend = Some(backend));
+        stream.say(Say::Assign(assign.clone())).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        stream.say(Say::Cancel(Cancel { task: assign.task, reason: "the restore was deleted".into() })).await;
+        let began = Instant::now();
+        assert_eq!(reason(&stream.finished().await), Some(Reason::Cancelled));
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        agent.stop().await;
+    });
 }
