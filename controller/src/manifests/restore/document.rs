@@ -7,8 +7,10 @@ use serde_json::Value;
 use super::order;
 use crate::manifests::{OBJECTS_MAX, Refused, is_name};
 
-/// Of one object: what an API server takes in a request. Parsed, an enemy's may be twenty times as large.
+/// Of one object: what an API server takes in a request.
 const DOCUMENT_BYTES_MAX: usize = 3 << 20;
+/// In one object: parsed, each takes about a hundred bytes, and an enemy's may take two in the file. A large definition has 20,000.
+const VALUES_MAX: usize = 100_000;
 
 /// Where a document is, and when its turn is.
 #[derive(Clone, Debug)]
@@ -49,6 +51,9 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
     if text.len() > DOCUMENT_BYTES_MAX {
         return Err(format!("it has {} bytes, and no object has more than {DOCUMENT_BYTES_MAX}", text.len()));
     }
+    if values(text) > VALUES_MAX {
+        return Err(format!("it has more than {VALUES_MAX} values"));
+    }
     let object: Value = serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
     let has = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     if !["/apiVersion", "/kind", "/metadata/name"].into_iter().all(has) {
@@ -59,6 +64,21 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
         Some(field) => Err(format!("nothing can be called like its metadata.{field}")),
         None => Ok(object),
     }
+}
+
+/// About how many values there are in a text, if it is JSON: what stands in strings does not count.
+fn values(text: &[u8]) -> usize {
+    let (mut values, mut is_string, mut is_escaped) = (0, false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_string,
+            b'"' => is_string = !is_string,
+            b',' | b'[' | b'{' if !is_string => values += 1,
+            _ => {}
+        }
+    }
+    values
 }
 
 #[cfg(test)]
@@ -81,6 +101,10 @@ mod tests {
         assert!(parse(&vec![b'['; 1 << 20]).is_err(), "depth");
         assert!(parse(&vec![b' '; DOCUMENT_BYTES_MAX + 1]).unwrap_err().contains("bytes"));
         assert!(parse(br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":7}}"#).is_err());
+        let many = format!(r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"a"}},"spec":[{}0]}}"#, "0,".repeat(VALUES_MAX));
+        assert!(parse(many.as_bytes()).unwrap_err().contains("values"));
+        let table = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a"}},"data":{{"a":"\"{}"}}}}"#, "0,[{".repeat(VALUES_MAX));
+        assert!(parse(table.as_bytes()).is_ok(), "text may hold what it likes");
         for (name, namespace) in [("a/../b", "shop"), ("..", "shop"), ("a", "shop/pods/web/exec?command=id#"), ("a", ""), ("a%2fb", "shop")] {
             let object = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}});
             assert!(parse(object.to_string().as_bytes()).unwrap_err().contains("can be called"), "{name} {namespace}: a path of its own");
