@@ -115,7 +115,7 @@ impl Run<'_> {
             }
         };
         let name = named(&object);
-        match self.maker.make(&resource, &object).await {
+        match self.maker.make(&resource, object).await {
             Ok(made) => {
                 self.report.add(made, name);
                 true

@@ -9,8 +9,8 @@ use crate::manifests::{OBJECTS_MAX, Refused, is_name};
 
 /// Of one object: what an API server takes in a request.
 const DOCUMENT_BYTES_MAX: usize = 3 << 20;
-/// In one object: parsed, each takes about a hundred bytes, and an enemy's may take two in the file. A large definition has 20,000.
-const VALUES_MAX: usize = 100_000;
+/// In one object: parsed, one may take some hundred bytes, and an enemy's two in the file. A large definition has 20,000.
+const VALUES_MAX: usize = 50_000;
 
 /// Where a document is, and when its turn is.
 #[derive(Clone, Debug)]

@@ -38,9 +38,10 @@ impl Maker {
         Self { client, resources, overrides, dry_run, ensured: BTreeSet::new(), absent: BTreeSet::new() }
     }
 
-    pub(super) async fn make(&mut self, resource: &Resource, object: &Value) -> Result<Made, kube::Error> {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let namespace = object["metadata"]["namespace"].as_str().filter(|_| resource.namespaced);
+    pub(super) async fn make(&mut self, resource: &Resource, object: Value) -> Result<Made, kube::Error> {
+        let new: DynamicObject = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+        let name = new.metadata.name.clone().unwrap_or_default();
+        let namespace = new.metadata.namespace.as_deref().filter(|_| resource.namespaced);
         if let Some(namespace) = namespace {
             self.ensure(namespace).await?;
             if self.absent.contains(namespace) {
@@ -51,20 +52,19 @@ impl Maker {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource.api),
             None => Api::all_with(self.client.clone(), &resource.api),
         };
-        let new: DynamicObject = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
         let params = PostParams { dry_run: self.dry_run, field_manager: Some(MANAGER.into()) };
         let refused = match objects.create(&params, &new).await {
             Ok(_) => return Ok(Made::New),
             Err(error) => error,
         };
-        if !exists(&objects, name, &refused).await? {
+        if !exists(&objects, &name, &refused).await? {
             return Err(refused);
         }
         if !self.overrides {
             return Ok(Made::Stood);
         }
         let params = PatchParams { dry_run: self.dry_run, ..PatchParams::apply(MANAGER).force() };
-        objects.patch(name, &params, &Patch::Apply(object)).await.map(|_| Made::Changed)
+        objects.patch(&name, &params, &Patch::Apply(&new)).await.map(|_| Made::Changed)
     }
 
     /// A namespace that is not there is made: the file may not have it, or it was not asked for. One that is in the file has had its turn.
