@@ -15,6 +15,8 @@ const XATTR_BYTES_MAX: usize = 64 << 10;
 /// Of one entry, all together.
 const XATTRS_BYTES_MAX: usize = 1 << 20;
 const SYMLINK_BYTES_MAX: usize = 4096;
+/// The label of the pod that had the volume then: the one that has it now could not reach its files with it.
+const LABEL: &str = "security.selinux";
 
 // Go's `os.FileMode`.
 const SET_UID: u32 = 1 << 23;
@@ -155,7 +157,7 @@ fn target(text: &str, raw: Option<&str>) -> Result<Vec<u8>, &'static str> {
 fn xattrs(attributes: Vec<Attribute>) -> Result<Vec<Xattr>, &'static str> {
     let mut xattrs = Vec::with_capacity(attributes.len());
     let mut bytes = 0;
-    for Attribute { name, value } in attributes {
+    for Attribute { name, value } in attributes.into_iter().filter(|attribute| attribute.name != LABEL) {
         let value = STANDARD.decode(value.unwrap_or_default()).map_err(|_| "an extended attribute is not base64")?;
         bytes += name.len() + value.len();
         if name.is_empty() || name.len() > XATTR_NAME_BYTES_MAX || name.contains('\0') || value.len() > XATTR_BYTES_MAX || bytes > XATTRS_BYTES_MAX {
@@ -184,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_restic_records_becomes_an_entry() {
-        let file = taken(r#""type":"file","mode":12583405,"uid":1,"gid":2,"size":3,"content":null,"extended_attributes":[{"name":"user.b","value":"YQ=="},{"name":"user.a","value":null}]"#);
+        let file = taken(r#""type":"file","mode":12583405,"uid":1,"gid":2,"size":3,"content":null,"extended_attributes":[{"name":"user.b","value":"YQ=="},{"name":"user.a","value":null},{"name":"security.selinux","value":"eA=="}]"#);
         assert_eq!((file.entry.mode, file.entry.uid, file.entry.gid, file.entry.size), (0o6755, 1, 2, 3));
         assert_eq!(file.entry.mtime, Timestamp { secs: 1_577_930_645, nanos: 678_901_234 });
         assert_eq!(file.entry.xattrs, [(b"user.a".to_vec(), vec![]), (b"user.b".to_vec(), b"a".to_vec())]);
