@@ -4,6 +4,3 @@
 pub(crate) mod csi {
     tonic::include_proto!("csi.v1");
 }
-pub(crate) mod registration {
-    tonic::include_proto!("pluginregistration");
-}

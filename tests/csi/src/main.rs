@@ -9,6 +9,7 @@ mod files;
 mod mounts;
 mod plugin;
 mod provisioner;
+mod registration;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,6 @@ use tonic::transport::Server;
 
 use contract::csi::identity_server::IdentityServer;
 use contract::csi::node_server::NodeServer;
-use contract::registration::registration_server::RegistrationServer;
 use files::Files;
 use plugin::Plugin;
 
@@ -66,25 +66,25 @@ async fn run() -> Result<(), DriverError> {
     let files = Files::new(PathBuf::from(volumes));
     let kubelet = Path::new(&kubelet);
     let endpoint = kubelet.join("plugins").join(DRIVER).join("csi.sock");
-    let plugin = Plugin::new(node.clone(), files.clone(), endpoint.display().to_string());
+    let plugin = Plugin::new(node.clone(), files.clone());
     let csi = Server::builder()
         .add_service(IdentityServer::new(plugin.clone()))
-        .add_service(NodeServer::new(plugin.clone()))
-        .serve_with_incoming(listen(&endpoint)?);
+        .add_service(NodeServer::new(plugin))
+        .serve_with_incoming(UnixListenerStream::new(listen(&endpoint)?));
     // The kubelet asks whatever socket appears there who it is; the other one must answer by then.
     let registry = kubelet.join("plugins_registry").join(format!("{DRIVER}-reg.sock"));
-    let registration = Server::builder().add_service(RegistrationServer::new(plugin)).serve_with_incoming(listen(&registry)?);
+    let registration = registration::serve(listen(&registry)?, endpoint.display().to_string());
     tracing::info!(node, driver = DRIVER, "serving");
     tokio::select! {
         ended = csi => ended?,
-        ended = registration => ended?,
+        ended = registration => ended.map_err(|error| DriverError::Path { path: registry, error })?,
         () = provisioner::run(client, &node, &files) => {}
     }
     Ok(())
 }
 
 /// A socket at a path, instead of what a killed process has left there.
-fn listen(path: &Path) -> Result<UnixListenerStream, DriverError> {
+fn listen(path: &Path) -> Result<UnixListener, DriverError> {
     let said = |error| DriverError::Path { path: path.to_owned(), error };
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(said)?;
@@ -93,5 +93,5 @@ fn listen(path: &Path) -> Result<UnixListenerStream, DriverError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(said(error)),
         _ => {}
     }
-    UnixListener::bind(path).map(UnixListenerStream::new).map_err(said)
+    UnixListener::bind(path).map_err(said)
 }

@@ -16,8 +16,6 @@ use crate::contract::csi::{
     NodeUnstageVolumeRequest, NodeUnstageVolumeResponse, PluginCapability, ProbeRequest, ProbeResponse, Topology, VolumeCapability,
     identity_server::Identity, node_server::Node,
 };
-use crate::contract::registration::registration_server::Registration;
-use crate::contract::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 use crate::files::Files;
 use crate::{DRIVER, TOPOLOGY_KEY, mounts};
 
@@ -31,12 +29,11 @@ type Answer<T> = Result<Response<T>, Status>;
 pub(crate) struct Plugin {
     node: String,
     files: Files,
-    endpoint: String,
 }
 
 impl Plugin {
-    pub(crate) fn new(node: String, files: Files, endpoint: String) -> Self {
-        Self { node, files, endpoint }
+    pub(crate) fn new(node: String, files: Files) -> Self {
+        Self { node, files }
     }
 }
 
@@ -51,24 +48,6 @@ fn is_file_system(capability: Option<&VolumeCapability>) -> Result<(), Status> {
     match capability.and_then(|capability| capability.access_type.as_ref()) {
         Some(AccessType::Block(_)) => Err(Status::invalid_argument("raw block volumes are not provided")),
         _ => Ok(()),
-    }
-}
-
-#[tonic::async_trait]
-impl Registration for Plugin {
-    async fn get_info(&self, _: Request<InfoRequest>) -> Answer<PluginInfo> {
-        Ok(Response::new(PluginInfo {
-            r#type: "CSIPlugin".into(),
-            name: DRIVER.into(),
-            endpoint: self.endpoint.clone(),
-            supported_versions: vec!["1.9.0".into()],
-        }))
-    }
-
-    async fn notify_registration_status(&self, request: Request<RegistrationStatus>) -> Answer<RegistrationStatusResponse> {
-        let status = request.into_inner();
-        tracing::info!(registered = status.plugin_registered, error = status.error, "the kubelet has looked at the driver");
-        Ok(Response::new(RegistrationStatusResponse {}))
     }
 }
 
