@@ -56,7 +56,8 @@ pub(crate) struct Manner {
     /// Everything becomes yours. Without root that is so unless ids are mapped.
     #[arg(long)]
     no_owner: bool,
-    /// Only extended attributes whose name matches, such as 'user.*'; ACLs are among them.
+    /// Only extended attributes whose name matches, such as 'user.*'; ACLs are among them. Without it: all but labels such as
+    /// security.selinux.
     #[arg(long, value_name = "PATTERN")]
     include_xattr: Vec<String>,
     /// No extended attribute whose name matches.

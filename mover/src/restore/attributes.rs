@@ -13,7 +13,7 @@ use super::rules::Rules;
 use crate::catalog::{Entry, EntryKind};
 
 const SET_ID_BITS: u32 = 0o6000;
-const CAPABILITY: &[u8] = b"security.capability";
+pub(super) const CAPABILITY: &[u8] = b"security.capability";
 const ACL_PREFIX: &[u8] = b"system.posix_acl_";
 const TRUSTED_PREFIX: &[u8] = b"trusted.";
 /// The longest list of names that Linux gives out.

@@ -1,5 +1,6 @@
 //! What of an entry's attributes comes back, and as whose.
 
+use super::attributes::CAPABILITY;
 use crate::pattern::PatternSet;
 
 /// More mappings than this are refused: each entry is held against all of them.
@@ -11,7 +12,7 @@ const MAPPINGS_MAX: usize = 10_000;
 pub struct Rules {
     /// Whose the entries become.
     pub owners: Owners,
-    /// Only extended attributes whose name matches; empty: all.
+    /// Only extended attributes whose name matches; empty: all but labels.
     pub include_xattrs: PatternSet,
     /// None whose name matches. Neither kind of pattern removes what the target has.
     pub exclude_xattrs: PatternSet,
@@ -88,9 +89,15 @@ impl Rules {
     }
 
     pub(super) fn wants_xattr(&self, name: &[u8]) -> bool {
-        (self.include_xattrs.is_empty() || self.include_xattrs.matches(&[name]))
-            && (self.exclude_xattrs.is_empty() || !self.exclude_xattrs.matches(&[name]))
+        let is_included = if self.include_xattrs.is_empty() { !is_label(name) } else { self.include_xattrs.matches(&[name]) };
+        is_included && (self.exclude_xattrs.is_empty() || !self.exclude_xattrs.matches(&[name]))
     }
+}
+
+/// What a security module has written (SELinux, Smack, IMA, EVM): it says who had the file on that node. Whoever mounts the volume now, a
+/// pod with other categories, could not reach its files with it.
+fn is_label(name: &[u8]) -> bool {
+    name.starts_with(b"security.") && name != CAPABILITY
 }
 
 #[cfg(test)]
@@ -113,5 +120,16 @@ mod tests {
         let rules = Rules { include_xattrs: set(&["user.*"]), exclude_xattrs: set(&["user.secret*"]), ..Rules::default() };
         assert!(rules.wants_xattr(b"user.mime") && !rules.wants_xattr(b"user.secret.1") && !rules.wants_xattr(b"trusted.x"));
         assert!(Rules::default().wants_xattr(b"trusted.x"));
+    }
+
+    #[test]
+    fn labels_stay_behind_unless_they_are_asked_for() {
+        let default = Rules::default();
+        for label in ["security.selinux", "security.SMACK64", "security.ima", "security.evm"] {
+            assert!(!default.wants_xattr(label.as_bytes()), "{label}");
+        }
+        assert!(default.wants_xattr(b"security.capability") && default.wants_xattr(b"system.posix_acl_access"));
+        let asked = Rules { include_xattrs: PatternSet::parse(["security.selinux"]).unwrap(), ..Rules::default() };
+        assert!(asked.wants_xattr(b"security.selinux"));
     }
 }

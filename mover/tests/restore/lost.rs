@@ -196,7 +196,7 @@ fn a_lost_directory_is_excluded_by_its_name() {
     };
     let (snapshot, directory) = (0..5).find_map(begins).unwrap();
     restore_part(&fixture, snapshot, &format!("/data/{directory}"));
-    assert!(!fixture.target(&directory).exists());
+    assert!(!fixture.target(&directory).exists(), "{directory:?}");
     assert!(restored(&fixture).len() > DIRECTORIES * FILES_EACH / 2);
 }
 

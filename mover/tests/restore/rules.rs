@@ -100,6 +100,30 @@ fn attributes_come_back_by_their_names() {
     fixture.assert_identical();
 }
 
+/// A label names the pod that had the volume then.
+#[test]
+fn labels_stay_behind_and_what_the_target_has_stays() {
+    let fixture = Fixture::new();
+    fixture.write("file", "content");
+    let set = |path: &Path, value: &str| rustix::fs::setxattr(path, "security.selinux", value.as_bytes(), XattrFlags::empty());
+    if set(&fixture.source("file"), "then").is_err() {
+        eprintln!("skipped: no label can be set here");
+        return;
+    }
+    let snapshot = fixture.backup();
+    std::fs::write(fixture.target("file"), "old").unwrap();
+    set(&fixture.target("file"), "now").unwrap();
+    let label = || {
+        let mut buffer = [0; 100];
+        let bytes = rustix::fs::getxattr(fixture.target("file"), "security.selinux", &mut buffer[..]).unwrap();
+        String::from_utf8_lossy(&buffer[..bytes]).into_owned()
+    };
+    fixture.restore_whole(snapshot);
+    assert_eq!(label(), "now");
+    restore(&fixture, snapshot, Rules { include_xattrs: PatternSet::parse(["security.selinux"]).unwrap(), ..Rules::default() });
+    assert_eq!(label(), "then", "it was asked for");
+}
+
 /// What a directory hands down (its group, by the set-group-id bit) does not stay.
 #[test]
 fn a_group_that_is_handed_down_does_not_stay() {
