@@ -161,6 +161,11 @@ fn outcome(cluster: &Cluster, spec: &Spec) -> Outcome {
         Spec::Prune(_) => Outcome::Prune(v1::PruneResult::default()),
         Spec::Wipe(_) => Outcome::Wipe(v1::WipeResult::default()),
         Spec::ReadRepositories(_) | Spec::ReadSnapshots(_) => Outcome::ReadBack(v1::ReadBackResult::default()),
+        Spec::StoreManifests(_) | Spec::ReturnManifests(_) => Outcome::Failure(v1::TaskFailure {
+            reason: v1::task_failure::Reason::InvalidTask.into(),
+            message: "no configuration of the load has manifests".into(),
+            retry_may_help: false,
+        }),
     }
 }
 
