@@ -139,13 +139,15 @@ impl Target {
             Shape::Unsupported(what) => one(component::DUMP, Reach::Impossible(what.clone())),
             Shape::Claim { .. } | Shape::Deployment { .. } => one(component::DUMP, self.reach(None, paths)),
             Shape::StatefulSet { first, replicas, name, .. } => {
-                if *replicas == 0 {
-                    return one(component::DUMP, Reach::Waiting(format!("StatefulSet {name} has no replicas")));
+                let ordinals = match replicas {
+                    0 => self.idle_ordinals(),
+                    _ => (*first..first.saturating_add(*replicas)).collect(),
+                };
+                if ordinals.is_empty() {
+                    return one(component::DUMP, Reach::Waiting(format!("StatefulSet {name} has no replicas, and no ordinal has claims")));
                 }
-                let ordinals = *first..first.saturating_add(*replicas);
-                ordinals
-                    .map(|ordinal| (component::stateful_set_pod(ordinal), self.reach(Some(ordinal), paths)))
-                    .collect()
+                let reached = |ordinal| (component::stateful_set_pod(ordinal), self.reach(Some(ordinal), paths));
+                ordinals.into_iter().map(reached).collect()
             }
         }
     }

@@ -16,6 +16,14 @@ impl Target {
         self.held(vec![place], Placement::default())
     }
 
+    /// The ordinals of a StatefulSet that is scaled to nothing: those whose own claims are there.
+    pub(super) fn idle_ordinals(&self) -> BTreeSet<u32> {
+        let Shape::StatefulSet { name, template, .. } = &self.shape else { return BTreeSet::new() };
+        let (_, own) = template.as_ref();
+        let ordinals = |claim: &String| own.iter().find_map(|prefix| ordinal_of(claim, prefix, name));
+        self.claims.keys().filter_map(ordinals).collect()
+    }
+
     /// Of a pod that the application would have.
     pub(super) fn reach_idle(&self, pod: &Pod, paths: &[String]) -> Reach {
         match places_in(pod, paths) {
@@ -49,6 +57,13 @@ impl Target {
                 .or_else(|| (self.purpose == Purpose::Backup && volume_of(claim).is_none()).then(|| unbound(&place.claim))),
         }
     }
+}
+
+/// The ordinal whose own claim this is, by a StatefulSet's claim template and its name.
+pub(super) fn ordinal_of(claim: &str, template: &str, set: &str) -> Option<u32> {
+    let ordinal = claim.strip_prefix(template)?.strip_prefix('-')?.strip_prefix(set)?.strip_prefix('-')?;
+    // `+1` and `01` are nobody's.
+    ordinal.parse::<u32>().ok().filter(|number| number.to_string() == ordinal)
 }
 
 /// The pod that a StatefulSet would have of this name.

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, P
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::Api;
 
-use super::{Shape, Target, consent, paths};
+use super::{Shape, Target, consent, held, paths};
 use crate::cache::By;
 use crate::caches::Caches;
 use crate::holder::{Purpose, is_holder};
@@ -157,8 +157,8 @@ fn claims_of(caches: &Caches, namespace: &str, purpose: Purpose, shape: &Shape) 
         Shape::Missing(_) | Shape::Unsupported(_) => return BTreeMap::new(),
         Shape::Claim { name, pods } => (pods, vec![name.clone()]),
         Shape::Deployment { pods, idle } => (pods, idle.iter().flat_map(|pod| claims_in(pod)).collect()),
-        // A backup is of pods that are to run: those that are missing are waited for.
-        Shape::StatefulSet { pods, .. } if purpose == Purpose::Backup => (pods, Vec::new()),
+        // A backup is of pods that are to run: those that are missing are waited for. If none is to run, it is of all whose claims are there.
+        Shape::StatefulSet { pods, replicas: 1.., .. } if purpose == Purpose::Backup => (pods, Vec::new()),
         Shape::StatefulSet { name, pods, template, .. } => (pods, idle_claims(caches, namespace, name, template)),
     };
     names.extend(pods.iter().flat_map(|pod| claims_in(pod)));
@@ -167,12 +167,7 @@ fn claims_of(caches: &Caches, namespace: &str, purpose: Purpose, shape: &Shape) 
 
 /// What a StatefulSet's pods would mount: the template's claims, and of each ordinal whose own claims are there, those.
 fn idle_claims(caches: &Caches, namespace: &str, name: &str, (template, own): &(Pod, Vec<String>)) -> Vec<String> {
-    let is_own = |claim: &str| {
-        own.iter().any(|prefix| {
-            let ordinal = claim.strip_prefix(prefix.as_str()).and_then(|rest| rest.strip_prefix(&format!("-{name}-")));
-            ordinal.is_some_and(|ordinal| ordinal.parse::<u32>().is_ok())
-        })
-    };
+    let is_own = |claim: &str| own.iter().any(|prefix| held::ordinal_of(claim, prefix, name).is_some());
     let mut named = caches.claims.of(By::Namespace, Named::new(namespace, ""));
     named.retain(|claim| claim.metadata.name.as_deref().is_some_and(is_own));
     claims_in(template).into_iter().chain(named.into_iter().filter_map(|claim| claim.metadata.name.clone())).collect()

@@ -263,3 +263,24 @@ fn a_workload_that_is_scaled_to_nothing_is_reached_by_what_its_pods_would_mount(
     assert_eq!(unmounted(&set, Some(2), "/own").claims.iter().collect::<Vec<_>>(), ["own-web-2"]);
     assert!(matches!(set.reach(Some(0), &["/own".into()]), Reach::Waiting(_)), "that pod is to run, and will");
 }
+
+#[test]
+fn a_backup_of_a_stateful_set_that_is_scaled_to_nothing_is_of_all_whose_claims_are_there() {
+    let template: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "web", "namespace": "demo"},
+        "spec": {"containers": [{"name": "app", "volumeMounts": [{"name": "own", "mountPath": "/own"}]}]},
+    }))
+    .unwrap();
+    let shape = || Shape::StatefulSet { name: "web".into(), first: 0, replicas: 0, pods: Vec::new(), template: Box::new((template.clone(), vec!["own".into()])) };
+    let claims = ["own-web-0", "own-web-2", "own-web-02", "own-web-x", "own-webber-1", "other-web-3"].map(claim);
+    let set = Target::seen(Purpose::Backup, shape(), claims);
+    let reached = set.components(&["/own".into()]);
+    let held = |name: &str| match &reached[name] {
+        Reach::Unmounted(wish) => wish.claims.iter().cloned().collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reached.keys().collect::<Vec<_>>(), ["dump-pod-0", "dump-pod-2"]);
+    assert_eq!([held("dump-pod-0"), held("dump-pod-2")], [["own-web-0"], ["own-web-2"]]);
+    let nothing = Target::seen(Purpose::Backup, shape(), []);
+    assert!(matches!(&nothing.components(&["/own".into()])["dump"], Reach::Waiting(why) if why.contains("no replicas")));
+}
