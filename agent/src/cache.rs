@@ -9,7 +9,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant, SystemTime};
 
-use holdfast_proto::v1::{RepositoryAccess, assign, backend};
+use holdfast_proto::v1::{assign, backend};
+
+use crate::worker::task::repository;
 
 /// How often the folders are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(600);
@@ -73,22 +75,6 @@ impl Caches {
             *counted = Some(Instant::now());
         }
         is_due
-    }
-}
-
-/// The repository that a task reads or writes by its password. Who wipes one out or only writes views opens none.
-fn repository(spec: &assign::Spec) -> Option<&RepositoryAccess> {
-    match spec {
-        assign::Spec::InitRepository(task) => task.repository.as_ref(),
-        assign::Spec::Backup(task) => task.repository.as_ref(),
-        assign::Spec::Restore(task) => task.repository.as_ref(),
-        assign::Spec::Check(task) => task.repository.as_ref(),
-        assign::Spec::Forget(task) => task.repository.as_ref(),
-        assign::Spec::Prune(task) => task.repository.as_ref(),
-        assign::Spec::ReadSnapshots(task) => task.repository.as_ref(),
-        assign::Spec::StoreManifests(task) => task.repository.as_ref(),
-        assign::Spec::ReturnManifests(task) => task.repository.as_ref(),
-        assign::Spec::ProbeStorage(_) | assign::Spec::WriteViews(_) | assign::Spec::Wipe(_) | assign::Spec::ReadRepositories(_) => None,
     }
 }
 
@@ -158,7 +144,7 @@ fn listed(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_proto::v1::{Backend, BackupTask, LocalDirectory, S3};
+    use holdfast_proto::v1::{Backend, BackupTask, LocalDirectory, RepositoryAccess, S3};
 
     use super::*;
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use holdfast_mover::progress::Progress;
 use holdfast_mover::restore as mover;
 use holdfast_repository::ReadError;
-use holdfast_restic::{DumpError, OpenError, Part, Repository, Snapshot, SnapshotSource};
+use holdfast_restic::{DumpError, OpenError, Part, Repository, Snapshot, SnapshotSource, Snapshots};
 use serde_json::{Value, json};
 
 use crate::arguments::Global;
@@ -71,10 +71,14 @@ async fn snapshots(global: &Global, opened: &Repository) -> Result<Outcome, Fail
         let paths: Vec<String> = snapshot.paths.iter().map(|path| text::path(path.as_bytes())).collect();
         println!("{:8}  {:20}  {:20}  {}", snapshot.id.short(), text::time(snapshot.time_ms), text::path(snapshot.hostname.as_bytes()), paths.join(" "));
     }
+    warn_of_unreadable(&all);
+    Ok(Outcome::Done)
+}
+
+fn warn_of_unreadable(all: &Snapshots) {
     for (id, error) in &all.unreadable {
         eprintln!("warning: snapshot {} cannot be read: {}", id.short(), text::one_line(&error.to_string()));
     }
-    Ok(Outcome::Done)
 }
 
 fn as_json(snapshot: &Snapshot) -> Value {
@@ -132,9 +136,7 @@ async fn find(opened: &Repository, wanted: &str) -> Result<Snapshot, Failure> {
         return opened.snapshot(wanted).await.map_err(|error| unread(&error));
     }
     let mut all = opened.snapshots().await.map_err(|error| unread(&error))?;
-    for (id, error) in &all.unreadable {
-        eprintln!("warning: snapshot {} cannot be read: {}", id.short(), text::one_line(&error.to_string()));
-    }
+    warn_of_unreadable(&all);
     all.readable.pop().ok_or_else(|| Failure::new("there are no snapshots here"))
 }
 

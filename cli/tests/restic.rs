@@ -8,22 +8,9 @@ use std::path::{Path, PathBuf};
 mod place;
 use place::{Place, failure};
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
 fn filled(version: &str) -> Place {
     let place = Place::new().with("HOLDFAST_PASSWORD", "kubestash-password");
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../restic/tests/fixtures").join(version), &place.path("repository"));
+    holdfast_restic::testing::copy_fixture(version, &place.path("repository"));
     place
 }
 

@@ -29,6 +29,11 @@ pub fn of_kind(client: &kube::Client, kind: Kind, namespace: &str) -> Api<Dynami
     Api::namespaced_with(client.clone(), namespace, &resource(kind))
 }
 
+/// Whether somebody else was faster: what stands there now is to be read again.
+pub fn is_race(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_conflict() || status.is_already_exists())
+}
+
 /// Deletes an object if it is still the one of this UID.
 pub async fn delete<K>(objects: &Api<K>, name: &str, uid: String, params: DeleteParams) -> Result<(), kube::Error>
 where

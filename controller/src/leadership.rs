@@ -15,6 +15,7 @@ use kube::api::{Api, PostParams};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::is_race;
 use crate::clock::SharedClock;
 use crate::neighbour::Neighbour;
 
@@ -163,7 +164,7 @@ impl Candidate {
                 Ok(())
             }
             // Somebody was faster: the next round sees who.
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(()),
+            Err(error) if is_race(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -28,6 +28,8 @@ pub const FILE: &str = "/manifests.yaml";
 pub const RESTORED_BYTES_MAX: usize = 64 << 20;
 /// Objects of one restore.
 const OBJECTS_MAX: usize = 200_000;
+/// The group of roles and their bindings.
+const RBAC: &str = "rbac.authorization.k8s.io";
 /// Names in a message.
 const NAMED_MAX: usize = 10;
 /// Of what an API server says about one object.
@@ -62,11 +64,9 @@ pub enum Scope {
     Cluster(Box<Selection>),
 }
 
-/// What is made of a stored file, and as whom.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RestoreOrder {
-    /// As whom.
-    pub identity: Identity,
+/// Which objects of a stored file are made, and how.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Choice {
     /// Which objects.
     pub selection: Selection,
     /// Whether roles and their bindings are among them.
@@ -77,6 +77,15 @@ pub struct RestoreOrder {
     pub volumes: bool,
     /// Other names of storage classes.
     pub storage_classes: BTreeMap<String, String>,
+}
+
+/// What is made of a stored file, and as whom.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestoreOrder {
+    /// As whom.
+    pub identity: Identity,
+    /// Which objects, and how.
+    pub choice: Choice,
     /// Namespace of all objects, instead of their own.
     pub namespace: Option<String>,
     /// Only what would be done is said.

@@ -82,9 +82,7 @@ impl Observed {
     pub fn makes_claims(&self) -> bool {
         self.job.as_ref().is_ok_and(|job| !job.claim_templates.is_empty())
     }
-}
 
-impl Observed {
     /// Whether it can begin without a target: it makes claims of its own, or makes the target itself.
     pub fn needs_no_target(&self) -> bool {
         self.makes_claims() || self.job.as_ref().is_ok_and(Job::begins_with_manifests)

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
 
 use crate::catalog::Catalog;
 use crate::manifests::identity::DEFAULT;
+use crate::manifests::{Choice, Identity};
 use crate::manifests::selection::{Selection, mappings, name as manifest, truth};
 use crate::target::CLAIM_PATH;
 
@@ -41,16 +42,8 @@ pub struct Job {
 pub struct Manifests {
     /// The ServiceAccount, of the namespace of whoever asks.
     pub account: String,
-    /// Which objects.
-    pub selection: Selection,
-    /// Whether roles and their bindings are among them.
-    pub rbac: bool,
-    /// Whether objects that exist become as they were.
-    pub overrides: bool,
-    /// Whether volumes are among them.
-    pub volumes: bool,
-    /// Other names of storage classes.
-    pub storage_classes: BTreeMap<String, String>,
+    /// Which objects, and how.
+    pub choice: Choice,
 }
 
 impl Job {
@@ -82,19 +75,24 @@ impl Job {
 }
 
 impl Manifests {
+    /// As whom objects are read or made for somebody in `namespace`.
+    pub fn identity(&self, namespace: &str) -> Result<Identity, String> {
+        Identity::new(namespace, &self.account).ok_or_else(|| format!("{:?} is no name of a ServiceAccount", self.account))
+    }
+
     fn of(task: AgentTask, info: &AddonInfo, parameters: &BTreeMap<String, String>) -> Result<Self, String> {
         let account = info.job_template.as_ref().and_then(|template| template.spec.as_ref()).and_then(|spec| spec.service_account_name.clone());
         let is_of_the_cluster = task.is_of_the_cluster();
         let overrides = if is_of_the_cluster { manifest::OVERRIDES } else { manifest::WORKLOAD_OVERRIDES };
-        Ok(Self {
-            account: account.filter(|name| !name.is_empty()).unwrap_or_else(|| DEFAULT.to_owned()),
+        let choice = Choice {
             selection: if is_of_the_cluster { Selection::of(parameters)? } else { Selection::everything() },
             // A cluster's are taken like all other objects.
             rbac: is_of_the_cluster || truth(parameters, manifest::RBAC)?,
             overrides: truth(parameters, overrides)?,
             volumes: truth(parameters, manifest::VOLUMES)?,
             storage_classes: mappings(parameters)?,
-        })
+        };
+        Ok(Self { account: account.filter(|name| !name.is_empty()).unwrap_or_else(|| DEFAULT.to_owned()), choice })
     }
 }
 

@@ -62,6 +62,24 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Copies a repository that real restic made (`tests/fixtures`), `v1` or `v2`, to `to`, which is made with what is above it.
+pub fn copy_fixture(version: &str, to: &Path) {
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(version), to);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
 /// Writes into a repository what only somebody with its password can: blobs, an index that lists them, a snapshot.
 pub struct Forger<'r> {
     repository: &'r Repository,

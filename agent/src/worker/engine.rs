@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use holdfast_proto::v1::task_failure::Reason;
 use holdfast_proto::v1::{InitRepository, InitResult, RepositoryAccess, TaskFailure};
 use holdfast_repository::store::probe_conditional_create;
-use holdfast_repository::{Environment, Repository, SecretBytes, Store, StoreError};
+use holdfast_repository::{Environment, Repository, SecretBytes, SnapshotId, Store, StoreError};
 
 use super::backend::Opened;
 use super::failure;
@@ -49,6 +50,11 @@ pub(super) async fn open(repository: Option<RepositoryAccess>, backend: &Opened)
         .map_err(|error| failure::open(&error))?;
     backend.use_cache(&repository);
     Ok((repository, store))
+}
+
+/// The snapshot that a task names.
+pub(super) fn snapshot_id(text: &str) -> Result<SnapshotId, TaskFailure> {
+    text.parse().map_err(|_| failure::failure(Reason::SnapshotNotFound, format!("{text:?} is the id of no snapshot"), false))
 }
 
 fn access(repository: Option<RepositoryAccess>, backend: &Opened) -> Result<(Arc<dyn Store>, SecretBytes), TaskFailure> {

@@ -148,9 +148,7 @@ async fn feed_all(link: &Link, to_backup: &mut pipe::Sender, moved: &Moved) -> R
 
 /// Gives a stored file to the controller, and waits for what that makes of it.
 pub(super) async fn give_back(task: ReturnManifests, assign: &Assign, backend: &Opened, link: &Arc<Link>) -> Result<RestoreResult, TaskFailure> {
-    let snapshot: SnapshotId = task.snapshot_id.parse().map_err(|_| {
-        failure::failure(Reason::SnapshotNotFound, format!("{:?} is the id of no snapshot", task.snapshot_id), false)
-    })?;
+    let snapshot = engine::snapshot_id(&task.snapshot_id)?;
     let moved = Moved::default();
     let given = async {
         let (repository, _store) = engine::open(task.repository, backend).await?;

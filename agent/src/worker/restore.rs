@@ -9,7 +9,7 @@ use holdfast_mover::restore::{self, RestoreError, RestoreLimits, RestoreReport, 
 use holdfast_mover::stop::Stop;
 use holdfast_proto::v1::task_failure::Reason;
 use holdfast_proto::v1::{Assign, RestoreResult, RestoreTarget, RestoreTask, TaskFailure};
-use holdfast_repository::{Repository, SnapshotId};
+use holdfast_repository::Repository;
 
 use super::backend::Opened;
 use super::link::Link;
@@ -89,9 +89,7 @@ async fn open(task: RestoreTask, assign: &Assign, backend: &Opened) -> Result<Or
         #[cfg(not(feature = "restic"))]
         return Err(failure::invalid("this agent was built without what reads restic's repositories".into()));
     }
-    let snapshot: SnapshotId = task.snapshot_id.parse().map_err(|_| {
-        failure::failure(Reason::SnapshotNotFound, format!("{:?} is the id of no snapshot", task.snapshot_id), false)
-    })?;
+    let snapshot = engine::snapshot_id(&task.snapshot_id)?;
     let (repository, _store) = engine::open(task.repository, backend).await?;
     let task_ref = assign.task.clone().unwrap_or_default();
     let stored = Stored { snapshot, host: task_ref.namespace, session: task_ref.name, component: task_ref.component };

@@ -107,22 +107,26 @@ fn backend(spec: &assign::Spec) -> Option<&Backend> {
     match spec {
         assign::Spec::ProbeStorage(task) => task.backend.as_ref(),
         assign::Spec::WriteViews(task) => task.backend.as_ref(),
-        assign::Spec::InitRepository(task) => repository_backend(task.repository.as_ref()),
-        assign::Spec::Backup(task) => repository_backend(task.repository.as_ref()),
-        assign::Spec::Restore(task) => repository_backend(task.repository.as_ref()),
-        assign::Spec::Check(task) => repository_backend(task.repository.as_ref()),
-        assign::Spec::Forget(task) => repository_backend(task.repository.as_ref()),
-        assign::Spec::Prune(task) => repository_backend(task.repository.as_ref()),
         assign::Spec::Wipe(task) => task.backend.as_ref(),
         assign::Spec::ReadRepositories(task) => task.backend.as_ref(),
-        assign::Spec::ReadSnapshots(task) => repository_backend(task.repository.as_ref()),
-        assign::Spec::StoreManifests(task) => repository_backend(task.repository.as_ref()),
-        assign::Spec::ReturnManifests(task) => repository_backend(task.repository.as_ref()),
+        spec => repository(spec)?.backend.as_ref(),
     }
 }
 
-fn repository_backend(repository: Option<&RepositoryAccess>) -> Option<&Backend> {
-    repository?.backend.as_ref()
+/// The repository that a task opens by its password. Who wipes one out or only writes views opens none.
+pub(crate) fn repository(spec: &assign::Spec) -> Option<&RepositoryAccess> {
+    match spec {
+        assign::Spec::InitRepository(task) => task.repository.as_ref(),
+        assign::Spec::Backup(task) => task.repository.as_ref(),
+        assign::Spec::Restore(task) => task.repository.as_ref(),
+        assign::Spec::Check(task) => task.repository.as_ref(),
+        assign::Spec::Forget(task) => task.repository.as_ref(),
+        assign::Spec::Prune(task) => task.repository.as_ref(),
+        assign::Spec::ReadSnapshots(task) => task.repository.as_ref(),
+        assign::Spec::StoreManifests(task) => task.repository.as_ref(),
+        assign::Spec::ReturnManifests(task) => task.repository.as_ref(),
+        assign::Spec::ProbeStorage(_) | assign::Spec::WriteViews(_) | assign::Spec::Wipe(_) | assign::Spec::ReadRepositories(_) => None,
+    }
 }
 
 /// Runs the task to its end.

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use holdfast_proto::v1::controller_message::Kind as Say;
 use holdfast_proto::v1::task_failure::Reason;
 use holdfast_proto::v1::task_finished::Outcome;
 use holdfast_proto::v1::{Assign, Cancel, RepositoryAccess, ResticRepository, RestoreResult, RestoreTarget, RestoreTask, TaskFinished, assign};
+use holdfast_restic::testing::copy_fixture;
 
 use crate::backup::{files_below, restore};
 use crate::controller::Controller;
@@ -18,23 +19,6 @@ use crate::tasks::{reason, silent_store};
 const BELOW: &str = "repository/v1/daily/dump";
 /// The snapshot of the second day.
 const SNAPSHOT: &str = include_str!("../../../restic/tests/fixtures/v2.second");
-
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../restic/tests/fixtures/v2")
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
 
 fn restore_of(node: &Node, change: impl FnOnce(&mut RestoreTask)) -> Assign {
     let target = RestoreTarget {
@@ -69,7 +53,7 @@ fn what_restic_stored_is_restored_in_the_sandbox_and_nothing_is_written_beside_i
     let Some(node) = Node::with_mounts() else { return };
     let to = node.volume("pv-1");
     let repository = node.storage().join("bucket/demo/repo").join(BELOW);
-    copy(&fixture(), &repository);
+    copy_fixture("v2", &repository);
     let before = files_below(&node.storage());
     runtime().block_on(async {
         let mut controller = Controller::start(&node.authority).await;
@@ -113,7 +97,7 @@ fn what_restic_stored_is_restored_in_the_sandbox_and_nothing_is_written_beside_i
 fn a_restore_of_restics_data_writes_nothing_without_the_right_to_and_stops_whatever_the_store_does() {
     let Some(node) = Node::with_mounts() else { return };
     let to = node.volume("pv-1");
-    copy(&fixture(), &node.storage().join("bucket/demo/repo").join(BELOW));
+    copy_fixture("v2", &node.storage().join("bucket/demo/repo").join(BELOW));
     runtime().block_on(async {
         let mut controller = Controller::start(&node.authority).await;
         let agent = Agent::start(node.config(&format!("localhost:{}", controller.address.port())));

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use assert_cmd::cargo::CommandCargoExt;
+#[allow(unused_imports)] // As above.
+pub(crate) use holdfast_mover::fidelity::torture::noise;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -91,16 +93,4 @@ pub(crate) fn failure(call: &[&str], output: &Output) -> String {
     assert_eq!(line.lines().count(), 1, "{call:?}: {line}");
     assert!(line.starts_with("error: "), "{call:?}: {line}");
     line
-}
-
-/// Bytes that do not compress, the same for the same seed.
-pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..bytes.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(bytes).collect()
 }

@@ -44,7 +44,7 @@ fn has_ended(object: &Value) -> bool {
 }
 
 /// A token is of one cluster, and of one life of its account.
-fn is_token(object: &Value) -> bool {
+pub(super) fn is_token(object: &Value) -> bool {
     object["kind"] == "Secret" && object["type"] == "kubernetes.io/service-account-token"
 }
 

@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use serde_json::Value;
 
-use super::Refused;
+use super::{RBAC, Refused};
 use super::identity::DEFAULT;
 use super::outflow::Outflow;
 use super::read::{Missing, core, each, one, resource};
-
-const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Which application.
 #[derive(Debug)]

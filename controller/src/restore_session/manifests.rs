@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::Observed;
 use crate::action::Action;
 use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Work};
-use crate::manifests::{FILE, Identity, RestoreOrder, is_name};
+use crate::manifests::{FILE, RestoreOrder, is_name};
 use crate::object::Named;
 
 /// Where a component is stored.
@@ -46,24 +46,13 @@ pub(super) fn request(observed: &Observed, stored: Stored<'_>, again_after: Opti
 
 fn order(observed: &Observed) -> Result<RestoreOrder, String> {
     let manifests = observed.job.clone()?.manifests;
-    let own = observed.restore.metadata.namespace.as_deref().unwrap_or_default();
-    let account = &manifests.account;
-    let identity = Identity::new(own, account).ok_or_else(|| format!("{account:?} is no name of a ServiceAccount"))?;
+    let identity = manifests.identity(observed.restore.metadata.namespace.as_deref().unwrap_or_default())?;
     let options = observed.restore.spec.manifest_options.as_ref().and_then(|options| options.workload.as_ref());
     let namespace = options.and_then(|options| options.restore_namespace.clone()).filter(|namespace| !namespace.is_empty());
     if let Some(wrong) = namespace.as_deref().filter(|namespace| !is_name(namespace)) {
         return Err(format!("spec.manifestOptions.workload.restoreNamespace: {wrong:?} is no name of a namespace"));
     }
-    Ok(RestoreOrder {
-        identity,
-        selection: manifests.selection,
-        rbac: manifests.rbac,
-        overrides: manifests.overrides,
-        volumes: manifests.volumes,
-        storage_classes: manifests.storage_classes,
-        namespace,
-        dry_run: observed.is_dry_run(),
-    })
+    Ok(RestoreOrder { identity, choice: manifests.choice, namespace, dry_run: observed.is_dry_run() })
 }
 
 /// What was made is said for as long as the RestoreSession is there; an Event is gone in an hour.

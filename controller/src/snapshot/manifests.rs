@@ -5,7 +5,7 @@ use holdfast_api::names::component;
 use super::Observed;
 use super::plan::host;
 use crate::dispatch::task::{Class, TaskRequest, Work};
-use crate::manifests::{BackupOrder, Identity, Scope, store_task};
+use crate::manifests::{BackupOrder, Scope, store_task};
 use crate::object::Named;
 
 /// The task; or why there can be none.
@@ -30,18 +30,17 @@ pub(super) fn request(observed: &Observed, repository: Named, storage: Named, ag
 fn order(observed: &Observed) -> Result<BackupOrder, String> {
     let job = observed.job.as_ref().map_err(Clone::clone)?;
     let namespace = observed.snapshot.metadata.namespace.as_deref().unwrap_or_default();
-    let account = &job.manifests.account;
-    let identity = Identity::new(namespace, account).ok_or_else(|| format!("{account:?} is no name of a ServiceAccount"))?;
+    let identity = job.manifests.identity(namespace)?;
     let application = &observed.application;
     let scope = if job.is_of_the_cluster() {
-        Scope::Cluster(Box::new(job.manifests.selection.clone()))
+        Scope::Cluster(Box::new(job.manifests.choice.selection.clone()))
     } else {
         Scope::Workload {
             group: application.api_group.as_deref().unwrap_or_default().split('/').next().unwrap_or_default().to_owned(),
             kind: application.kind.clone().unwrap_or_default(),
             namespace: application.namespace_or(namespace).to_owned(),
             name: application.name.clone(),
-            rbac: job.manifests.rbac,
+            rbac: job.manifests.choice.rbac,
         }
     };
     Ok(BackupOrder { identity, scope })

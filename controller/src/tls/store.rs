@@ -11,6 +11,7 @@ use kube::api::{Api, PostParams};
 
 use super::TlsError;
 use super::authority::Authorities;
+use crate::api::is_race;
 
 /// Name of the Secret and of the ConfigMap.
 pub const CA_NAME: &str = "holdfast-ca";
@@ -85,10 +86,6 @@ impl AuthorityStore {
             }
         }
     }
-}
-
-fn is_race(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_conflict() || status.is_already_exists())
 }
 
 fn parse(secret: &Secret) -> Result<Authorities, TlsError> {

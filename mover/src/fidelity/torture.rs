@@ -85,14 +85,14 @@ impl Maker {
         drop(self.file(&at, b"empty", b"")?);
         drop(self.file(&at, b"one byte", b"x")?);
         drop(self.file(&at, b"written zeros", &vec![0; 3 << 20])?);
-        drop(self.file(&at, b"noise", &noise(5 << 20, 1))?);
+        drop(self.file(&at, b"noise", &noise(1, 5 << 20))?);
         drop(self.file(&at, b"text", &b"the same line over and over\n".repeat(100_000))?);
         for number in 0..40_u64 {
-            drop(self.file(&at, format!("small {number}").as_bytes(), &noise(1000 + 977 * number as usize, number))?);
+            drop(self.file(&at, format!("small {number}").as_bytes(), &noise(number, 1000 + 977 * number as usize))?);
         }
         // Two files of one content, in two bundles or one.
-        drop(self.file(&at, b"twin a", &noise(70_000, 99))?);
-        drop(self.file(&at, b"twin b", &noise(70_000, 99))?);
+        drop(self.file(&at, b"twin a", &noise(99, 70_000))?);
+        drop(self.file(&at, b"twin b", &noise(99, 70_000))?);
         self.holes(&at)
     }
 
@@ -103,7 +103,7 @@ impl Maker {
         rustix::io::pwrite(&huge, b"end", 50 << 30)?;
         let mixed = self.file(at, b"holes and data", b"")?;
         for part in 0..8_u64 {
-            rustix::io::pwrite(&mixed, &noise(64 << 10, part), part << 20)?;
+            rustix::io::pwrite(&mixed, &noise(part, 64 << 10), part << 20)?;
         }
         rustix::io::pwrite(&mixed, &[0; 64 << 10], (3 << 20) + (256 << 10))?;
         rustix::fs::ftruncate(&mixed, 9 << 20)?;
@@ -115,7 +115,7 @@ impl Maker {
     fn links(&mut self, root: &OwnedFd) -> Result<(), Errno> {
         let at = self.directory(root, b"links")?;
         let inner = self.directory(&at, b"inner")?;
-        drop(self.file(&at, b"first", &noise(300_000, 7))?);
+        drop(self.file(&at, b"first", &noise(7, 300_000))?);
         drop(self.file(&at, b"small first", b"small")?);
         for (name, target) in [
             (&b"dangling"[..], &b"nowhere"[..]),
@@ -166,7 +166,7 @@ impl Maker {
         set(&xattrs, b"user.text", b"value")?;
         set(&xattrs, b"user.empty", b"")?;
         set(&xattrs, b"user.bytes \xff", &[0, 1, 2, 255])?;
-        set(&xattrs, b"user.large", &noise(2000, 3))?;
+        set(&xattrs, b"user.large", &noise(3, 2000))?;
         let directory = self.directory(&at, b"directory with xattrs")?;
         set(&directory, b"user.of a directory", b"yes")?;
         let acl = self.file(&at, b"acl", b"x")?;
@@ -278,7 +278,7 @@ fn posix_acl() -> Vec<u8> {
 }
 
 /// Bytes that do not compress, the same for the same seed.
-fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;

@@ -54,8 +54,7 @@ pub(super) async fn run(
     progress: &Arc<Progress>,
     stop: &StopToken,
 ) -> Result<RestoreReport, RestoreError> {
-    progress.enter(Phase::Plan);
-    let gate = Arc::new(Gate::new(Arc::clone(&request.may_write), stop.clone()));
+    let gate = begin(&request, progress, stop);
     let opened = until_shut(&gate, open(repository, stored)).await;
     let own = match opened {
         Ok(opened) => opened?,
@@ -77,9 +76,13 @@ pub(super) async fn run_from(
     progress: &Arc<Progress>,
     stop: &StopToken,
 ) -> Result<RestoreReport, RestoreError> {
-    progress.enter(Phase::Plan);
-    let gate = Arc::new(Gate::new(Arc::clone(&request.may_write), stop.clone()));
+    let gate = begin(&request, progress, stop);
     Box::pin(run_with(source, request, gate, progress)).await
+}
+
+fn begin(request: &RestoreRequest, progress: &Progress, stop: &StopToken) -> Arc<Gate> {
+    progress.enter(Phase::Plan);
+    Arc::new(Gate::new(Arc::clone(&request.may_write), stop.clone()))
 }
 
 async fn open(repository: &Repository, stored: &Stored) -> Result<Own, RestoreError> {

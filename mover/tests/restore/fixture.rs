@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdfast_mover::backup::{BackupRequest, ChangeRule, Limits, Parent, Source};
+pub(crate) use holdfast_mover::fidelity::torture::noise;
 use holdfast_mover::fidelity::{Comparison, compare};
 use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::progress::Progress;
@@ -165,16 +166,4 @@ pub(crate) fn open(directory: &Path) -> OwnedFd {
 
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// Bytes that do not compress, the same for the same seed.
-pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..bytes.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(bytes).collect()
 }

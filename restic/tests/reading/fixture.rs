@@ -11,6 +11,7 @@ use holdfast_mover::restore::{self, RestoreError, RestoreLimits, RestoreReport, 
 use holdfast_mover::stop::StopToken;
 use holdfast_repository::SecretBytes;
 use holdfast_repository::store::open_foreign_url;
+use holdfast_restic::testing::copy_fixture;
 use holdfast_restic::{OpenError, Part, Repository, Snapshot, SnapshotSource};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -30,7 +31,7 @@ impl Fixture {
     /// Of version `v1` or `v2`.
     pub fn new(version: &str) -> Self {
         let place = TempDir::new().unwrap();
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(version), &place.path().join("repository"));
+        copy_fixture(version, &place.path().join("repository"));
         std::fs::create_dir(place.path().join("target")).unwrap();
         Self { runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(), place }
     }
@@ -109,19 +110,6 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() { files(&path, found) } else { found.push(path) }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 
+use holdfast_mover::fidelity::torture::noise;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid};
 
 /// Names that JSON, Go's quotes, a shell or a sort may get wrong.
@@ -34,7 +35,7 @@ pub fn lay(root: &Path, state: State) {
     let write = |name: &str, content: &[u8]| fs::write(root.join(name), content).unwrap();
     write("hello.txt", b"hello, restic\n");
     write("empty.txt", b"");
-    write("big.bin", &noise(600_000));
+    write("big.bin", &noise(1, 600_000));
     write("odd names/a/c", b"below a\n");
     for (number, name) in ODD_NAMES.into_iter().enumerate() {
         fs::write(root.join("odd names").join(OsStr::from_bytes(name)), [b'0' + number as u8]).unwrap();
@@ -110,16 +111,4 @@ fn sparse(path: &Path) {
     let file = fs::File::create(path).unwrap();
     file.set_len(9 << 20).unwrap();
     file.write_all_at(b"head", 0).unwrap();
-}
-
-/// Bytes that do not compress, always the same.
-pub fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..bytes.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(bytes).collect()
 }

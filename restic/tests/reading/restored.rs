@@ -4,12 +4,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use holdfast_mover::fidelity::torture::noise;
 use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::restore::{RestoreError, Severity, Target};
 use holdfast_restic::testing::Forger;
 
 use crate::fixture::{Fixture, PATH, VERSIONS, is_root, open};
-use crate::laid::{State, noise};
+use crate::laid::State;
 
 #[test]
 fn every_entry_comes_back_as_it_was() {
@@ -138,7 +139,7 @@ fn nothing_is_written_when_the_grant_is_over() {
 #[test]
 fn what_compression_left_as_long_as_it_was_comes_back() {
     // Noise with a run in it: each byte more of the run saves one, and somewhere it is even.
-    let mut candidates = (0..200).map(|run| [noise(300), vec![b'a'; run]].concat());
+    let mut candidates = (0..200).map(|run| [noise(1, 300), vec![b'a'; run]].concat());
     let content = candidates.find(|raw| zstd::bulk::compress(raw, 1).unwrap().len() == raw.len()).unwrap();
     let fixture = Fixture::new("v2");
     let repository = fixture.open();

@@ -143,11 +143,7 @@ fn few_manifests_go_through_this_controller_at_once() {
         task: Box::default(),
         order: Box::new(crate::manifests::RestoreOrder {
             identity,
-            selection: Default::default(),
-            rbac: false,
-            overrides: false,
-            volumes: false,
-            storage_classes: Default::default(),
+            choice: Default::default(),
             namespace: None,
             dry_run: false,
         }),

@@ -34,7 +34,7 @@ pub(super) struct Maker {
 
 impl Maker {
     pub(super) fn new(client: kube::Client, resources: Resources, order: &RestoreOrder) -> Self {
-        let (overrides, dry_run) = (order.overrides, order.dry_run);
+        let (overrides, dry_run) = (order.choice.overrides, order.dry_run);
         Self { client, resources, overrides, dry_run, ensured: BTreeSet::new(), absent: BTreeSet::new() }
     }
 

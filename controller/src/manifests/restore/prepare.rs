@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::manifests::RestoreOrder;
 use crate::manifests::resources::Resource;
+use crate::manifests::{RBAC, RestoreOrder, strip};
 
 /// Why an object is not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +15,9 @@ pub(super) enum Skipped {
     MadeByOthers,
 }
 
-/// Never restored: KubeStash's DefaultNonRestorableResources, and what tells of a backup instead of being its object.
-const NEVER: [(&str, &str); 13] = [
+/// Never restored, beside what is not stored: KubeStash's DefaultNonRestorableResources, and what tells of a backup instead of being its object.
+const NEVER: [(&str, &str); 11] = [
     ("nodes", ""),
-    ("events", ""),
-    ("events", "events.k8s.io"),
     ("csinodes", "storage.k8s.io"),
     ("csistoragecapacities", "storage.k8s.io"),
     ("volumeattachments", "storage.k8s.io"),
@@ -45,7 +43,6 @@ const OF_CLUSTER: [&str; 8] = [
     "endpoints.kubernetes.io/last-change-trigger-time",
 ];
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
-const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// An object as it is to be made.
 pub(super) fn prepared(mut object: Value, resource: &Resource, order: &RestoreOrder) -> Result<Value, Skipped> {
@@ -54,7 +51,8 @@ pub(super) fn prepared(mut object: Value, resource: &Resource, order: &RestoreOr
     if !is_asked_for(&object, resource, namespace.as_deref(), order) {
         return Err(Skipped::NotAsked);
     }
-    if NEVER.contains(&(plural, group)) || is_made_by_others(&object) || (plural == "persistentvolumes" && !order.volumes) {
+    let is_never_made = NEVER.contains(&(plural, group)) || !strip::is_stored(plural, group);
+    if is_never_made || is_made_by_others(&object) || (plural == "persistentvolumes" && !order.choice.volumes) {
         return Err(Skipped::MadeByOthers);
     }
     // A stored namespace is not made if all of its objects go to another.
@@ -83,13 +81,13 @@ pub(super) fn prepared(mut object: Value, resource: &Resource, order: &RestoreOr
 
 fn is_asked_for(object: &Value, resource: &Resource, namespace: Option<&str>, order: &RestoreOrder) -> bool {
     let (plural, group) = (resource.api.plural.as_str(), resource.api.group.as_str());
-    let selection = &order.selection;
+    let selection = &order.choice.selection;
     let is_namespace = plural == "namespaces" && group.is_empty();
     let place = if is_namespace { object["metadata"]["name"].as_str() } else { namespace };
     // The namespace that objects are in comes with them.
     let is_in_scope = resource.namespaced || is_namespace || selection.cluster;
     is_in_scope
-        && (order.rbac || group != RBAC)
+        && (order.choice.rbac || group != RBAC)
         && place.is_none_or(|place| selection.takes_namespace(place))
         && selection.takes_resource(plural, group)
         && (is_namespace || selection.takes_labels(&object["metadata"]["labels"]))
@@ -103,7 +101,7 @@ fn is_made_by_others(object: &Value) -> bool {
     let annotations = &object["metadata"]["annotations"];
     (is_controlled && OWNED.contains(&kind))
         || (kind == "ConfigMap" && name == "kube-root-ca.crt")
-        || (kind == "Secret" && object["type"] == "kubernetes.io/service-account-token")
+        || strip::is_token(object)
         || (kind == "Endpoints" && annotations.get("endpoints.kubernetes.io/last-change-trigger-time").is_some())
         || (kind == "Pod" && annotations.get("kubernetes.io/config.mirror").is_some())
 }
@@ -141,7 +139,7 @@ fn claim(object: &mut Value, order: &RestoreOrder) {
         mapped(annotation, order);
     }
     let Some(spec) = object["spec"].as_object_mut() else { return };
-    if !order.volumes {
+    if !order.choice.volumes {
         spec.remove("volumeName");
     }
     spec.remove("dataSource");
@@ -176,7 +174,7 @@ fn templates(object: &mut Value, order: &RestoreOrder) {
 }
 
 fn mapped(class: &mut Value, order: &RestoreOrder) {
-    if let Some(new) = class.as_str().and_then(|old| order.storage_classes.get(old)) {
+    if let Some(new) = class.as_str().and_then(|old| order.choice.storage_classes.get(old)) {
         *class = json!(new);
     }
 }

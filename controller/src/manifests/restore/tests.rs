@@ -6,6 +6,7 @@ use kube::core::ApiResource;
 use serde_json::json;
 
 use super::*;
+use crate::manifests::Choice;
 use crate::manifests::identity::Identity;
 use crate::manifests::read::{core, resource};
 use crate::manifests::selection::Selection;
@@ -13,14 +14,21 @@ use crate::manifests::selection::Selection;
 fn order() -> RestoreOrder {
     RestoreOrder {
         identity: Identity::new("demo", "restorer").unwrap(),
-        selection: Selection::everything(),
-        rbac: true,
-        overrides: false,
-        volumes: false,
-        storage_classes: BTreeMap::from([("gp2".to_owned(), "fast".to_owned())]),
+        choice: Choice {
+            selection: Selection::everything(),
+            rbac: true,
+            storage_classes: BTreeMap::from([("gp2".to_owned(), "fast".to_owned())]),
+            ..Choice::default()
+        },
         namespace: None,
         dry_run: false,
     }
+}
+
+fn choosing(change: impl FnOnce(&mut Choice)) -> RestoreOrder {
+    let mut order = order();
+    change(&mut order.choice);
+    order
 }
 
 fn file(objects: &[Value]) -> Vec<u8> {
@@ -61,7 +69,7 @@ async fn objects_are_made_with_their_namespace_and_a_second_time_they_stand() {
     assert!(second.summary.contains("1 made: ConfigMap shop/new; 1 left as they stand: ConfigMap shop/web"), "{}", second.summary);
     let maps = core("ConfigMap", "configmaps");
     assert_eq!(find(&standalone, &maps, "shop", "web").await.unwrap()["data"]["key"], "1");
-    let third = restored(&standalone, &RestoreOrder { overrides: true, ..order() }, &changed).await;
+    let third = restored(&standalone, &choosing(|choice| choice.overrides = true), &changed).await;
     assert!(third.summary.contains("2 changed"), "{}", third.summary);
     assert_eq!(find(&standalone, &maps, "shop", "web").await.unwrap()["data"]["key"], "2");
 }
@@ -74,7 +82,7 @@ async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     assert!(said.summary.starts_with("dry run: 1 would be made: ConfigMap shop/web"), "{}", said.summary);
     assert_eq!(find(&standalone, &core("ConfigMap", "configmaps"), "shop", "web").await, None);
     restored(&standalone, &order(), &[config("web", "1")]).await;
-    let said = restored(&standalone, &RestoreOrder { overrides: true, ..run }, &[config("web", "2"), config("two", "2")]).await;
+    let said = restored(&standalone, &RestoreOrder { dry_run: true, ..choosing(|choice| choice.overrides = true) }, &[config("web", "2"), config("two", "2")]).await;
     assert!(said.summary.contains("1 would be changed: ConfigMap shop/web") && said.summary.contains("1 would be made: ConfigMap shop/two"), "{}", said.summary);
     assert_eq!(find(&standalone, &core("ConfigMap", "configmaps"), "shop", "web").await.unwrap()["data"]["key"], "1");
     assert_eq!(find(&standalone, &core("ConfigMap", "configmaps"), "shop", "two").await, None);
@@ -85,7 +93,7 @@ async fn the_selection_decides_what_is_made_and_another_namespace_where() {
     let standalone = Standalone::new();
     let parameters = [("ANDedLabelSelectors", "app:web"), ("ExcludeNamespaces", "kube-system")];
     let parameters = parameters.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
-    let run = RestoreOrder { selection: Selection::of(&parameters).unwrap(), namespace: Some("copy".into()), ..order() };
+    let run = RestoreOrder { namespace: Some("copy".into()), ..choosing(|choice| choice.selection = Selection::of(&parameters).unwrap()) };
     let mut system = config("web", "1");
     system["metadata"]["namespace"] = json!("kube-system");
     let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "gp2", "labels": {"app": "web"}}, "provisioner": "p"});
@@ -116,7 +124,7 @@ async fn what_binds_an_object_to_its_cluster_is_left_behind() {
     assert_eq!((&service["spec"]["clusterIP"], &service["spec"]["ports"][0]["nodePort"]), (&Value::Null, &json!(30080)));
 
     let other = Standalone::new();
-    let said = restored(&other, &RestoreOrder { volumes: true, ..order() }, &objects).await;
+    let said = restored(&other, &choosing(|choice| choice.volumes = true), &objects).await;
     assert_eq!((said.files, said.failed_count), (3, 0), "{said:?}");
     let claim = find(&other, &core("PersistentVolumeClaim", "persistentvolumeclaims"), "shop", "data").await.unwrap();
     assert_eq!(claim["spec"]["volumeName"], "pv-1");
@@ -190,7 +198,7 @@ fn nothing_that_an_enemy_writes_into_an_object_breaks_it_off() {
         ("", "v1", "Service", "services"), ("", "v1", "ServiceAccount", "serviceaccounts"), ("", "v1", "Pod", "pods"), ("batch", "batch/v1", "Job", "jobs"),
         ("rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"), ("apps", "apps/v1", "StatefulSet", "statefulsets"),
     ];
-    let run = RestoreOrder { volumes: true, ..order() };
+    let run = choosing(|choice| choice.volumes = true);
     let moved = RestoreOrder { namespace: Some("copy".into()), ..run.clone() };
     for (group, api_version, kind, plural) in kinds {
         let api = ApiResource { group: group.into(), version: "v1".into(), api_version: api_version.into(), kind: kind.into(), plural: plural.into() };
