@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_api::condition::{self, kinds::shared};
 use holdfast_api::restore_session::PointInTime;
 use holdfast_api::snapshot::SnapshotPhase;
 use holdfast_api::usage_policy::Namespace;
@@ -21,7 +22,7 @@ use crate::invoker::Invoker;
 use crate::holder::Purpose;
 use crate::object::{Key, Kind, Named};
 use crate::snapshot::driver;
-use crate::target::{self, Reach, Target, consent};
+use crate::target::{self, Reach, Shape, Target, consent};
 use crate::work::{self, Job};
 
 use own_claims::OwnClaim;
@@ -170,7 +171,9 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     observed.reaches = components::reaches(&observed);
     let waits = (!observed.target.exists() && !observed.needs_no_target())
         || observed.snapshot.is_none()
-        || observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_) | Reach::Unmounted(_)));
+        || observed.reaches.values().any(|reach| matches!(reach, Reach::Waiting(_) | Reach::Unmounted(_)))
+        // What cannot be restored into may be replaced by what can.
+        || matches!(observed.target.shape, Shape::Unsupported(_));
     let target = observed.restore.spec.target.as_ref();
     let theirs = target.map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
     observed.waited = context.waits(key, theirs, waits);
@@ -185,7 +188,9 @@ fn as_meant(mut snapshot: Snapshot) -> Snapshot {
 /// The snapshot that is meant: as decided before, by its name, or the newest good one (at a time, if one is given).
 fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Result<String, String> {
     granted(context, restore, namespace)?;
-    if let Some(chosen) = restore.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CHOSEN)) {
+    if !is_mended(restore)
+        && let Some(chosen) = restore.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CHOSEN))
+    {
         return Ok(chosen.clone());
     }
     let source = restore.spec.data_source.as_ref().ok_or("spec.dataSource is missing")?;
@@ -200,6 +205,12 @@ fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Resul
     let all = context.caches.snapshots.of(By::Repository, Named::new(namespace, repository));
     newest(all.iter().map(AsRef::as_ref), source.pitr.as_ref())
         .ok_or_else(|| format!("Repository {namespace}/{repository} has no Snapshot that succeeded{}", if source.pitr.is_some() { " by then" } else { "" }))
+}
+
+/// Whether its spec has changed since it was refused: the snapshot that was decided on may be what it was refused for.
+fn is_mended(restore: &RestoreSession) -> bool {
+    let judged = restore.status.as_ref().and_then(|status| condition::get(&status.conditions, shared::VALIDATION_PASSED));
+    plan::may_heal(restore) && judged.is_some_and(|judged| judged.observed_generation != restore.metadata.generation)
 }
 
 /// The newest good one of these, up to a time if one is given.

@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::dispatch::assign::storage_of;
 use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind, Named};
-use crate::verification;
+use crate::{restore_session, verification};
 
 /// How long a storage's list of repositories may lag behind: it changes with every backup of every one of them.
 const LIST_LAG: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub fn wake(context: &Context, seen: &Seen<'_>) {
         Seen::Restore(change) => restore(context, change.object()),
         Seen::Addon(_) | Seen::Function(_) | Seen::Policy(_) => {
             unready_invokers(context);
-            waiting_restores(context, None);
+            restores(context, |_| true);
         }
         Seen::Pod(change) => pod(context, change),
         Seen::Claim(change) => {
@@ -153,7 +153,7 @@ fn repository(context: &Context, repository: &Arc<Repository>) {
             add(context, Kind::Snapshot, snapshot.as_ref());
         }
     }
-    waiting_restores(context, Some(&namespace));
+    restores(context, |restore| concerns(restore, &namespace));
 }
 
 fn shows_ready(invoker: &Invoker, repository: &Repository) -> bool {
@@ -188,7 +188,7 @@ fn invoker(context: &Context, invoker: &Invoker) {
             add(context, Kind::Repository, repository.as_ref());
         }
     }
-    waiting_restores(context, Some(&key.namespace));
+    restores(context, |restore| concerns(restore, &key.namespace) && !restore_session::plan::may_heal(restore));
 }
 
 fn session(context: &Context, session: &Arc<BackupSession>) {
@@ -218,7 +218,8 @@ fn snapshot(context: &Context, snapshot: &Arc<Snapshot>) {
     if let Some(repository) = &snapshot.spec.repository {
         context.queue.add(Key::new(Kind::Repository, &namespace, repository));
     }
-    waiting_restores(context, Some(&namespace));
+    // Snapshots change all the time; none of them heals a restore that was refused.
+    restores(context, |restore| concerns(restore, &namespace) && !restore_session::plan::may_heal(restore));
 }
 
 fn restore(context: &Context, restore: &Arc<RestoreSession>) {
@@ -245,16 +246,16 @@ fn unready_invokers(context: &Context) {
     invokers(context, |invoker| invoker.phase() != Some(InvokerPhase::Ready));
 }
 
-fn waiting_restores(context: &Context, namespace: Option<&str>) {
-    let waits = |restore: &RestoreSession| {
-        !crate::restore_session::plan::is_settled(restore)
-            && namespace.is_none_or(|namespace| {
-                restore.namespace().as_deref() == Some(namespace) || crate::restore_session::source_namespace(restore) == namespace
-            })
-    };
-    for restore in context.caches.restores.select(waits) {
+/// Those of these restores that have not ended.
+fn restores(context: &Context, meant: impl Fn(&RestoreSession) -> bool) {
+    for restore in context.caches.restores.select(|restore| !restore_session::plan::is_settled(restore) && meant(restore)) {
         add(context, Kind::RestoreSession, restore.as_ref());
     }
+}
+
+/// Whether a restore is of a namespace, or from it.
+fn concerns(restore: &RestoreSession, namespace: &str) -> bool {
+    restore.namespace().as_deref() == Some(namespace) || restore_session::source_namespace(restore) == namespace
 }
 
 fn waiting(context: &Context, namespace: &str) {

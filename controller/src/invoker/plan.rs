@@ -26,6 +26,9 @@ use crate::work;
 /// What is missing is looked for again after this time where nothing announces it.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// What was refused is looked at again after this time: most of what heals it is announced.
+const REFUSED_AGAIN: Duration = Duration::from_secs(60);
+
 /// What is to be done about an invoker.
 pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let invoker = &observed.invoker;
@@ -46,6 +49,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     validate(observed, &mut status, now);
     if condition::is_false(&status.conditions, shared::VALIDATION_PASSED) {
         status.phase = Some(InvokerPhase::Invalid);
+        // A Repository in its directory may go, a namespace's labels may change: not all of that is announced to it.
+        after.push(Action::Later(REFUSED_AGAIN));
     } else {
         status.backends = observed.effective.backends().iter().map(|backend| backend_status(observed, backend)).collect();
         status.dependencies = dependencies(observed);

@@ -58,6 +58,6 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
 }
 
 /// Whether anything was done that hooks after it answer to.
-fn has_begun(status: &RestoreSessionStatus) -> bool {
+pub(super) fn has_begun(status: &RestoreSessionStatus) -> bool {
     status.hooks.as_ref().is_some_and(|hooks| !hooks.pre_hooks.is_empty()) || !status.components.is_empty()
 }

@@ -31,10 +31,17 @@ use crate::work;
 const RETRIES_MAX: u32 = 2;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Whether a restore has ended or is going.
+/// Whether a restore has ended or is going. One that was refused before anything of it began has not ended: what it was refused for may
+/// come, or be mended. Of one that had begun nobody knows what has been written there since.
 pub fn is_settled(restore: &RestoreSession) -> bool {
     restore.metadata.deletion_timestamp.is_some()
-        || restore.status.as_ref().and_then(|status| status.phase).is_some_and(RestorePhase::is_terminal)
+        || restore.status.as_ref().and_then(|status| status.phase).is_some_and(RestorePhase::is_terminal) && !may_heal(restore)
+}
+
+/// Whether it is Invalid as it stands, and nothing of it has begun.
+pub fn may_heal(restore: &RestoreSession) -> bool {
+    let status = restore.status.as_ref().filter(|status| status.phase == Some(RestorePhase::Invalid));
+    status.is_some_and(|status| !departure::has_begun(status) && status.paused_backups.is_empty())
 }
 
 /// What is to be done about a restore that has not ended.
@@ -47,7 +54,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return refuse(observed, status, &problem, now);
     }
     let valid = Condition::new(shared::VALIDATION_PASSED, true, shared::RESOURCE_VALIDATION_PASSED, "", now);
-    condition::set(&mut status.conditions, valid);
+    condition::set(&mut status.conditions, valid.observed(observed.restore.metadata.generation));
     // What a time means is pinned at once: while the target is waited for, retention may remove it, and an older one would take its place.
     if means_a_time(observed)
         && let Some(decide) = decide(observed)
@@ -124,11 +131,14 @@ fn foreign_secret(observed: &Observed) -> bool {
 
 fn refuse(observed: &Observed, mut status: RestoreSessionStatus, problem: &str, now: Timestamp) -> Vec<Action> {
     let invalid = Condition::new(shared::VALIDATION_PASSED, false, shared::RESOURCE_VALIDATION_FAILED, problem, now);
-    condition::set(&mut status.conditions, invalid);
+    condition::set(&mut status.conditions, invalid.observed(observed.restore.metadata.generation));
     status.phase = Some(phase::restore_session(&status));
     let mut actions = write(observed, &status);
+    // It is looked at again whenever something changes that it may depend on, and told of once.
+    if !actions.is_empty() {
+        actions.push(Action::warning("Invalid", problem));
+    }
     actions.push(Action::Tasks(Vec::new()));
-    actions.push(Action::warning("Invalid", problem));
     actions
 }
 
@@ -190,9 +200,9 @@ fn means_a_time(observed: &Observed) -> bool {
 /// Decides which snapshot is meant, once.
 fn decide(observed: &Observed) -> Option<Action> {
     let metadata = &observed.restore.metadata;
-    let decided = metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(CHOSEN));
+    let decided = metadata.annotations.as_ref().and_then(|annotations| annotations.get(CHOSEN));
     let chosen = observed.chosen.as_ref().ok()?;
-    (!decided).then(|| Action::Patch {
+    (decided != Some(chosen)).then(|| Action::Patch {
         key: key_of(&observed.restore),
         resource_version: metadata.resource_version.clone(),
         patch: json!({"metadata": {"annotations": {CHOSEN: chosen}}}),

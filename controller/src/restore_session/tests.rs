@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
-use super::plan::plan;
+use super::plan::{is_settled, may_heal, plan};
 use super::own_claims::{self, OwnClaim};
 use super::{CHOSEN, Observed, components, newest};
 
@@ -250,6 +250,35 @@ fn what_cannot_be_is_invalid() {
         assert_eq!(status["phase"], "Invalid");
         assert!(status["conditions"].to_string().contains(why), "{status}");
     }
+}
+
+#[test]
+fn what_was_refused_before_it_began_may_heal_and_what_had_begun_may_not() {
+    let refused = |more: Value| {
+        let mut status = json!({"phase": "Invalid"});
+        status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        restore(json!({}), status)
+    };
+    let untouched = refused(json!({}));
+    assert!(may_heal(&untouched) && !is_settled(&untouched));
+    for begun in [
+        json!({"components": {"dump": {"phase": "Running"}}}),
+        json!({"hooks": {"preHooks": [{"name": "stop", "phase": "Succeeded"}]}}),
+        json!({"pausedBackups": [{"kind": "BackupConfiguration", "name": "web"}]}),
+    ] {
+        let begun = refused(begun);
+        assert!(!may_heal(&begun) && is_settled(&begun), "{:?}", begun.status);
+    }
+    // It is told of once, however often it is looked at.
+    let told = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Event(_)));
+    let mut wrong = observed(untouched);
+    wrong.problem = Some("spec.addon: no".into());
+    let first = plan(&wrong, now());
+    assert!(told(&first));
+    wrong.restore = Arc::new(refused(status(&first)));
+    assert!(!told(&plan(&wrong, now())));
+    wrong.problem = None;
+    assert_eq!(status(&plan(&wrong, now()))["phase"], "Running");
 }
 
 fn of_restic(path: &str) -> Observed {

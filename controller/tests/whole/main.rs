@@ -13,6 +13,7 @@ mod hooks;
 mod house;
 mod manifests;
 mod read_back;
+mod refused;
 mod removal;
 mod repositories;
 mod verification;
