@@ -14,8 +14,8 @@ use crate::index::{FinePlace, Run, RunEntry, RunName};
 use crate::sealed::ObjectKind;
 use crate::store::StoreError;
 
-/// A checkpoint comes at the latest after this much was stored, or this long.
-const CHECKPOINT_BYTES: u64 = 1 << 30;
+/// A checkpoint comes at the latest after this much was stored, or this long. Each costs three objects: a run, and two packs that are closed early.
+const CHECKPOINT_BYTES: u64 = 4 << 30;
 const CHECKPOINT_TIME: Duration = Duration::from_secs(60);
 /// Keeps a run far below the limit of an object.
 const RUN_ENTRIES_MAX: usize = 400_000;
