@@ -32,8 +32,6 @@ const OBJECTS_MAX: usize = 200_000;
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// Names in a message.
 const NAMED_MAX: usize = 10;
-/// Of what an API server says about one object.
-const REASON_CHARACTERS_MAX: usize = 400;
 
 /// What is read, and as whom.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,15 +108,6 @@ impl Refused {
     fn for_now(message: impl Into<String>) -> Self {
         Self { message: message.into(), retry_may_help: true }
     }
-}
-
-/// What an API server says, as far as it is shown.
-fn said(error: &kube::Error) -> String {
-    let text = match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    };
-    text.chars().take(REASON_CHARACTERS_MAX).collect()
 }
 
 /// Whether the account may not do this, or there is no such thing: nothing that another attempt changes.

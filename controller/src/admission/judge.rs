@@ -43,7 +43,7 @@ pub enum Unanswered {
     #[error("the object cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),
     /// The API server could not be asked.
-    #[error("the API server could not be asked: {0}")]
+    #[error("the API server could not be asked: {}", crate::api::said(.0))]
     Api(#[from] kube::Error),
 }
 

@@ -51,7 +51,7 @@ pub async fn persist(client: &kube::Client, start: &Start, known: Option<ObjectM
             None => match objects.get_opt(&key.name).await {
                 Ok(Some(object)) => object.metadata,
                 Ok(None) => return Err(NotStarted::Superseded(format!("{key} is gone"))),
-                Err(error) => return Err(NotStarted::Api(format!("{key} could not be read: {error}"))),
+                Err(error) => return Err(NotStarted::Api(format!("{key} could not be read: {}", api::said(&error)))),
             },
         };
         let patch = next(&metadata, start)?;
@@ -61,7 +61,7 @@ pub async fn persist(client: &kube::Client, start: &Start, known: Option<ObjectM
             Err(kube::Error::Api(status)) if status.is_not_found() => {
                 return Err(NotStarted::Superseded(format!("{key} is gone")));
             }
-            Err(error) => return Err(NotStarted::Api(format!("the attempt could not be written to {key}: {error}"))),
+            Err(error) => return Err(NotStarted::Api(format!("the attempt could not be written to {key}: {}", api::said(&error)))),
         }
     }
     Err(NotStarted::Api(format!("{key} was changed by others {TRIES} times in a row")))

@@ -10,6 +10,7 @@ use kube::api::Api;
 use tokio::time::Instant;
 
 use super::task::NotStarted;
+use crate::api;
 use crate::object::Named;
 
 /// How long what was read is used: a minute's slot has the same few Secrets in hundreds of tasks. Much less than whoever changes one waits.
@@ -101,7 +102,7 @@ impl Secrets {
                 Ok(data)
             }
             Ok(None) => Err(NotStarted::Secret(format!("Secret {name} does not exist"))),
-            Err(error) => Err(NotStarted::Api(format!("Secret {name} could not be read: {error}"))),
+            Err(error) => Err(NotStarted::Api(format!("Secret {name} could not be read: {}", api::said(&error)))),
         }
     }
 

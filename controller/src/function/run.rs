@@ -28,9 +28,9 @@ impl From<kube::Error> for Stopped {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) if (400..429).contains(&status.code) && !status.is_conflict() && !status.is_already_exists() => {
-                Self::ForGood(status.message)
+                Self::ForGood(api::said(&kube::Error::Api(status)))
             }
-            other => Self::ForNow(other.to_string()),
+            other => Self::ForNow(api::said(&other)),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Functions {
         });
         let mut versions = pin!(watch_object(pods, &name));
         while let Some(version) = versions.next().await {
-            let Some(pod) = version.map_err(|error| Stopped::ForNow(error.to_string()))? else {
+            let Some(pod) = version.map_err(|error| Stopped::ForNow(api::said_of_watch(&error)))? else {
                 return Ok(Err("its pod was removed before it had ended".to_owned()));
             };
             let verdict = verdict::of(&pod);
@@ -121,7 +121,7 @@ async fn until_gone(pods: &Api<Pod>, pod: &Pod) -> Result<(), Stopped> {
     let mut versions = pin!(watch_object(pods.clone(), &name));
     let gone = async {
         while let Some(version) = versions.next().await {
-            match version.map_err(|error| Stopped::ForNow(error.to_string()))? {
+            match version.map_err(|error| Stopped::ForNow(api::said_of_watch(&error)))? {
                 Some(other) if other.metadata.uid == pod.metadata.uid => {}
                 _ => return Ok(()),
             }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 
 use super::resolve::{Body, Request, Step};
+use crate::api;
 use crate::function::Functions;
 
 /// Output of a command that is kept, for the message of its failure.
@@ -39,7 +40,7 @@ pub async fn perform(functions: &Functions, client: &kube::Client, step: &Step) 
 
 async fn exec(pods: &Api<Pod>, pod: &str, container: &str, command: &[String]) -> Result<(), String> {
     let parameters = AttachParams::default().container(container).stdin(false).stdout(true).stderr(true);
-    let mut attached = pods.exec(pod, command, &parameters).await.map_err(|error| error.to_string())?;
+    let mut attached = pods.exec(pod, command, &parameters).await.map_err(|error| api::said(&error))?;
     let (stdout, stderr) = (attached.stdout(), attached.stderr());
     let status = attached.take_status();
     // Both are read to their ends, so that the command never waits for somebody to read.

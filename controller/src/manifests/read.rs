@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::outflow::Outflow;
 use super::resources::{Resource, Resources};
 use super::selection::Selection;
-use super::{BackupOrder, Refused, Scope, is_final, is_name, said, strip, workload};
+use super::{BackupOrder, Refused, Scope, is_final, is_name, strip, workload};
+use crate::api::said;
 
 /// Objects of one page: each may have more than a megabyte.
 const PAGE_OBJECTS: u32 = 20;

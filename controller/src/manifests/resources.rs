@@ -3,7 +3,7 @@
 use kube::core::ApiResource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList};
 
-use super::said;
+use crate::api::said;
 
 /// Resources of one group version, and groups in all.
 const RESOURCES_MAX: usize = 2_000;

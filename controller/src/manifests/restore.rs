@@ -10,7 +10,8 @@ use holdfast_proto::v1;
 use serde_json::Value;
 
 use super::resources::Resources;
-use super::{NAMED_MAX, Refused, RestoreOrder, said};
+use super::{NAMED_MAX, Refused, RestoreOrder};
+use crate::api::said;
 use made::{Made, Maker};
 use prepare::{Skipped, prepared};
 
