@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_api::addon::Task;
 use holdfast_api::addon::parameters::{comma_separated, name};
 use holdfast_api::addon::tasks::{TaskPurpose, canonical_name};
 use holdfast_api::addon_info::{AddonInfo, TaskReference};
 use holdfast_api::function::AgentTask;
 use holdfast_api::names::component;
 use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
+use serde_json::Value;
 
 use crate::catalog::Catalog;
 use crate::manifests::identity::DEFAULT;
@@ -173,7 +175,7 @@ fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, catalog: &Catalog) -> Res
         let task =
             addon.task(purpose, reference.name.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
         let done = catalog.agent_task(purpose, task)?;
-        let parameters = task.parameters(&reference.params).map_err(|error| error.to_string())?;
+        let parameters = task.parameters(&given(task, reference)?).map_err(|error| error.to_string())?;
         if done.is_of_manifests() {
             if job.has_manifests() {
                 return Err("of several tasks for manifests nobody can tell which component is whose".into());
@@ -194,6 +196,20 @@ fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, catalog: &Catalog) -> Res
     Ok(job)
 }
 
+/// What a user gives for a task's parameters. Its `variables` stand over its `params`, as in a Function's pod; those that the task does not
+/// declare mean nothing to an agent.
+fn given(task: &Task, reference: &TaskReference) -> Result<BTreeMap<String, Value>, String> {
+    let mut given = reference.params.clone();
+    for variable in reference.variables.iter().filter(|variable| task.parameters.iter().any(|declared| declared.name.as_ref() == Some(&variable.name))) {
+        if variable.value_from.is_some() {
+            let title = task.name.as_deref().unwrap_or_default();
+            return Err(format!("task {title}: variable {} has a valueFrom, which only a container can read; write its value", variable.name));
+        }
+        given.insert(variable.name.clone(), Value::String(variable.value.clone().unwrap_or_default()));
+    }
+    Ok(given)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +217,25 @@ mod tests {
 
     fn run_as(info: serde_json::Value) -> (i64, i64) {
         RunAs::of(&serde_json::from_value(info).unwrap()).ids()
+    }
+
+    #[test]
+    fn variables_stand_over_parameters_where_agents_do_the_task() {
+        let task: Task = serde_json::from_value(json!({"name": "logical-backup", "parameters": [
+            {"name": "paths", "required": true}, {"name": "exclude", "default": "*.tmp"}, {"name": "scratchDir"}]}))
+        .unwrap();
+        let parameters = |reference: serde_json::Value| {
+            let given = given(&task, &serde_json::from_value(reference).unwrap())?;
+            task.parameters(&given).map_err(|error| error.to_string())
+        };
+        let both = json!({"params": {"paths": "/a", "scratchDir": "/s"}, "variables": [{"name": "paths", "value": "/b"}, {"name": "other", "value": "x"}]});
+        let expected = [("exclude", "*.tmp"), ("paths", "/b"), ("scratchDir", "/s")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(parameters(both), Ok(expected.into()));
+        let alone = parameters(json!({"variables": [{"name": "paths", "value": "/b"}, {"name": "exclude", "value": "*.log"}]})).unwrap();
+        assert_eq!((alone["paths"].as_str(), alone["exclude"].as_str()), ("/b", "*.log"));
+        assert!(parameters(json!({"variables": [{"name": "paths"}]})).unwrap_err().contains("missing: paths"), "an empty one is none");
+        let hidden = json!({"params": {"paths": "/a"}, "variables": [{"name": "paths", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]});
+        assert!(parameters(hidden).unwrap_err().contains("variable paths has a valueFrom"));
     }
 
     #[test]
