@@ -138,3 +138,28 @@ fn a_policy_keeps_one_failed_snapshot() {
         Some(FailedSnapshotsKeepPolicy { last: Some(0) })
     );
 }
+
+#[test]
+fn blueprints_and_hook_templates_are_for_their_own_namespace_unless_they_say_so() {
+    let own = Some(UsagePolicy::same_namespace());
+    let all = Some(UsagePolicy {
+        allowed_namespaces: Some(AllowedNamespaces {
+            from: Some(FromNamespaces::All),
+            selector: None,
+        }),
+    });
+    let mut blueprint = BackupBlueprint::new("b", Default::default());
+    backup_blueprint(&mut blueprint);
+    assert_eq!(blueprint.spec.usage_policy, own);
+    let mut template = HookTemplate::new("h", Default::default());
+    hook_template(&mut template);
+    assert_eq!(template.spec.usage_policy, own);
+    blueprint.spec.usage_policy = all.clone();
+    backup_blueprint(&mut blueprint);
+    template.spec.usage_policy = all.clone();
+    hook_template(&mut template);
+    assert_eq!(
+        (blueprint.spec.usage_policy, template.spec.usage_policy),
+        (all.clone(), all)
+    );
+}

@@ -253,6 +253,26 @@ fn what_cannot_be_is_invalid() {
 }
 
 #[test]
+fn only_chosen_components_are_restored() {
+    let of = |components: Value| {
+        let mut observed = observed(restore(json!({"components": components}), Value::Null));
+        let stored = &mut observed.snapshot.as_mut().unwrap().status.as_mut().unwrap().components;
+        let mut second = stored["dump"].clone();
+        second.restic_stats[0].summary.as_mut().unwrap().id = Some("second".into());
+        stored.insert("second".into(), second);
+        observed.reaches = components::reaches(&observed);
+        plan(&observed, now())
+    };
+    assert_eq!(asked(&of(json!(["dump"]))), ["dump"]);
+    let only = of(json!(["second"]));
+    assert_eq!((status(&only)["totalComponents"].as_u64(), status(&only)["components"].as_object().unwrap().len()), (Some(1), 1));
+    let all = of(json!([]));
+    assert_eq!(status(&all)["totalComponents"], 2);
+    let unknown = status(&of(json!(["dump", "third"])));
+    assert!(unknown["phase"] == "Invalid" && unknown.to_string().contains("it has dump, second"), "{unknown}");
+}
+
+#[test]
 fn what_was_refused_before_it_began_may_heal_and_what_had_begun_may_not() {
     let refused = |more: Value| {
         let mut status = json!({"phase": "Invalid"});

@@ -16,6 +16,7 @@ mod read_back;
 mod refused;
 mod removal;
 mod repositories;
+mod settings;
 mod verification;
 
 use std::time::{Duration, Instant};

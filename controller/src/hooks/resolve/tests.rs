@@ -157,3 +157,19 @@ fn pods_are_selected_by_owner_too() {
     spec["executor"]["pod"] = json!({"owner": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "other", "uid": "u"}});
     assert!(resolved(json!({"params": {"needed": 1}}), spec).is_err());
 }
+
+#[test]
+fn a_form_is_sent_field_by_field_and_a_value_stays_in_its_field() {
+    let spec = json!({
+        "params": [{"name": "channel", "default": "ops"}],
+        "action": {"httpPost": {"host": "h", "port": 80, "body": "not sent beside a form", "form": [
+            {"key": "to", "values": ["${channel}", "all"]},
+            {"key": "text", "values": ["{{ .Status.Error }}&admin=true"]},
+            {"key": "nothing", "values": []},
+        ]}},
+        "executor": {"type": "Operator"},
+    });
+    let Step::Http(request) = resolved(json!({"params": {"channel": "a&b=c"}}), spec).expect("a hook").steps.remove(0) else { panic!("no request") };
+    let fields = [("to", "a&b=c"), ("to", "all"), ("text", "disk \"full\"&admin=true")];
+    assert_eq!(request.body, Some(Body::Form(fields.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec())));
+}
