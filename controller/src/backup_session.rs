@@ -9,6 +9,7 @@ use holdfast_api::{BackupSession, Repository, Snapshot};
 use crate::cache::By;
 use crate::context::{Context, Subject};
 use crate::finalizer::is_held;
+use crate::first_use;
 use crate::hooks::{HookId, Standing};
 use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind, Named};
@@ -76,6 +77,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
 
 async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> Result<Observed, kube::Error> {
     let caches = &context.caches;
+    let session = first_use::as_begun(session);
     let invoker = either::key_in(&session).and_then(|key| Invoker::find(caches, &key));
     let of_invoker = either::key_in(&session).map(|key| caches.sessions.of(By::Invoker, either::group_of(&key)));
     let mut siblings = of_invoker.unwrap_or_default();

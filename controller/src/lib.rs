@@ -27,6 +27,7 @@ pub mod context;
 pub mod dispatch;
 pub mod events;
 pub mod finalizer;
+pub mod first_use;
 pub mod function;
 pub mod health;
 pub mod history;

@@ -15,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
+use crate::first_use;
 use crate::invoker::{Invoker, either};
 use crate::holder::Purpose;
 use crate::object::{Key, Kind, Named};
@@ -80,7 +81,7 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
     let key = &subject.key;
     let caches = &context.caches;
     let named = |name: &Option<String>| name.clone().unwrap_or_default();
-    let session = caches.sessions.get(&key.namespace, &named(&snapshot.spec.backup_session));
+    let session = caches.sessions.get(&key.namespace, &named(&snapshot.spec.backup_session)).map(first_use::as_begun);
     let repository = caches.repositories.get(&key.namespace, &named(&snapshot.spec.repository));
     let mut observed = Observed {
         attempts: attempts::persisted(&snapshot.metadata),

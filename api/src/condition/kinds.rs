@@ -14,6 +14,12 @@ pub mod shared {
     pub const SUCCESSFULLY_PUSHED_METRICS: &str = "SuccessfullyPushedMetrics";
     /// Reason of [`METRICS_PUSHED`] False.
     pub const FAILED_TO_PUSH_METRICS: &str = "FailedToPushMetrics";
+    /// Ours: what may not change of a Repository, a BackupStorage or a session is as it was when it was first used.
+    pub const SPEC_KEPT: &str = "SpecKept";
+    /// Reason of [`SPEC_KEPT`] True.
+    pub const AS_FIRST_USED: &str = "AsFirstUsed";
+    /// Reason of [`SPEC_KEPT`] False.
+    pub const SPEC_CHANGED: &str = "SpecChanged";
 }
 
 /// Conditions of a BackupConfiguration's sessions.

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Observed, claims, departure, hooks, retention, retry, snapshots};
 use crate::action::Action;
+use crate::first_use;
 use crate::hooks::round::Turn;
 use crate::invoker::either;
 use crate::history::beyond;
@@ -91,8 +92,8 @@ fn skip(observed: &Observed, reason: String, now: Timestamp) -> Vec<Action> {
 fn begin(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let mut status = observed.session.status.clone().unwrap_or_default();
     let mut actions = snapshots::begin(observed, &mut status, now);
-    let ensured = Condition::new(kinds::SNAPSHOTS_ENSURED, true, kinds::SUCCESSFULLY_ENSURED_SNAPSHOTS, "", now);
-    condition::set(&mut status.conditions, ensured);
+    let ensured = Condition::new(kinds::SNAPSHOTS_ENSURED, true, kinds::SUCCESSFULLY_ENSURED_SNAPSHOTS, first_use::begins_with(&observed.session), now);
+    condition::set(&mut status.conditions, ensured.observed(observed.session.metadata.generation));
     status.phase = Some(phase::backup_session(&status));
     actions.extend(Action::status(observed.session.status.as_ref(), &status));
     actions
@@ -109,6 +110,10 @@ fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return vec![keep];
     }
     let mut status = old.clone();
+    if first_use::is_changed(&observed.session) {
+        let why = "its spec was changed after it had begun: it goes on as it was begun; for something else start another session";
+        condition::set(&mut status.conditions, Condition::new(shared::SPEC_KEPT, false, shared::SPEC_CHANGED, why, now));
+    }
     snapshots::look(observed, &mut status);
     snapshots::note_waiting(observed, &mut status, now);
     if let Turn::Busy(start) = hooks::before(observed, &mut status, now) {

@@ -1,7 +1,7 @@
 //! What a storage needs.
 
 use holdfast_api::backup_storage::{BackupStorage, BackupStorageStatus, Provider, RepositoryInfo};
-use holdfast_api::condition::kinds::backup_storage as kinds;
+use holdfast_api::condition::kinds::{backup_storage as kinds, shared};
 use holdfast_api::condition::{self, Condition};
 use holdfast_api::repository::{Repository, RepositoryPhase};
 use holdfast_api::{phase, size};
@@ -11,6 +11,7 @@ use super::{Observed, deletion, read_back};
 use crate::action::Action;
 use crate::dispatch::assign::provider;
 use crate::dispatch::task::{Class, NotStarted, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::first_use;
 use crate::object::Named;
 
 /// Repositories that are listed in the status: an object must not grow without bound.
@@ -29,8 +30,18 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     let mut status = storage.status.clone().unwrap_or_default();
     let mut actions = Vec::new();
-    let mut wanted = probe(observed, &mut status, &mut actions, now);
-    wanted.extend(read_back::plan(observed, &mut status, &mut actions, now));
+    let wanted = match first_use::moved(storage) {
+        Some(why) => {
+            first_use::keep_backend(storage, &mut status.conditions, now);
+            fail(storage, &mut status, why, &mut actions, now);
+            Vec::new()
+        }
+        None => {
+            let mut wanted = probe(observed, &mut status, &mut actions, now);
+            wanted.extend(read_back::plan(observed, &mut status, &mut actions, now));
+            wanted
+        }
+    };
     list_repositories(&mut status, &observed.repositories);
     let before = status.phase;
     status.phase = Some(phase::backup_storage(&status));
@@ -100,6 +111,10 @@ fn probe(
         _ => {}
     }
     if settled && observed.probe.is_none() {
+        // From before this was written down.
+        if !status.repositories.is_empty() && !condition::has(&status.conditions, shared::SPEC_KEPT) {
+            first_use::keep_backend(storage, &mut status.conditions, now);
+        }
         return Vec::new();
     }
     vec![Wanted::Task(Box::new(TaskRequest {
@@ -120,6 +135,7 @@ fn succeed(storage: &BackupStorage, status: &mut BackupStorageStatus, message: &
     let initialized =
         Condition::new(kinds::BACKEND_INITIALIZED, true, kinds::BACKEND_INITIALIZATION_SUCCEEDED, message, now);
     condition::set(&mut status.conditions, initialized.observed(generation));
+    first_use::keep_backend(storage, &mut status.conditions, now);
     let provider = storage.spec.storage.as_ref().and_then(|backend| backend.provider.as_deref());
     if provider.and_then(Provider::parse) == Some(Provider::Local) {
         condition::remove(&mut status.conditions, kinds::BACKEND_SECRET_FOUND);

@@ -198,3 +198,37 @@ fn a_page_that_fails_is_read_again_from_where_it_began() {
     let running = Some(Page { after: "demo/a".into(), view: TaskView::Running { node: "n".into(), attempt: 1, progress: None } });
     assert_eq!(wanted(&plan(&Observed { page: running, ..observed(json!([open(), read("False", "")])) }, now())), ["read-back:demo/a"]);
 }
+
+#[test]
+fn its_size_is_that_of_all_its_repositories_and_none_while_none_is_known() {
+    let repository = |name: &str, size: Option<&str>| -> Arc<Repository> {
+        let value = json!({"metadata": {"name": name, "namespace": "demo"}, "spec": {"path": format!("/{name}")}, "status": {"phase": "Ready", "size": size}});
+        Arc::new(serde_json::from_value(value).unwrap())
+    };
+    let of = |repositories: Vec<Arc<Repository>>| status(&plan(&Observed { repositories, ..observed(json!([open(), read("True", &place())])) }, now()));
+    let told = of(vec![repository("b", Some("1.500 MiB")), repository("a", Some("512.000 KiB")), repository("c", None)]);
+    assert_eq!(told["totalSize"], "2.000 MiB");
+    let names: Vec<_> = told["repositories"].as_array().unwrap().iter().map(|info| info["name"].clone()).collect();
+    assert_eq!(names, ["a", "b", "c"], "in order, with their places and sizes");
+    assert_eq!((&told["repositories"][0]["size"], &told["repositories"][0]["path"]), (&json!("512.000 KiB"), &json!("/a")));
+    assert_eq!(of(vec![repository("c", None)])["totalSize"], Value::Null);
+}
+
+#[test]
+fn one_with_repositories_does_nothing_with_another_backend() {
+    let kept = |bucket: &str| json!({"type": "SpecKept", "status": "True", "reason": "AsFirstUsed", "lastTransitionTime": "2026-11-20T00:00:00Z",
+        "message": format!(r#"{{"provider":"s3","s3":{{"bucket":"{bucket}","prefix":"p","secretName":"s"}}}}"#)});
+    let with = |bucket: &str, repositories: Value| {
+        let mut observed = observed(json!([read("True", &place()), kept(bucket)]));
+        let mut storage = observed.storage.as_ref().clone();
+        storage.status.as_mut().unwrap().repositories = serde_json::from_value(repositories).unwrap();
+        observed.storage = Arc::new(storage);
+        plan(&observed, now())
+    };
+    let holds = || json!([{"name": "r", "namespace": "demo"}]);
+    let tasks = |actions: &[Action]| actions.iter().map(|action| if let Action::Tasks(wanted) = action { wanted.len() } else { 0 }).sum::<usize>();
+    assert_eq!(tasks(&with("b", holds())), 1, "a probe of what it was");
+    let moved = with("another", holds());
+    assert_eq!((tasks(&moved), &status(&moved)["phase"]), (0, &json!("NotReady")));
+    assert_eq!(tasks(&with("another", json!([]))), 1, "one that holds nothing may move");
+}

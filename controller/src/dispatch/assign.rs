@@ -12,8 +12,9 @@ use super::attempts;
 use super::secrets::{Secrets, without_newline};
 use super::table::Start;
 use super::task::{NotStarted, Work};
-use crate::backup_storage;
+use crate::{api, backup_storage};
 use crate::caches::Caches;
+use crate::first_use;
 use crate::object::{Kind, Named};
 
 const PASSWORD_KEY: &str = "RESTIC_PASSWORD";
@@ -74,7 +75,7 @@ impl Preparer {
                 Spec::ProbeStorage(v1::ProbeStorage { backend: Some(self.backend(storage, afresh).await?) })
             }
             Work::Initialise { repository, only_existing } => Spec::InitRepository(v1::InitRepository {
-                repository: Some(self.access(repository, None, afresh).await?),
+                repository: Some(self.access_where_it_says(repository, None, afresh).await?),
                 only_existing: *only_existing,
             }),
             Work::ReadRepositories { storage, after } => Spec::ReadRepositories(v1::ReadRepositories {
@@ -141,6 +142,9 @@ impl Preparer {
             .storages
             .get(&name.namespace, &name.name)
             .ok_or_else(|| NotStarted::Storage(format!("BackupStorage {name} does not exist")))?;
+        if let Some(why) = first_use::moved(&storage) {
+            return Err(NotStarted::Storage(format!("BackupStorage {name}: {why}")));
+        }
         let backend = storage.spec.storage.as_ref();
         let kind = match provider(name, backend)? {
             Reachable::S3(s3) => v1::backend::Kind::S3(self.s3(name, s3, afresh).await?),
@@ -174,7 +178,7 @@ impl Preparer {
     async fn may_use(&self, repository: &Named, name: &Named) -> Result<(), NotStarted> {
         let Some(storage) = self.caches.storages.get(&name.namespace, &name.name) else { return Ok(()) };
         let allowed = backup_storage::allows(&self.client, &self.caches, &storage, &repository.namespace).await;
-        if allowed.map_err(|error| NotStarted::Api(error.to_string()))? {
+        if allowed.map_err(|error| NotStarted::Api(api::said(&error)))? {
             return Ok(());
         }
         let from = &repository.namespace;
@@ -182,11 +186,20 @@ impl Preparer {
     }
 
     async fn access(&self, name: &Named, other_secret: Option<&Named>, afresh: bool) -> Result<v1::RepositoryAccess, NotStarted> {
-        let repository = self
-            .caches
-            .repositories
-            .get(&name.namespace, &name.name)
-            .ok_or_else(|| NotStarted::Storage(format!("Repository {name} does not exist")))?;
+        if let Some(why) = first_use::elsewhere(&*self.repository(name)?) {
+            return Err(NotStarted::Storage(format!("Repository {name}: {why}")));
+        }
+        self.access_where_it_says(name, other_secret, afresh).await
+    }
+
+    fn repository(&self, name: &Named) -> Result<Arc<Repository>, NotStarted> {
+        let found = self.caches.repositories.get(&name.namespace, &name.name);
+        found.ok_or_else(|| NotStarted::Storage(format!("Repository {name} does not exist")))
+    }
+
+    /// Also where it was not opened before.
+    async fn access_where_it_says(&self, name: &Named, other_secret: Option<&Named>, afresh: bool) -> Result<v1::RepositoryAccess, NotStarted> {
+        let repository = self.repository(name)?;
         let storage = storage_of(&repository, name)?;
         self.may_use(name, &storage).await?;
         let directory = repository.spec.path.clone().unwrap_or_default().trim_matches('/').to_owned();

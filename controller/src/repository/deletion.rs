@@ -15,6 +15,7 @@ use super::{Observed, WIPE, ledger, views};
 use crate::action::Action;
 use crate::dispatch::assign::{Reachable, provider, storage_of};
 use crate::dispatch::task::{Class, NotStarted, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::first_use;
 use crate::finalizer::{self, hold, is_held, waited};
 use crate::object::{Key, Kind, Named};
 
@@ -111,7 +112,7 @@ fn may_wipe(observed: &Observed) -> Result<Named, String> {
     // Whoever may write a Repository must not thereby remove what others have stored: it must have been opened, there, with its password.
     let opened = repository.status.as_ref().and_then(|status| condition::get(&status.conditions, kinds::REPOSITORY_INITIALIZED));
     if !opened.is_some_and(|opened| opened.status == "True" && opened.message.as_deref() == Some(&place(repository))) {
-        return Err("it was never opened there with its own password".into());
+        return Err(first_use::elsewhere(repository).unwrap_or_else(|| "it was never opened there with its own password".into()));
     }
     match &observed.shared_with {
         Some(other) => Err(format!("Repository {other} has its data there, too")),
@@ -130,7 +131,7 @@ fn release(repository: &Repository) -> Action {
 }
 
 /// Where a Repository is, for people, and to see later whether it is still there.
-pub(super) fn place(repository: &Repository) -> String {
+pub fn place(repository: &Repository) -> String {
     let namespace = repository.metadata.namespace.as_deref().unwrap_or_default();
     let storage = repository.spec.storage_ref.as_ref();
     let storage = storage.map(|storage| format!("{}/{}", storage.namespace_or(namespace), storage.name)).unwrap_or_default();

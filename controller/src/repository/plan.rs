@@ -1,7 +1,7 @@
 //! What a repository needs.
 
 use holdfast_api::backup_storage::BackupStoragePhase;
-use holdfast_api::condition::kinds::repository as kinds;
+use holdfast_api::condition::kinds::{repository as kinds, shared};
 use holdfast_api::condition::{self, Condition};
 use holdfast_api::phase;
 use holdfast_api::repository::{RepositoryPhase, RepositoryStatus};
@@ -13,6 +13,7 @@ use super::{Observed, VIEWS, deletion, read_back, statistics, views};
 use crate::action::Action;
 use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::{Class, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::first_use;
 use crate::object::Named;
 
 /// What is to be done about a repository.
@@ -25,7 +26,13 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     if let Some(finalizer) = deletion::keep_finalizer(repository) {
         return vec![finalizer];
     }
+    if repository.spec.paused == Some(true) {
+        return paused(observed);
+    }
     let mut status = repository.status.clone().unwrap_or_default();
+    if first_use::directory_changed(repository) {
+        return refuse(observed, status, now);
+    }
     let mut events = Vec::new();
     let mut wanted = initialise(observed, &mut status, &mut events, now);
     let is_open = condition::is_true(&status.conditions, kinds::REPOSITORY_INITIALIZED);
@@ -51,6 +58,31 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     actions
 }
 
+/// Nothing is made, opened, written, forgotten or looked for; what its Snapshots say is still summed up, for those wait for it.
+fn paused(observed: &Observed) -> Vec<Action> {
+    let mut status = observed.repository.status.clone().unwrap_or_default();
+    statistics::sum_up(&mut status, &observed.snapshots);
+    let mut actions: Vec<Action> = Action::status(observed.repository.status.as_ref(), &status).into_iter().collect();
+    actions.push(Action::Tasks(Vec::new()));
+    actions
+}
+
+/// Its directory is another one than that which it was opened in: nothing is done in either until it is changed back.
+fn refuse(observed: &Observed, mut status: RepositoryStatus, now: Timestamp) -> Vec<Action> {
+    let repository = &observed.repository;
+    let mut events = Vec::new();
+    if let Some(why) = first_use::elsewhere(repository) {
+        first_use::keep_place(repository, &mut status.conditions, now);
+        not_open(observed, &mut status, format!("spec.path: {why}"), &mut events, now);
+    }
+    statistics::sum_up(&mut status, &observed.snapshots);
+    status.phase = Some(phase::repository(&status));
+    let mut actions: Vec<Action> = Action::status(repository.status.as_ref(), &status).into_iter().collect();
+    actions.extend(events);
+    actions.push(Action::Tasks(Vec::new()));
+    actions
+}
+
 /// Making or opening it, then its views: it is initialised when both are done.
 fn initialise(
     observed: &Observed,
@@ -71,7 +103,14 @@ fn initialise(
     let mut again_after = None;
     // A view must not make us store a key under a namespace's password where whoever wrote the view can read it: what was read back is
     // opened; to make it is for those who ask for it by a BackupConfiguration.
-    let only_existing = crate::read_back::is_read_back(&observed.repository.metadata) && !observed.is_named;
+    let read_back_only = crate::read_back::is_read_back(&observed.repository.metadata) && !observed.is_named;
+    // Its storage may have another name now; that is no reason to make it a second time.
+    let elsewhere = first_use::elsewhere(&observed.repository);
+    let only_existing = read_back_only || elsewhere.is_some();
+    if let Some(why) = elsewhere {
+        first_use::keep_place(&observed.repository, &mut status.conditions, now);
+        not_open(observed, status, format!("spec.storageRef: {why}"), events, now);
+    }
     match &observed.initialisation {
         // Its view is what it came from; and to write the list of all beside each of thousands would be most of the work.
         Some(TaskView::Finished { outcome, .. })
@@ -83,7 +122,7 @@ fn initialise(
         Some(TaskView::Finished { outcome, .. }) if matches!(outcome.as_ref(), Outcome::Initialised(_)) => {
             return write_views(observed, name, storage, status, events, now);
         }
-        Some(TaskView::Finished { outcome, .. }) if only_existing && is_none_yet(outcome) => {
+        Some(TaskView::Finished { outcome, .. }) if read_back_only && is_none_yet(outcome) => {
             let message = "no repository of Holdfast is there yet: a BackupConfiguration that names this Repository, its directory and its Secret makes one";
             fail(observed, status, message.into(), events, now);
             read_back::begin(status, now);
@@ -121,6 +160,7 @@ fn initialised(observed: &Observed, status: &mut RepositoryStatus, now: Timestam
     let place = deletion::place(&observed.repository);
     let condition = Condition::new(kinds::REPOSITORY_INITIALIZED, true, kinds::REPOSITORY_INITIALIZATION_SUCCEEDED, place, now);
     condition::set(&mut status.conditions, condition.observed(observed.repository.metadata.generation));
+    condition::remove(&mut status.conditions, shared::SPEC_KEPT);
 }
 
 fn write_views(
@@ -190,6 +230,11 @@ fn fail(observed: &Observed, status: &mut RepositoryStatus, message: String, eve
     if condition::is_true(&status.conditions, kinds::REPOSITORY_INITIALIZED) && observed.initialisation.is_none() {
         return;
     }
+    first_use::keep_place(&observed.repository, &mut status.conditions, now);
+    not_open(observed, status, message, events, now);
+}
+
+fn not_open(observed: &Observed, status: &mut RepositoryStatus, message: String, events: &mut Vec<Action>, now: Timestamp) {
     let condition = Condition::new(
         kinds::REPOSITORY_INITIALIZED,
         false,

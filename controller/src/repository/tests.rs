@@ -258,3 +258,46 @@ fn the_finalizer_is_there_as_long_as_the_policy_is_wipe_out() {
     repository.spec.deletion_policy = None;
     assert_eq!(set(&repository), json!(["others/one"]));
 }
+
+#[test]
+fn one_that_is_paused_is_left_alone_and_still_counts_its_snapshots() {
+    let forgets = repository(json!({"forget.holdfast.dev/s1": "u1 e-1"}), "Delete");
+    let busy = observed(forgets.clone());
+    assert_eq!(wanted(&plan(&busy, now())).len(), 1);
+    let mut paused = forgets;
+    paused.spec.paused = Some(true);
+    let mut fresh = paused.clone();
+    fresh.status = None;
+    for repository in [paused.clone(), fresh] {
+        let actions = plan(&observed(repository), now());
+        assert!(wanted(&actions).is_empty() && actions.iter().any(|action| matches!(action, Action::Tasks(_))), "what runs stops, and nothing begins");
+    }
+    let mut with_one = observed(paused.clone());
+    with_one.snapshots = vec![snapshot("s2", "u2")];
+    let counted = plan(&with_one, now()).into_iter().any(|action| matches!(action, Action::Status(patch) if patch["snapshotCount"] == 1));
+    assert!(counted);
+    paused.metadata.deletion_timestamp = Some(Time(now()));
+    assert!(!plan(&observed(paused), now()).is_empty(), "a pause holds up no deletion");
+}
+
+#[test]
+fn another_directory_is_refused_and_another_storage_is_only_opened() {
+    let moved = |change: &dyn Fn(&mut Repository)| {
+        let mut repository = repository(json!({}), "Delete");
+        repository.metadata.generation = Some(2);
+        change(&mut repository);
+        plan(&observed(repository), now())
+    };
+    let initialises = |actions: &[Action]| wanted(actions).into_iter().find_map(|(_, work)| match work {
+        Some(Work::Initialise { only_existing, .. }) => Some(only_existing),
+        _ => None,
+    });
+    let same = moved(&|repository| repository.spec.path = Some("app/".into()));
+    assert_eq!(initialises(&same), Some(false), "the same place, another Secret perhaps");
+    let elsewhere = moved(&|repository| repository.spec.path = Some("/other".into()));
+    assert!(wanted(&elsewhere).is_empty());
+    let told = elsewhere.iter().any(|action| matches!(action, Action::Event(note) if note.message.contains("spec.path: it was first opened in")));
+    assert!(told);
+    let renamed = moved(&|repository| repository.spec.storage_ref.as_mut().unwrap().name = "copy".into());
+    assert_eq!(initialises(&renamed), Some(true), "it is never made a second time");
+}

@@ -147,9 +147,6 @@ impl<'a> Upkeep<'a> {
             }
             return;
         }
-        if self.observed.repository.spec.paused == Some(true) {
-            return;
-        }
         let uid = self.observed.repository.metadata.uid.as_deref().unwrap_or_default();
         let Some(due) = self.maintenance.due(&self.observed.pace, uid) else { return };
         let left = due.duration_since(self.now);

@@ -21,6 +21,7 @@ use crate::backup_session::plan::is_cancelled;
 use crate::backup_session::retention::bytes;
 use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
+use crate::first_use;
 use crate::object::{Key, Kind, Named};
 use crate::read_back;
 use crate::repository::{statistics, views};
@@ -79,6 +80,10 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         let mut actions: Vec<Action> = deletion::record(observed).into_iter().collect();
         actions.extend([Action::Tasks(Vec::new()), delete(snapshot)]);
         return actions;
+    }
+    // What runs goes on; nothing begins, and what has ended is taken note of when it is resumed.
+    if snapshot.spec.paused == Some(true) {
+        return vec![Action::Tasks(observed.tasks.iter().filter(|(_, task)| !matches!(task, TaskView::Waiting(_))).map(|(name, _)| Wanted::Keep(name.clone())).collect())];
     }
     if observed.is_held {
         return Vec::new();
@@ -432,6 +437,10 @@ impl Run<'_> {
             self.conclude(status, Err(format!("Repository {name} does not exist")));
             return true;
         };
+        if let Some(why) = self.observed.repository.as_deref().and_then(first_use::elsewhere) {
+            self.conclude(status, Err(why));
+            return true;
+        }
         let put = self.views(status.clone());
         // Results stay until they are written down; what still runs (its time is over) stops now.
         let ended = |name: &&String| matches!(self.observed.tasks.get(*name), Some(TaskView::Finished { .. }));

@@ -431,3 +431,17 @@ fn a_claim_that_nothing_mounts_is_held_until_it_is_read() {
     observed.tasks.insert("dump".into(), done);
     assert!(!wanted(&plan(&observed, now())).contains(&"hold data".to_owned()), "read: let go before the views are written");
 }
+
+#[test]
+fn one_that_is_paused_begins_nothing_stops_nothing_and_may_be_cancelled() {
+    let mut observed = observed(running());
+    observed.tasks.insert("dump-pod-0".into(), TaskView::Running { node: "a".into(), attempt: 1, progress: None });
+    let mut paused = observed.snapshot.as_ref().clone();
+    paused.spec.paused = Some(true);
+    observed.snapshot = Arc::new(paused);
+    let actions = plan(&observed, now());
+    assert_eq!(wanted(&actions), ["keep dump-pod-0"]);
+    assert!(status(&actions).is_none(), "nothing is written");
+    observed.session = None;
+    assert!(wanted(&plan(&observed, now())).is_empty(), "its session is gone, and so it goes");
+}

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::{Observed, check, has_ended, history, restore, retry};
 use crate::action::{Action, Created, Note};
+use crate::first_use;
 use crate::function::Run;
 use crate::runs::Standing;
 use crate::object::{Key, Kind};
@@ -57,7 +58,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     if has_ended(session) {
         let mut actions = clean_up(observed);
-        actions.extend(retry::plan(observed, now));
+        if !first_use::is_another(session) {
+            actions.extend(retry::plan(observed, now));
+        }
         return actions;
     }
     let mut status = session.status.clone().unwrap_or_default();
@@ -92,6 +95,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
 
 fn step(observed: &Observed, now: Timestamp) -> Step {
     let untried = |why: &str| Step::Over(Verdict::Untried(why.to_owned()));
+    if first_use::is_another(&observed.session) {
+        return untried("its spec was changed: what a session tries stays as it was made; start another session");
+    }
     let (verifier, snapshot) = match (&observed.verifier, &observed.snapshot) {
         (Err(why), _) | (_, Err(why)) => return untried(why),
         (Ok(verifier), Ok(snapshot)) => (verifier, snapshot),

@@ -367,3 +367,22 @@ fn what_went_before_it_was_looked_at_is_not_restored_again() {
     assert!(made(&actions).is_empty());
     assert_eq!(marked(&actions), Some(json!("NotVerified")));
 }
+
+#[test]
+fn one_that_was_changed_tries_nothing_and_is_not_tried_again() {
+    let changed = |status: Value| {
+        let mut observed = observed(status);
+        let mut session = observed.session.as_ref().clone();
+        session.metadata.generation = Some(2);
+        observed.session = Arc::new(session);
+        observed
+    };
+    let actions = plan(&changed(Value::Null), now());
+    let creates = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Create(_)));
+    assert!(!creates(&actions) && creates(&plan(&observed(Value::Null), now())));
+    assert!(format!("{actions:?}").contains("its spec was changed"), "{actions:?}");
+    let ended = json!({"phase": "Failed", "conditions": [
+        {"type": "VerificationSessionHistoryCleaned", "status": "True", "lastTransitionTime": "2026-11-22T22:00:05Z"}]});
+    let later = at("2026-11-22T22:01:05Z");
+    assert!(!creates(&plan(&changed(ended.clone()), later)) && creates(&plan(&observed(ended), later)));
+}

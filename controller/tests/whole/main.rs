@@ -8,6 +8,7 @@ mod beside_kubestash;
 mod blueprint;
 mod elsewhere;
 mod faults;
+mod first_use;
 mod functions;
 mod hooks;
 mod house;

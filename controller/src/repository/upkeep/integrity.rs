@@ -33,7 +33,7 @@ impl Upkeep<'_> {
         let has_backup = self.observed.snapshots.iter().any(|snapshot| {
             snapshot.status.as_ref().and_then(|status| status.phase) == Some(SnapshotPhase::Succeeded)
         });
-        if self.observed.repository.spec.paused == Some(true) || !has_backup {
+        if !has_backup {
             return;
         }
         let created = metadata.creation_timestamp.as_ref().map_or(self.now, |created| created.0);
