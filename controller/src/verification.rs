@@ -16,6 +16,7 @@ use crate::runs::Standing;
 use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind, Named};
 use crate::restore_session::{newest, own_claims};
+use crate::snapshot::driver;
 
 mod check;
 mod history;
@@ -99,6 +100,14 @@ async fn observe(context: &Context, session: Arc<BackupVerificationSession>, key
         context.turns.end(key);
         context.functions.forget(key);
         return Ok(observed);
+    }
+    // Which paths it holds is not kept of what is at rest.
+    if let (Some(_), Ok(known)) = (&observed.restore, &observed.snapshot) {
+        let snapshots: Api<Snapshot> = Api::namespaced(context.client.clone(), &key.namespace);
+        if let Some(mut whole) = snapshots.get_opt(known.metadata.name.as_deref().unwrap_or_default()).await? {
+            driver::understand(&mut whole);
+            observed.snapshot = Ok(Arc::new(whole));
+        }
     }
     observed.check = check::of(&observed).and_then(|run| context.functions.standing(&Named::new(&key.namespace, run.pod_name())));
     observed.has_turn = context.turns.take(key, observed.restore.is_some());

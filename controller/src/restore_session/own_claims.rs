@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_api::RestoreSession;
 use holdfast_api::names::component;
 use holdfast_api::offshoot::volume::PersistentVolumeClaim as Template;
+use holdfast_api::snapshot::Component;
 use holdfast_api::template::{ExpandError, expand};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -16,6 +17,9 @@ use crate::context::Context;
 use crate::holder::Purpose;
 use crate::target::{self, Reach, Shape, Target};
 use crate::verification;
+
+/// Paths of one component that a try takes: each has a claim.
+pub const PATHS_MAX: usize = 16;
 
 /// On a claim that a restore has made: the restore's UID.
 pub const MADE_BY: &str = "holdfast.dev/made-by";
@@ -36,8 +40,11 @@ pub(super) async fn observe(context: &Context, observed: &Observed, namespace: &
     let mut own = BTreeMap::new();
     let (Ok(job), Ok(chosen)) = (&observed.job, components::chosen(observed)) else { return Ok(own) };
     let Some(template) = job.claim_templates.first() else { return Ok(own) };
-    for name in chosen.keys().filter(|name| **name != component::MANIFEST) {
-        let claim = claim(observed, template, name, namespace);
+    let volumes = chosen.iter().filter(|(name, _)| **name != component::MANIFEST);
+    let wanted = volumes.flat_map(|(name, stored)| (0..count(observed, stored)).map(move |number| (*name, number)));
+    for (name, number) in wanted {
+        let key = key(name, number);
+        let claim = claim(observed, template, name, number, namespace);
         let (mut target, mut is_ours) = (None, false);
         if let Ok(claim) = &claim {
             let name = claim.metadata.name.as_deref().unwrap_or_default();
@@ -45,13 +52,28 @@ pub(super) async fn observe(context: &Context, observed: &Observed, namespace: &
             let found = context.caches.claims.get(namespace, name);
             is_ours = found.is_some_and(|found| made_by(&found.metadata) == observed.restore.metadata.uid.as_deref());
         }
-        own.insert((*name).to_owned(), OwnClaim { claim, target, is_ours });
+        own.insert(key, OwnClaim { claim, target, is_ours });
     }
     Ok(own)
 }
 
-/// The template as this component's claim.
-pub(super) fn claim(observed: &Observed, template: &Template, name: &str, namespace: &str) -> Result<PersistentVolumeClaim, String> {
+/// How many claims a component needs. A person's has one for all of it; a try's one for each path, for nobody looks for its names.
+fn count(observed: &Observed, stored: &Component) -> usize {
+    if is_a_try(observed) { components::paths(stored).len().clamp(1, PATHS_MAX) } else { 1 }
+}
+
+/// Under which the claim of a component's path is found; no component is called so.
+fn key(component: &str, number: usize) -> String {
+    if number == 0 { component.to_owned() } else { format!("{component}/{number}") }
+}
+
+/// What the claim of a further path is called after the first one's.
+pub fn of_path(claim: &str, number: usize) -> String {
+    if number == 0 { claim.to_owned() } else { format!("{claim}-path-{number}") }
+}
+
+/// The template as the claim of a component's path.
+pub(super) fn claim(observed: &Observed, template: &Template, name: &str, number: usize, namespace: &str) -> Result<PersistentVolumeClaim, String> {
     let metadata = template.metadata.clone().unwrap_or_default();
     let claim_name = expand(&metadata.name.unwrap_or_default(), |variable| match variable {
         "POD_ORDINAL" => component::stateful_set_ordinal(name).map(|ordinal| ordinal.to_string()),
@@ -79,7 +101,7 @@ pub(super) fn claim(observed: &Observed, template: &Template, name: &str, namesp
     labels.insert(MADE_BY.into(), observed.restore.metadata.uid.clone().unwrap_or_default());
     Ok(PersistentVolumeClaim {
         metadata: ObjectMeta {
-            name: Some(claim_name),
+            name: Some(of_path(&claim_name, number)),
             namespace: Some(namespace.to_owned()),
             labels: Some(labels),
             annotations: (!metadata.annotations.is_empty()).then_some(metadata.annotations),
@@ -113,30 +135,43 @@ pub(super) fn missing(observed: &Observed) -> Vec<Action> {
     missing.filter_map(|own| own.claim.clone().ok()).map(|claim| Action::CreateClaim(Box::new(claim))).collect()
 }
 
-/// How the claim of a component is reached, all of it.
+/// How the claims of a component are reached, all of each.
 pub(super) fn reach(observed: &Observed, name: &str, paths: &[String]) -> Reach {
-    let [path] = paths else {
-        return Reach::Impossible(format!("component {name} holds {} paths, and one claim takes one", paths.len()));
-    };
-    let Some(OwnClaim { claim, target, is_ours }) = observed.own_claims.get(name) else {
-        return Reach::Waiting("its claim was not looked at".into());
+    let limit = if is_a_try(observed) { PATHS_MAX } else { 1 };
+    if paths.is_empty() || paths.len() > limit {
+        return Reach::Impossible(format!("component {name} holds {} paths, and claims of its own take {limit}", paths.len()));
+    }
+    let mut all = Vec::new();
+    for (number, path) in paths.iter().enumerate() {
+        match usable(observed, &key(name, number)) {
+            Ok(target) => all.push((target, path.as_str())),
+            Err(reach) => return reach,
+        }
+    }
+    Target::reach_whole(&all)
+}
+
+/// The claim of a path, if it may be filled.
+fn usable<'o>(observed: &'o Observed, key: &str) -> Result<&'o Target, Reach> {
+    let Some(OwnClaim { claim, target, is_ours }) = observed.own_claims.get(key) else {
+        return Err(Reach::Waiting("its claim was not looked at".into()));
     };
     let (Some(target), Ok(claim)) = (target, claim) else {
-        return Reach::Impossible(claim.as_ref().err().cloned().unwrap_or_default());
+        return Err(Reach::Impossible(claim.as_ref().err().cloned().unwrap_or_default()));
     };
     let claim = claim.metadata.name.as_deref().unwrap_or_default();
     match &target.shape {
-        Shape::Claim { .. } if !is_ours && is_a_try(observed) => Reach::Impossible(format!(
+        Shape::Claim { .. } if !is_ours && is_a_try(observed) => Err(Reach::Impossible(format!(
             "PersistentVolumeClaim {claim} was there before: a backup is tried out in claims that are made for it, and in no others"
-        )),
+        ))),
         Shape::Claim { pods, .. } => match pods.first() {
             // Whoever mounts one that was made for this waits for it, or sees it fill.
             Some(pod) if !is_ours => {
                 let pod = pod.metadata.name.as_deref().unwrap_or_default();
-                Reach::Impossible(format!("PersistentVolumeClaim {claim} was there before, and pod {pod} uses it: choose another name"))
+                Err(Reach::Impossible(format!("PersistentVolumeClaim {claim} was there before, and pod {pod} uses it: choose another name")))
             }
-            _ => target.reach_whole(path),
+            _ => Ok(target),
         },
-        _ => Reach::Waiting(format!("PersistentVolumeClaim {claim} is to be made")),
+        _ => Err(Reach::Waiting(format!("PersistentVolumeClaim {claim} is to be made"))),
     }
 }

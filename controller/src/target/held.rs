@@ -9,11 +9,17 @@ use super::{Access, Reach, Shape, Target, is_usable, no_directory, places_in, un
 use crate::holder::{Placement, Purpose, Wish};
 
 impl Target {
-    /// All of a claim, under the path that was backed up.
-    pub fn reach_whole(&self, path: &str) -> Reach {
-        let Shape::Claim { name, .. } = &self.shape else { return Reach::Impossible("it is no PersistentVolumeClaim".into()) };
-        let place = Place { claim: name.clone(), path_in_volume: String::new(), container_path: path.to_owned() };
-        self.held(vec![place], Placement::default())
+    /// All of each of these claims, under the paths that were backed up; one pod holds them.
+    pub fn reach_whole(of: &[(&Self, &str)]) -> Reach {
+        let Some((first, _)) = of.first() else { return Reach::Impossible("no path was backed up".into()) };
+        let (mut all, mut places) = ((*first).clone(), Vec::new());
+        for (target, path) in of {
+            let Shape::Claim { name, .. } = &target.shape else { return Reach::Impossible("it is no PersistentVolumeClaim".into()) };
+            places.push(Place { claim: name.clone(), path_in_volume: String::new(), container_path: (*path).to_owned() });
+            all.claims.extend(target.claims.clone());
+            all.host_path_claims.extend(target.host_path_claims.iter().cloned());
+        }
+        all.held(places, Placement::default())
     }
 
     /// The ordinals of a StatefulSet that is scaled to nothing: those whose own claims are there.

@@ -81,12 +81,12 @@ fn query(spec: &BackupVerifierSpec) -> Part {
     Part { field: "spec.query".into(), env: env.into_iter().collect(), ..Part::default() }
 }
 
-/// What was restored, where KubeStash's pvc-addon has a claim; of several components each below it, by its name.
-fn restored(claims: &[(&str, String)]) -> Part {
+/// What was restored, where KubeStash's pvc-addon has a claim; of several components each below it by its name, and of several paths by them.
+fn restored(claims: &[(String, String)]) -> Part {
     let mut part = Part { field: "restored".into(), ..Part::default() };
-    for (number, (component, claim)) in claims.iter().enumerate() {
+    for (number, (label, claim)) in claims.iter().enumerate() {
         let name = format!("holdfast-restored-{number}");
-        let mount_path = if claims.len() == 1 { CLAIM_PATH.to_owned() } else { format!("{CLAIM_PATH}/{component}") };
+        let mount_path = if label.is_empty() { CLAIM_PATH.to_owned() } else { format!("{CLAIM_PATH}/{label}") };
         let source = PersistentVolumeClaimVolumeSource { claim_name: claim.clone(), read_only: None };
         part.volumes.push(Volume { name: name.clone(), source: VolumeSource { persistent_volume_claim: Some(source), ..VolumeSource::default() } });
         part.volume_mounts.push(VolumeMount { name, mount_path, ..VolumeMount::default() });

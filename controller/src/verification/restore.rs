@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::Observed;
 use crate::backup_session::retention::bytes;
+use crate::restore_session::{self, own_claims};
 
 /// How long a try may take once its first byte could be written.
 const TIMEOUT: &str = "24h";
@@ -68,13 +69,33 @@ fn given(addon: &AddonInfo) -> Option<&Template> {
     addon.tasks.iter().filter_map(|task| task.target_volumes.as_ref()).flat_map(|volumes| &volumes.volume_claim_templates).next()
 }
 
-/// The claims that a try has made, each with the component that it holds.
-pub(super) fn claims<'s>(session: &str, snapshot: &'s Snapshot) -> Vec<(&'s str, String)> {
-    let claim = |name: &str| match component::stateful_set_ordinal(name) {
-        Some(ordinal) => format!("{session}-{ordinal}"),
-        None => session.to_owned(),
-    };
-    components(snapshot).into_iter().map(|name| (name, claim(name))).collect()
+/// The claims that a try has made, each with what tells it from the others: its component, and its path; nothing if it is the only one.
+pub(super) fn claims(session: &str, snapshot: &Snapshot) -> Vec<(String, String)> {
+    let mut claims = Vec::new();
+    let components = components(snapshot);
+    for name in &components {
+        let claim = match component::stateful_set_ordinal(name) {
+            Some(ordinal) => format!("{session}-{ordinal}"),
+            None => session.to_owned(),
+        };
+        let stored = snapshot.status.as_ref().and_then(|status| status.components.get(*name));
+        let paths = stored.map(restore_session::components::paths).unwrap_or_default();
+        for number in 0..paths.len().clamp(1, own_claims::PATHS_MAX) {
+            let own = (components.len() > 1).then(|| (*name).to_owned());
+            let path = paths.get(number).filter(|_| paths.len() > 1);
+            let path = path.map(|path| plain(path).unwrap_or_else(|| format!("path-{number}")));
+            let label: Vec<String> = own.into_iter().chain(path).collect();
+            claims.push((label.join("/"), own_claims::of_path(&claim, number)));
+        }
+    }
+    claims
+}
+
+/// A path without its first slash. A Snapshot may come from a view, and whoever writes to the bucket may have written that.
+fn plain(path: &str) -> Option<String> {
+    let path = path.trim_matches('/');
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(|character: char| character.is_control() || matches!(character, ':' | '$'));
+    path.split('/').all(is_plain).then(|| path.to_owned())
 }
 
 fn components(snapshot: &Snapshot) -> Vec<&str> {

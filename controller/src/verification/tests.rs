@@ -386,3 +386,27 @@ fn one_that_was_changed_tries_nothing_and_is_not_tried_again() {
     let later = at("2026-11-22T22:01:05Z");
     assert!(!creates(&plan(&changed(ended.clone()), later)) && creates(&plan(&observed(ended), later)));
 }
+
+#[test]
+fn of_several_paths_each_is_where_the_application_has_it() {
+    let mut observed = checked(json!({"type": "Script", "function": "look", "script": {"location": "/look.sh"}}));
+    let with = |components: &[&str]| {
+        let mut snapshot = snapshot(components, Value::Null);
+        for component in snapshot.status.as_mut().unwrap().components.values_mut() {
+            for path in ["/etc/app", "/a/../../etc"] {
+                let mut stats = component.restic_stats[0].clone();
+                stats.summary.as_mut().unwrap().host_path = Some(path.into());
+                component.restic_stats.push(stats);
+            }
+        }
+        Ok(Arc::new(snapshot))
+    };
+    observed.snapshot = with(&["dump"]);
+    let (_, claims) = pod_of(&run(&plan(&observed, now())).unwrap());
+    let expected = [("data", "try-1"), ("etc/app", "try-1-path-1"), ("path-2", "try-1-path-2")];
+    assert_eq!(claims, expected.map(|(path, claim)| (format!("/kubestash-data/{path}"), claim.to_owned())).into());
+    observed.snapshot = with(&["dump-pod-0", "dump-pod-1"]);
+    let (_, claims) = pod_of(&run(&plan(&observed, now())).unwrap());
+    assert_eq!(claims["/kubestash-data/dump-pod-1/etc/app"], "try-1-1-path-1");
+    assert_eq!(claims.len(), 6);
+}
