@@ -13,11 +13,13 @@ use super::resources::Resources;
 use super::{NAMED_MAX, Refused, RestoreOrder};
 use crate::api::said;
 use made::{Made, Maker};
+use owners::{Identity, Owners, References};
 use prepare::{Skipped, prepared};
 
 mod document;
 mod made;
 mod order;
+mod owners;
 mod prepare;
 
 /// What needs something that comes later, or takes a moment to be served, is tried so often.
@@ -47,6 +49,8 @@ pub(super) async fn all(base: &kube::Client, order: &RestoreOrder, file: &[u8], 
         maker: Maker::new(client.clone(), resources, order),
         report: Report::default(),
         defined: BTreeSet::new(),
+        // What nothing is made of has no owners.
+        owners: if order.dry_run { Owners::default() } else { Owners::in_file(file, &documents) },
     };
     let mut left: Vec<document::Document> = documents;
     for pass in 1..=PASSES_MAX {
@@ -81,6 +85,7 @@ struct Run<'a> {
     report: Report,
     /// Kinds, with their groups, that a dry run would have made.
     defined: BTreeSet<(String, String)>,
+    owners: Owners,
 }
 
 impl Run<'_> {
@@ -93,6 +98,16 @@ impl Run<'_> {
                 return true;
             }
         };
+        let identity = Identity::of(&object);
+        let is_settled = self.object(object, &identity, is_last).await;
+        if is_settled {
+            // Without a UID nobody waits for it any more.
+            self.owners.settle(&identity);
+        }
+        is_settled
+    }
+
+    async fn object(&mut self, object: Value, identity: &Identity, is_last: bool) -> bool {
         let stored = named(&object);
         let (api_version, kind) = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
         let Some(resource) = self.maker.resources.of(api_version, kind).cloned() else {
@@ -107,7 +122,8 @@ impl Run<'_> {
             let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
             self.defined.insert((text("/spec/group"), text("/spec/names/kind")));
         }
-        let object = match prepared(object, &resource, self.order) {
+        let references = self.owners.now(&object, is_last);
+        let mut object = match prepared(object, &resource, self.order) {
             Ok(object) => object,
             Err(Skipped::NotAsked) => return true,
             Err(Skipped::MadeByOthers) => {
@@ -115,10 +131,16 @@ impl Run<'_> {
                 return true;
             }
         };
+        let References::Now(owners, unowned) = references else { return false };
+        if !owners.is_empty() {
+            object["metadata"]["ownerReferences"] = Value::Array(owners);
+        }
         let name = named(&object);
         match self.maker.make(&resource, object).await {
-            Ok(made) => {
+            Ok((made, uid)) => {
                 self.report.add(made, name);
+                self.report.unowned += if made == Made::Stood || self.order.dry_run { 0 } else { unowned };
+                self.owners.made(identity, uid);
                 true
             }
             Err(error) => {
@@ -147,6 +169,8 @@ fn named(object: &Value) -> String {
 struct Report {
     made: BTreeMap<Made, (u64, Vec<String>)>,
     skipped: u64,
+    /// References to owners that were not made in this run.
+    unowned: u64,
     failed: u64,
     failed_first: Vec<String>,
 }
@@ -192,6 +216,9 @@ impl Report {
         }
         if self.skipped > 0 {
             parts.push(format!("{} that others make are left to them", self.skipped));
+        }
+        if self.unowned > 0 {
+            parts.push(format!("{} references to owners that were not made with them are left out", self.unowned));
         }
         if parts.is_empty() && self.failed == 0 {
             parts.push("nothing of the file was asked for".to_owned());

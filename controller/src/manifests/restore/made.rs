@@ -38,14 +38,15 @@ impl Maker {
         Self { client, resources, overrides, dry_run, ensured: BTreeSet::new(), absent: BTreeSet::new() }
     }
 
-    pub(super) async fn make(&mut self, resource: &Resource, object: Value) -> Result<Made, kube::Error> {
+    /// Makes one; with its UID, if it is as the order says.
+    pub(super) async fn make(&mut self, resource: &Resource, object: Value) -> Result<(Made, Option<String>), kube::Error> {
         let new: DynamicObject = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
         let name = new.metadata.name.clone().unwrap_or_default();
         let namespace = new.metadata.namespace.as_deref().filter(|_| resource.namespaced);
         if let Some(namespace) = namespace {
             self.ensure(namespace).await?;
             if self.absent.contains(namespace) {
-                return Ok(Made::New);
+                return Ok((Made::New, None));
             }
         }
         let objects: Api<DynamicObject> = match namespace {
@@ -54,17 +55,17 @@ impl Maker {
         };
         let params = PostParams { dry_run: self.dry_run, field_manager: Some(MANAGER.into()) };
         let refused = match objects.create(&params, &new).await {
-            Ok(_) => return Ok(Made::New),
+            Ok(made) => return Ok((Made::New, made.metadata.uid)),
             Err(error) => error,
         };
         if !exists(&objects, &name, &refused).await? {
             return Err(refused);
         }
         if !self.overrides {
-            return Ok(Made::Stood);
+            return Ok((Made::Stood, None));
         }
         let params = PatchParams { dry_run: self.dry_run, ..PatchParams::apply(MANAGER).force() };
-        objects.patch(&name, &params, &Patch::Apply(&new)).await.map(|_| Made::Changed)
+        objects.patch(&name, &params, &Patch::Apply(&new)).await.map(|changed| (Made::Changed, changed.metadata.uid))
     }
 
     /// A namespace that is not there is made: the file may not have it, or it was not asked for. One that is in the file has had its turn.

@@ -106,8 +106,7 @@ fn is_made_by_others(object: &Value) -> bool {
         || (kind == "Pod" && annotations.get("kubernetes.io/config.mirror").is_some())
 }
 
-/// Name, namespace, labels and annotations: everything else is of another life. Owners have other UIDs now, and an object whose
-/// owner does not exist is collected.
+/// Name, namespace, labels and annotations: everything else is of another life. Who owns it now is known to [`super::owners`].
 fn reset_metadata(object: &mut Value, moved: Option<&str>) {
     let old = object["metadata"].take();
     let mut metadata = Map::new();

@@ -220,3 +220,49 @@ fn nothing_that_an_enemy_writes_into_an_object_breaks_it_off() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_was_made_in_the_same_run_is_named_by_its_new_uid_and_no_other_is() {
+    let standalone = Standalone::new();
+    let owned = |name: &str, namespace: &str, owner: &str, controller: Value| {
+        let reference = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": "of-another-life", "controller": controller, "blockOwnerDeletion": true});
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace, "ownerReferences": [reference]}})
+    };
+    // Secrets have their turn before ConfigMaps.
+    let objects = [
+        owned("hers", "shop", "boss", json!(true)),
+        owned("orphan", "shop", "nobody", Value::Null),
+        owned("abroad", "other", "boss", Value::Null),
+        owned("of-one-that-stood", "shop", "stood", Value::Null),
+        config("boss", "1"),
+        config("stood", "1"),
+    ];
+    restored(&standalone, &order(), &[config("stood", "1")]).await;
+    let dry = restored(&standalone, &RestoreOrder { dry_run: true, ..order() }, &objects).await;
+    assert!(dry.failed_count == 0 && !dry.summary.contains("references"), "{dry:?}");
+    let said = restored(&standalone, &order(), &objects).await;
+    assert_eq!((said.files, said.failed_count), (5, 0), "{said:?}");
+    assert!(said.summary.ends_with("3 references to owners that were not made with them are left out"), "{}", said.summary);
+    let owners_of = async |namespace: &str, name: &str| {
+        find(&standalone, &core("Secret", "secrets"), namespace, name).await.unwrap()["metadata"]["ownerReferences"].clone()
+    };
+    let boss = find(&standalone, &core("ConfigMap", "configmaps"), "shop", "boss").await.unwrap();
+    assert_eq!(owners_of("shop", "hers").await, json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "boss", "uid": boss["metadata"]["uid"], "controller": true}]));
+    for (namespace, name) in [("shop", "orphan"), ("other", "abroad"), ("shop", "of-one-that-stood")] {
+        assert_eq!(owners_of(namespace, name).await, Value::Null, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn owners_in_a_circle_wait_for_each_other_and_not_for_ever() {
+    let standalone = Standalone::new();
+    let of = |name: &str, owner: &str| {
+        let mut object = config(name, "1");
+        object["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": "u"}]);
+        object
+    };
+    let said = restored(&standalone, &order(), &[of("a", "b"), of("b", "a"), of("c", "c")]).await;
+    assert_eq!((said.files, said.failed_count), (3, 0), "{said:?}");
+    // The last pass makes the first of them without its owner, and so the second has one.
+    assert!(said.summary.ends_with("2 references to owners that were not made with them are left out"), "{}", said.summary);
+}
