@@ -10,6 +10,7 @@ import argparse, contextlib, json, os, random, shutil, signal, socket, subproces
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from growth import make_file, make_files, pool
+from measure import put_aside
 from subject import Subject, write_row
 
 ACCESS, SECRET, REGION, BUCKET = "holdfast-bench", "holdfast-bench-secret", "us-east-1", "bench"
@@ -113,7 +114,7 @@ def measure(options, top, way, source_name, source, out):
         subject.init()
         for step, run in steps(subject, source):
             remember(step, run(), {})
-        subject.remove()
+        put_aside(subject.top, os.path.join(options.work, "s3-aside"))
         return rows
     subject = Subject(options.work, "s3-subject", url="s3://%s/%s-%s" % (BUCKET, way.replace(" ", ""), source_name.replace(" ", "").replace(",", "")))
     with server(top) as upstream:
@@ -127,8 +128,8 @@ def measure(options, top, way, source_name, source, out):
                 subject.env.update(s3_env(port))
                 row = run()
             remember(step, row, counts)
-    subject.remove()
-    shutil.rmtree(os.path.join(top, "objects"))
+    put_aside(subject.top, os.path.join(options.work, "s3-aside"))
+    put_aside(os.path.join(top, "objects"), os.path.join(options.work, "s3-aside"))
     return rows
 
 
@@ -169,6 +170,7 @@ def main():
     table = {name: {way: measure(options, top, way, name, source, out) for way in ("local", "loopback", delayed)} for name, source in sources(top, options.gib).items()}
     print_table(table, delayed, options.delay_ms)
     shutil.rmtree(top)
+    shutil.rmtree(os.path.join(options.work, "s3-aside"), ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ use holdfast_proto::v1::{
 };
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::controller::{Attended, Controller};
+use crate::controller::{Attended, Controller, PATIENCE};
 use crate::node::{Agent, Node, POD, assignment, runtime, volume_access};
 use crate::tasks::{reason, silent_store};
 
@@ -243,7 +243,7 @@ fn a_volume_is_let_go_while_the_store_hangs() {
         let repository = RepositoryAccess { backend: Some(backend), ..node.repository().unwrap() };
         stream.say(Say::Assign(backup_of(Some(repository), "pv-1", ""))).await;
         // The worker has resolved `localhost`, with nothing but its own descriptors around it, and connected.
-        tokio::time::timeout(Duration::from_secs(10), listener.accept()).await.expect("no connection").unwrap();
+        tokio::time::timeout(PATIENCE, listener.accept()).await.expect("no connection").unwrap();
         let began = Instant::now();
         stream.say(Say::Release(Release { pod_uid: POD.into(), reason: "deleted".into() })).await;
         assert_eq!(reason(&stream.finished().await), Some(Reason::Released));

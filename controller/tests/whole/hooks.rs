@@ -96,7 +96,7 @@ async fn a_hook_that_fails_before_it_stops_the_backup() {
 
 /// What was asked next, within 20 s.
 async fn next(requests: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> String {
-    let next = tokio::time::timeout(std::time::Duration::from_secs(20), requests.recv()).await;
+    let next = tokio::time::timeout(std::time::Duration::from_secs(60), requests.recv()).await;
     next.expect("a request in time").unwrap()
 }
 

@@ -246,9 +246,9 @@ impl House {
         found.into_iter().map(|object| serde_json::to_value(object).unwrap()).collect()
     }
 
-    /// Waits, at most 20 s, until the condition holds.
+    /// Waits, at most a minute, until the condition holds.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
-        self.until_within(Duration::from_secs(20), what, holds).await;
+        self.until_within(Duration::from_secs(60), what, holds).await;
     }
 
     pub(crate) async fn until_within<F: Future<Output = bool>>(&self, patience: Duration, what: &str, holds: impl Fn() -> F) {
