@@ -135,7 +135,7 @@ fn policy_of(
 /// Snapshots of a namespace that restores are at, or will be.
 fn pinned(context: &Context, namespace: &str) -> BTreeSet<String> {
     let open = context.caches.restores.select(|restore| {
-        crate::restore_session::source_namespace(restore) == namespace && !crate::restore_session::plan::is_settled(restore)
+        crate::restore_session::source_namespace(restore) == namespace && crate::restore_session::plan::holds_its_snapshot(restore)
     });
     open.iter()
         .flat_map(|restore| {

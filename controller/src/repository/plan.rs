@@ -107,7 +107,7 @@ fn initialise(
     // Its storage may have another name now; that is no reason to make it a second time.
     let elsewhere = first_use::elsewhere(&observed.repository);
     let only_existing = read_back_only || elsewhere.is_some();
-    if let Some(why) = elsewhere {
+    if let Some(why) = elsewhere.filter(|_| was_open(observed)) {
         first_use::keep_place(&observed.repository, &mut status.conditions, now);
         not_open(observed, status, format!("spec.storageRef: {why}"), events, now);
     }

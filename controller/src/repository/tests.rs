@@ -300,4 +300,15 @@ fn another_directory_is_refused_and_another_storage_is_only_opened() {
     assert!(told);
     let renamed = moved(&|repository| repository.spec.storage_ref.as_mut().unwrap().name = "copy".into());
     assert_eq!(initialises(&renamed), Some(true), "it is never made a second time");
+    // Told once; then what became of it is said, and stays said while it is tried again.
+    let told = |actions: &[Action]| actions.iter().filter(|action| matches!(action, Action::Event(_))).count();
+    assert_eq!(told(&renamed), 1);
+    let mut closed = repository(json!({}), "Delete");
+    closed.spec.storage_ref.as_mut().unwrap().name = "copy".into();
+    let conditions = &mut closed.status.as_mut().unwrap().conditions;
+    crate::first_use::keep_place(&repository(json!({}), "Delete"), conditions, now());
+    conditions[0].status = "False".into();
+    conditions[0].message = Some("nobody answers".into());
+    let again = plan(&observed(closed), now());
+    assert_eq!((initialises(&again), told(&again)), (Some(true), 0));
 }

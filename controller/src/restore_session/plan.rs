@@ -44,6 +44,11 @@ pub fn may_heal(restore: &RestoreSession) -> bool {
     status.is_some_and(|status| !departure::has_begun(status) && status.paused_backups.is_empty())
 }
 
+/// Whether its Snapshot has to stay for it. One that was refused may never be mended, and must not hold a backup for ever.
+pub fn holds_its_snapshot(restore: &RestoreSession) -> bool {
+    !is_settled(restore) && !may_heal(restore)
+}
+
 /// What is to be done about a restore that has not ended.
 pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     if observed.restore.metadata.deletion_timestamp.is_some() {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
-use super::plan::{is_settled, may_heal, plan};
+use super::plan::{holds_its_snapshot, is_settled, may_heal, plan};
 use super::own_claims::{self, OwnClaim};
 use super::{CHOSEN, Observed, components, newest};
 
@@ -281,6 +281,7 @@ fn what_was_refused_before_it_began_may_heal_and_what_had_begun_may_not() {
     };
     let untouched = refused(json!({}));
     assert!(may_heal(&untouched) && !is_settled(&untouched));
+    assert!(!holds_its_snapshot(&untouched) && holds_its_snapshot(&restore(json!({}), json!({"phase": "Pending"}))));
     for begun in [
         json!({"components": {"dump": {"phase": "Running"}}}),
         json!({"hooks": {"preHooks": [{"name": "stop", "phase": "Succeeded"}]}}),
