@@ -15,6 +15,10 @@ pub const MANAGED_BY_KUBESTASH: &str = "kubestash.com";
 pub const KUBESTASH_OPERATOR: &str = "app.kubernetes.io/name=kubestash-operator";
 /// What part of a system an object is.
 pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// Value of [`COMPONENT`] of a pod that backs up.
+pub const COMPONENT_BACKUP: &str = "kubestash-backup";
+/// Value of [`COMPONENT`] of a pod that restores.
+pub const COMPONENT_RESTORE: &str = "kubestash-restore";
 /// Value of [`COMPONENT`] of a hook's pod.
 pub const COMPONENT_HOOK: &str = "kubestash-hook";
 /// Value of [`COMPONENT`] of the pod that checks a backup.

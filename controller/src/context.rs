@@ -46,6 +46,8 @@ const REPLACED_MAX: usize = 4;
 /// How long a cache may lag behind our own write before its object is looked at anyway.
 const LAG_MS: u64 = 5_000;
 
+/// How soon the cache may show what the API server has.
+pub const OLDER_PAUSE: Duration = Duration::from_millis(200);
 /// Pause before a hook is started that found too many running.
 const HOOK_PAUSE: Duration = Duration::from_secs(2);
 
@@ -202,6 +204,13 @@ impl Context {
             }
             None => false,
         }
+    }
+
+    /// Whether the API server has another version of the object than was observed.
+    pub async fn is_older(&self, subject: &Subject) -> Result<bool, kube::Error> {
+        let key = &subject.key;
+        let newest = api::of_kind(&self.client, key.kind, &key.namespace).get_opt(&key.name).await?;
+        Ok(newest.is_none_or(|newest| newest.metadata.resource_version.as_deref() != Some(subject.resource_version.as_str())))
     }
 
     /// Does what a plan says. Stops at the first thing that fails: the object is looked at again then.
@@ -382,10 +391,19 @@ impl Context {
     }
 
     fn want(&self, subject: &Subject, wanted: Vec<Wanted>) {
-        let (wishes, wanted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|wanted| matches!(wanted, Wanted::Hold(_)));
-        let wishes = wishes.into_iter().filter_map(|wanted| if let Wanted::Hold(wish) = wanted { Some(*wish) } else { None });
-        self.holders.want(&subject.key, wishes.collect());
-        if !self.dispatcher.want(&subject.owner(), wanted) {
+        let (mut wishes, mut runs, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        for wanted in wanted {
+            match wanted {
+                Wanted::Hold(wish) => wishes.push(*wish),
+                Wanted::Function(run) => runs.push(*run),
+                task => tasks.push(task),
+            }
+        }
+        self.holders.want(&subject.key, wishes);
+        if !self.functions.want(&subject.key, runs) {
+            self.queue.add_after(subject.key.clone(), HOOK_PAUSE);
+        }
+        if !self.dispatcher.want(&subject.owner(), tasks) {
             tracing::warn!(object = %subject.key, "too many tasks wait; this object's are taken later");
             self.queue.add_after(subject.key.clone(), Duration::from_secs(5));
         }

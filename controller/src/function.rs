@@ -3,8 +3,8 @@
 //! Of what is run there is one pod at a time, named by its owner and the run: whoever runs it again, after a crash too, goes on with
 //! the pod that is there. What nobody runs any more is removed by [`keeper`], and with its owner by Kubernetes.
 //!
-//! To have one run: fill in a [`Run`]; a plan's `apply` gives it to [`Functions::start`], which wakes the object at its end, and the
-//! next look finds [`Functions::standing`]. What runs beside the reconcilers already awaits [`Functions::run`].
+//! To have one run: fill in a [`Run`]; a plan's `apply` gives it to [`Functions::start`] or [`Functions::want`], which wakes the object
+//! at its end, and the next look finds [`Functions::standing`]. What runs beside the reconcilers already awaits [`Functions::run`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,6 +55,9 @@ pub struct Run {
     pub wanted: Use,
     /// How long it may take, with all that comes before its container starts.
     pub timeout: Duration,
+    /// Its pod stays where it has ended until the object no longer wants it: a controller that dies before it has written down how it
+    /// ended does not run it again.
+    pub stays: bool,
 }
 
 impl Run {
@@ -63,7 +66,8 @@ impl Run {
         format!("{NAME_PREFIX}{}-{:016x}", self.id, spread(&format!("{}/{}", self.owner.uid, self.id)))
     }
 
-    fn named(&self) -> Named {
+    /// The same with its namespace.
+    pub fn named(&self) -> Named {
         Named::new(&self.namespace, self.pod_name())
     }
 
@@ -110,6 +114,7 @@ pub struct Functions {
     shutdown: CancellationToken,
     begun: Runs<Named>,
     attended: Arc<Attended>,
+    stays: Arc<Mutex<HashMap<Named, (Key, Attendance)>>>,
 }
 
 /// The pods that somebody waits for.
@@ -128,6 +133,7 @@ struct Pods {
 }
 
 /// As long as it lives its pod stays.
+#[derive(Debug)]
 struct Attendance {
     attended: Arc<Attended>,
     pod: Named,
@@ -164,7 +170,7 @@ impl Drop for Attendance {
 impl Functions {
     /// Runs Functions, where that is allowed at all, and wakes the objects of those that have ended, until `shutdown`.
     pub fn new(client: kube::Client, queue: WorkQueue, are_allowed: bool, shutdown: CancellationToken) -> Self {
-        Self { client, are_allowed, shutdown, begun: Runs::new(queue, RUNNING_MAX), attended: Arc::default() }
+        Self { client, are_allowed, shutdown, begun: Runs::new(queue, RUNNING_MAX), attended: Arc::default(), stays: Arc::default() }
     }
 
     /// Whether they run here at all.
@@ -179,8 +185,27 @@ impl Functions {
 
     /// Begins a run that was not begun, or goes on with its pod; false if too many run. Its end wakes `key`.
     pub fn start(&self, key: &Key, run: Run) -> bool {
+        let named = run.named();
+        let stays = run.stays.then(|| self.attended.attend(named.clone()));
         let functions = self.clone();
-        self.begun.start(key.clone(), run.named(), async move { functions.until_shutdown(functions.run(&run)).await })
+        let started =
+            self.begun.start(key.clone(), named.clone(), async move { functions.until_shutdown(functions.run(&run)).await });
+        if let Some(stays) = stays.filter(|_| started) {
+            self.stays.lock().unwrap_or_else(PoisonError::into_inner).entry(named).or_insert((key.clone(), stays));
+        }
+        started
+    }
+
+    /// These runs are wanted for an object, and no others: those are stopped, and their pods go. False if too many run.
+    pub fn want(&self, key: &Key, runs: Vec<Run>) -> bool {
+        let wanted: HashSet<Named> = runs.iter().map(Run::named).collect();
+        self.keep(key, |pod| wanted.contains(pod));
+        runs.into_iter().fold(true, |all, run| self.start(key, run) && all)
+    }
+
+    fn keep(&self, key: &Key, is_kept: impl Fn(&Named) -> bool) {
+        self.begun.keep(key, &is_kept);
+        self.stays.lock().unwrap_or_else(PoisonError::into_inner).retain(|pod, (theirs, _)| theirs != key || is_kept(pod));
     }
 
     /// How the run with this pod stands; none that was not started here.
@@ -190,7 +215,7 @@ impl Functions {
 
     /// The object is gone, or has what it wanted: what still runs for it is stopped, and its pods go.
     pub fn forget(&self, object: &Key) {
-        self.begun.forget(object);
+        self.keep(object, |_| false);
     }
 }
 
@@ -211,6 +236,7 @@ mod tests {
             function: "f".into(),
             wanted: Use::default(),
             timeout: Duration::from_secs(30),
+            stays: false,
         }
     }
 

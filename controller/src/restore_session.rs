@@ -14,7 +14,7 @@ use kube::api::Api;
 
 use crate::cache::By;
 use crate::catalog::Catalog;
-use crate::context::{Context, Subject};
+use crate::context::{Context, OLDER_PAUSE, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
 use crate::hooks::{HookId, Standing};
@@ -26,6 +26,7 @@ use crate::target::{self, Reach, Shape, Target, consent};
 use crate::work::{self, Job};
 
 use own_claims::OwnClaim;
+use pods::Pods;
 
 pub mod components;
 mod departure;
@@ -33,6 +34,7 @@ mod hooks;
 mod manifests;
 pub mod own_claims;
 pub mod plan;
+pub mod pods;
 #[cfg(test)]
 mod tests;
 
@@ -66,10 +68,12 @@ pub struct Observed {
     pub reaches: BTreeMap<String, Reach>,
     /// Configurations and batches with the same target.
     pub invokers: Vec<Invoker>,
-    /// Whether an agent may still be at work for it.
+    /// Whether an agent, or a pod, may still be at work for it.
     pub has_tasks: bool,
     /// Its tasks.
     pub tasks: BTreeMap<String, TaskView>,
+    /// Components that pods restore.
+    pub pods: Pods,
     /// Attempts that its annotation names.
     pub attempts: BTreeMap<String, Attempt>,
     /// How its hooks stand.
@@ -123,6 +127,10 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
         return context.apply(&subject, actions).await;
     }
     let observed = observe(context, restore, &subject).await?;
+    if pods::has_unwritten_end(&observed) && context.is_older(&subject).await? {
+        context.queue.add_after(key.clone(), OLDER_PAUSE);
+        return Ok(());
+    }
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
 }
 
@@ -157,6 +165,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         has_tasks: context.dispatcher.owners(Kind::RestoreSession).contains(key),
         tasks: context.dispatcher.views(&subject.uid),
         attempts: attempts::persisted(&restore.metadata),
+        pods: BTreeMap::new(),
         reaches: BTreeMap::new(),
         waited: Duration::ZERO,
         hooks: context.hooks.standings(&subject.uid),
@@ -167,6 +176,8 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         invokers,
         restore,
     };
+    observed.pods = seen(context, &observed);
+    observed.has_tasks |= observed.pods.values().any(|pod| context.caches.pods.get(&pod.run.namespace, &pod.run.pod_name()).is_some());
     observed.own_claims = own_claims::observe(context, &observed, &key.namespace).await?;
     observed.reaches = components::reaches(&observed);
     let waits = (!observed.target.exists() && !observed.needs_no_target())
@@ -178,6 +189,12 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     let theirs = target.map_or(key.namespace.as_str(), |target| target.namespace_or(&key.namespace));
     observed.waited = context.waits(key, theirs, waits);
     Ok(observed)
+}
+
+fn seen(context: &Context, observed: &Observed) -> Pods {
+    let tasks = observed.job.iter().flat_map(Job::pods);
+    let runs = tasks.filter_map(|task| Some((task.component.clone(), pods::run(task, observed)?)));
+    runs.map(|(component, run)| (component, pods::Seen { standing: context.functions.standing(&run.named()), run })).collect()
 }
 
 fn as_meant(mut snapshot: Snapshot) -> Snapshot {

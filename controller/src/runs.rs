@@ -84,14 +84,19 @@ impl<I: Clone + Eq + Hash + Send + 'static> Runs<I> {
         true
     }
 
-    /// The object is gone, or has what it wanted: what still runs for it is stopped.
-    pub fn forget(&self, object: &Key) {
-        self.known().retain(|_, (key, run)| {
-            let stays = key != object;
+    /// Of an object only these are wanted: what else still runs for it is stopped.
+    pub fn keep(&self, object: &Key, is_kept: impl Fn(&I) -> bool) {
+        self.known().retain(|id, (key, run)| {
+            let stays = key != object || is_kept(id);
             if !stays && let Run::Running(running) = run {
                 running.abort();
             }
             stays
         });
+    }
+
+    /// The object is gone, or has what it wanted: what still runs for it is stopped.
+    pub fn forget(&self, object: &Key) {
+        self.keep(object, |_| false);
     }
 }

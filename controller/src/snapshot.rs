@@ -1,4 +1,4 @@
-//! Snapshot: what one session puts into one repository. Its components are the tasks of agents.
+//! Snapshot: what one session puts into one repository. Its components are filled by agents, or by pods of Functions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::backup_session::hooks::{self, Hold};
 use crate::backup_session::retention;
 use crate::cache::By;
 use crate::catalog::Catalog;
-use crate::context::{Context, Subject};
+use crate::context::{Context, OLDER_PAUSE, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
 use crate::first_use;
@@ -22,10 +22,13 @@ use crate::object::{Key, Kind, Named};
 use crate::target::{self, Reach, Shape, Target};
 use crate::work::{self, Job};
 
+use pods::Pods;
+
 mod deletion;
 pub mod driver;
 mod manifests;
 pub mod plan;
+pub mod pods;
 pub mod result;
 #[cfg(test)]
 mod tests;
@@ -50,6 +53,8 @@ pub struct Observed {
     pub target_found: bool,
     /// Its tasks.
     pub tasks: BTreeMap<String, TaskView>,
+    /// Components that pods fill.
+    pub pods: Pods,
     /// Attempts that its annotation names.
     pub attempts: BTreeMap<String, Attempt>,
     /// Whether hooks before the backup have not ended yet.
@@ -74,6 +79,10 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
         return Ok(());
     }
     let observed = observe(context, snapshot, &subject).await?;
+    if pods::has_unwritten_end(&observed) && context.is_older(&subject).await? {
+        context.queue.add_after(key.clone(), OLDER_PAUSE);
+        return Ok(());
+    }
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
 }
 
@@ -89,6 +98,7 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         job: Err("not looked at".into()),
         application: TypedObjectReference::not_applicable(),
         reaches: BTreeMap::new(),
+        pods: BTreeMap::new(),
         target_found: false,
         is_held: false,
         waited: Duration::ZERO,
@@ -123,8 +133,20 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         let made = invoker.as_ref().and_then(Invoker::configuration);
         let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference, made, Purpose::Backup).await?;
         observed.application = part.map_or_else(TypedObjectReference::not_applicable, |part| part.application(&key.namespace));
-        observed.target_found = job.is_of_the_cluster() || target.exists();
+        observed.target_found = target.exists() || !(job.reads_target() || job.has_pods());
         observed.reaches = components(job, &target);
+        if let (Some(session), Some(spec)) = (&observed.session, &spec) {
+            let timeout = session.spec.backup_timeout.as_deref().or(spec.backup_timeout);
+            let others = if job.has_pods() { caches.snapshots.of(By::Session, session_of(&observed.snapshot)) } else { Vec::new() };
+            observed.pods = job
+                .pods()
+                .map(|task| {
+                    let run = pods::run(task, &observed.snapshot, session, reference, timeout);
+                    let before = pods::before(&observed.snapshot, &others, &task.component);
+                    (task.component.clone(), pods::Seen { standing: context.functions.standing(&run.named()), run, before })
+                })
+                .collect();
+        }
     }
     if plan::has_ended_components(&observed) {
         observed.predecessor = predecessor(context, &observed.snapshot);
@@ -135,9 +157,21 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
     Ok(observed)
 }
 
+fn session_of(snapshot: &Snapshot) -> Named {
+    let metadata = &snapshot.metadata;
+    Named::new(metadata.namespace.clone().unwrap_or_default(), snapshot.spec.backup_session.clone().unwrap_or_default())
+}
+
 /// The components of a backup, and how each is reached.
 fn components(job: &Job, target: &Target) -> BTreeMap<String, Reach> {
     let mut reaches = if job.has_volumes() { target.components(&job.paths) } else { BTreeMap::new() };
+    for task in job.pods() {
+        let reach = match &target.shape {
+            Shape::Missing(what) => Reach::Waiting(what.clone()),
+            _ => Reach::Anywhere,
+        };
+        reaches.insert(task.component.clone(), reach);
+    }
     if job.has_manifests() {
         let reach = match &target.shape {
             Shape::Missing(what) if !job.is_of_the_cluster() => Reach::Waiting(what.clone()),

@@ -11,11 +11,15 @@ use holdfast_api::names::component;
 use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
 use serde_json::Value;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Doer};
 use crate::manifests::identity::DEFAULT;
 use crate::manifests::{Choice, Identity};
 use crate::manifests::selection::{Selection, mappings, name as manifest, truth};
 use crate::target::CLAIM_PATH;
+
+pub mod pod;
+
+use pod::PodTask;
 
 /// A restore into claims of its own.
 const CLONE_TASK: &str = "volume-clone";
@@ -24,7 +28,7 @@ const CLONE_TASK: &str = "volume-clone";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Job {
     /// Its tasks, in the order in which a restore does them. None is the same as one for volumes.
-    pub tasks: Vec<AgentTask>,
+    pub tasks: Vec<Step>,
     /// What it does with manifests, if one of its tasks is about them.
     pub manifests: Manifests,
     /// Paths in the application's container.
@@ -39,6 +43,15 @@ pub struct Job {
     pub claim_templates: Vec<holdfast_api::offshoot::volume::PersistentVolumeClaim>,
 }
 
+/// One task, by who does it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Our agents.
+    Agents(AgentTask),
+    /// A pod of its Function's.
+    Pod(Box<PodTask>),
+}
+
 /// What a task for manifests is told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifests {
@@ -49,29 +62,63 @@ pub struct Manifests {
 }
 
 impl Job {
+    fn of_agents(&self) -> impl Iterator<Item = AgentTask> {
+        self.tasks.iter().filter_map(|step| match step {
+            Step::Agents(task) => Some(*task),
+            Step::Pod(_) => None,
+        })
+    }
+
+    /// Its tasks that pods do.
+    pub fn pods(&self) -> impl Iterator<Item = &PodTask> {
+        self.tasks.iter().filter_map(|step| match step {
+            Step::Agents(_) => None,
+            Step::Pod(task) => Some(task.as_ref()),
+        })
+    }
+
+    /// The task of this component, if a pod does it.
+    pub fn pod(&self, name: &str) -> Option<&PodTask> {
+        self.pods().find(|task| task.component == name)
+    }
+
+    /// Whether pods do any of it.
+    pub fn has_pods(&self) -> bool {
+        self.pods().next().is_some()
+    }
+
     /// Whether it does anything with volumes.
     pub fn has_volumes(&self) -> bool {
-        self.tasks.is_empty() || self.tasks.iter().any(|task| !task.is_of_manifests())
+        self.tasks.is_empty() || self.of_agents().any(|task| !task.is_of_manifests())
     }
 
     /// Whether it does anything with manifests.
     pub fn has_manifests(&self) -> bool {
-        self.tasks.iter().any(|task| task.is_of_manifests())
+        self.of_agents().any(AgentTask::is_of_manifests)
     }
 
-    /// Whether it is about no target.
+    /// Whether it does anything with objects of the cluster, which belong to no target.
     pub fn is_of_the_cluster(&self) -> bool {
-        !self.tasks.is_empty() && self.tasks.iter().all(|task| task.is_of_the_cluster())
+        self.of_agents().any(AgentTask::is_of_the_cluster)
+    }
+
+    /// Whether a target is looked at for it: pods, and manifests of the cluster, need none that we understand.
+    pub fn reads_target(&self) -> bool {
+        self.tasks.is_empty() || self.of_agents().any(|task| !task.is_of_the_cluster())
     }
 
     /// Whether its target may be made by itself.
     pub fn begins_with_manifests(&self) -> bool {
-        self.tasks.first().is_some_and(|task| task.is_of_manifests())
+        matches!(self.tasks.first(), Some(Step::Agents(task)) if task.is_of_manifests())
     }
 
     /// When the turn of a component is: that of its task.
     pub fn turn(&self, name: &str) -> usize {
-        let is_its = |task: &AgentTask| task.is_of_manifests() == (name == component::MANIFEST);
+        let is_a_pods = self.pod(name).is_some();
+        let is_its = |step: &Step| match step {
+            Step::Pod(task) => task.component == name,
+            Step::Agents(task) => !is_a_pods && task.is_of_manifests() == (name == component::MANIFEST),
+        };
         self.tasks.iter().position(is_its).unwrap_or(0)
     }
 }
@@ -166,15 +213,23 @@ fn unsupported_volumes(purpose: TaskPurpose, task: &TaskReference) -> Option<Str
 fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, catalog: &Catalog) -> Result<Job, String> {
     let info = info.ok_or("no addon is named")?;
     let addon_name = info.name.as_deref().ok_or("no addon is named")?;
-    if let Some(problem) = info.tasks.iter().find_map(|task| unsupported_volumes(purpose, task)) {
-        return Err(problem);
-    }
     let addon = catalog.addon(addon_name)?;
     let mut job = Job { run_as: RunAs::of(info), ..Job::default() };
     for reference in &info.tasks {
         let task =
             addon.task(purpose, reference.name.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
-        let done = catalog.agent_task(purpose, task)?;
+        let doer = catalog.doer(purpose, task)?;
+        let done = match doer {
+            Doer::Agents(done) => done,
+            Doer::Pod => {
+                let parameters = task.parameters(&reference.params).map_err(|error| error.to_string())?;
+                job.tasks.push(Step::Pod(Box::new(PodTask::new(task, reference, info, parameters)?)));
+                continue;
+            }
+        };
+        if let Some(problem) = unsupported_volumes(purpose, reference) {
+            return Err(problem);
+        }
         let parameters = task.parameters(&given(task, reference)?).map_err(|error| error.to_string())?;
         if done.is_of_manifests() {
             if job.has_manifests() {
@@ -182,13 +237,14 @@ fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, catalog: &Catalog) -> Res
             }
             job.manifests = Manifests::of(done, info, &parameters)?;
         }
-        job.tasks.push(done);
+        job.tasks.push(Step::Agents(done));
         let list = |name: &str| parameters.get(name).map(|text| comma_separated(text)).unwrap_or_default();
         job.paths.extend(list(name::PATHS));
         job.exclude.extend(list(name::EXCLUDE));
         job.include.extend(list(name::INCLUDE));
         job.claim_templates.extend(reference.target_volumes.iter().flat_map(|volumes| volumes.volume_claim_templates.clone()));
     }
+    pod::told_apart(&job)?;
     // The pvc-addon has this as its default; an older catalog may lack it.
     if job.paths.is_empty() && addon_name == "pvc-addon" {
         job.paths.push(CLAIM_PATH.to_owned());

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use holdfast_api::addon::tasks::TaskPurpose;
+use holdfast_api::addon_info::{AddonInfo, TaskReference};
 use holdfast_api::hook_template::HookTemplateSpec;
 use holdfast_api::usage_policy::Namespace;
 use holdfast_api::validation::backup_configuration::Surroundings;
@@ -22,8 +24,9 @@ use serde_json::Value;
 
 use super::access;
 use super::review::{Answer, Request};
-use super::rights::{self, RIGHTS_MAX, Right};
+use super::rights::{self, Known, RIGHTS_MAX, Right};
 use crate::caches::Caches;
+use crate::catalog::Catalog;
 use crate::object::Named;
 
 /// HookTemplates that one object may name.
@@ -99,6 +102,10 @@ impl Judge {
         let around = self.around(request).await?;
         let own = around.namespace.as_str();
         let templates = |namespace: &str, name: &str| around.template(namespace, name);
+        let may_be_pod = |purpose: TaskPurpose, info: &AddonInfo, task: &TaskReference| {
+            Catalog::concerning(&self.caches, [info]).may_be_pod(purpose, info, task)
+        };
+        let known = Known { templates: &templates, may_be_pod: &may_be_pod };
         // The old object of an UPDATE; what it was granted is not asked for again.
         let is_update = request.operation == "UPDATE";
         macro_rules! read {
@@ -136,20 +143,20 @@ impl Judge {
                 let (mut new, old) = read!(BackupConfiguration);
                 around.fill_configuration(&mut new);
                 let checked = around.check(|surroundings| backup_configuration::validate(&new, surroundings));
-                let rights = |object: &_| rights::backup_configuration(object, own, &templates);
+                let rights = |object: &_| rights::backup_configuration(object, own, &known);
                 (checked, wanted(&new, old.as_ref(), rights))
             }
             "BackupBatch" => {
                 let (mut new, old) = read!(BackupBatch);
                 around.fill_batch(&mut new);
                 let checked = around.check(|surroundings| backup_batch::validate(&new, surroundings));
-                (checked, wanted(&new, old.as_ref(), |object| rights::backup_batch(object, own, &templates)))
+                (checked, wanted(&new, old.as_ref(), |object| rights::backup_batch(object, own, &known)))
             }
             "BackupBlueprint" => {
                 let (mut new, old) = read!(BackupBlueprint);
                 defaults::backup_blueprint(&mut new);
                 let checked = around.check(|surroundings| backup_blueprint::validate(&new, surroundings));
-                (checked, wanted(&new, old.as_ref(), |object| rights::backup_blueprint(object, own, &templates)))
+                (checked, wanted(&new, old.as_ref(), |object| rights::backup_blueprint(object, own, &known)))
             }
             "HookTemplate" => {
                 let (mut new, old) = read!(HookTemplate);
@@ -159,14 +166,14 @@ impl Judge {
             }
             "BackupVerifier" => {
                 let (new, old) = read!(BackupVerifier);
-                let wanted = wanted(&new, old.as_ref(), |object| rights::backup_verifier(object, own));
+                let wanted = wanted(&new, old.as_ref(), |object| rights::backup_verifier(object, own, &known));
                 (backup_verifier::validate(&new), wanted)
             }
             "RestoreSession" => {
                 let (new, old) = read!(RestoreSession);
                 let hook_templates: Vec<&HookTemplate> = around.templates.iter().collect();
                 let checked = restore_session::validate(&new, around.namespace(), &hook_templates);
-                (checked, wanted(&new, old.as_ref(), |object| rights::restore_session(object, own, &templates)))
+                (checked, wanted(&new, old.as_ref(), |object| rights::restore_session(object, own, &known)))
             }
             "BackupSession" => {
                 let (new, old) = read!(BackupSession);

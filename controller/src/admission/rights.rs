@@ -1,7 +1,7 @@
 //! What an object makes us do that its user must be allowed to do (DESIGN.md, Security): a backup operator reads Secrets
 //! and volumes, and runs commands, for whoever may create its objects.
 
-use holdfast_api::addon::tasks::is_of_manifests;
+use holdfast_api::addon::tasks::{TaskPurpose, is_of_manifests};
 use holdfast_api::addon_info::{AddonInfo, TaskReference};
 use holdfast_api::hook::HookInfo;
 use holdfast_api::hook_template::{HookExecutorType, HookTemplateSpec};
@@ -82,7 +82,19 @@ pub fn changed(new: Vec<Right>, old: &[Right]) -> Vec<Right> {
 }
 
 /// HookTemplates by namespace and name, of those that exist.
-pub type Templates<'a> = dyn Fn(&str, &str) -> Option<HookTemplateSpec> + 'a;
+pub type Templates<'a> = dyn Fn(&str, &str) -> Option<HookTemplateSpec> + Sync + 'a;
+
+/// Whether a task of an addon may be done by a pod.
+pub type MayBePod<'a> = dyn Fn(TaskPurpose, &AddonInfo, &TaskReference) -> bool + Sync + 'a;
+
+/// What is known of the objects that one names.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// The HookTemplates.
+    pub templates: &'a Templates<'a>,
+    /// The Addons and their Functions.
+    pub may_be_pod: &'a MayBePod<'a>,
+}
 
 /// Of a storage: its credentials go to the endpoint it names, and a volume is mounted for it.
 pub fn backup_storage(storage: &BackupStorage, own: &str) -> Vec<Right> {
@@ -112,26 +124,26 @@ pub fn repository(repository: &Repository, own: &str) -> Vec<Right> {
 }
 
 /// Of a configuration.
-pub fn backup_configuration(configuration: &BackupConfiguration, own: &str, templates: &Templates<'_>) -> Vec<Right> {
+pub fn backup_configuration(configuration: &BackupConfiguration, own: &str, known: &Known<'_>) -> Vec<Right> {
     let spec = &configuration.spec;
     let mut rights = Vec::new();
     elsewhere(&mut rights, "spec.target", spec.target.as_ref(), own, "get");
-    sessions(&mut rights, "spec.sessions", spec.session_views(), own, templates);
+    sessions(&mut rights, "spec.sessions", spec.session_views(), own, known);
     rights
 }
 
 /// Of a batch.
-pub fn backup_batch(batch: &BackupBatch, own: &str, templates: &Templates<'_>) -> Vec<Right> {
+pub fn backup_batch(batch: &BackupBatch, own: &str, known: &Known<'_>) -> Vec<Right> {
     let mut rights = Vec::new();
     for (index, target) in batch.spec.targets.iter().enumerate() {
         elsewhere(&mut rights, &format!("spec.targets[{index}].appRef"), target.app_ref.as_ref(), own, "get");
     }
-    sessions(&mut rights, "spec.sessions", batch.spec.session_views(), own, templates);
+    sessions(&mut rights, "spec.sessions", batch.spec.session_views(), own, known);
     rights
 }
 
 /// Of a blueprint: its author vouches for what its configurations will do in the template's namespace.
-pub fn backup_blueprint(blueprint: &BackupBlueprint, own: &str, templates: &Templates<'_>) -> Vec<Right> {
+pub fn backup_blueprint(blueprint: &BackupBlueprint, own: &str, known: &Known<'_>) -> Vec<Right> {
     let mut rights = Vec::new();
     if let Some(template) = &blueprint.spec.backup_configuration_template {
         let namespace = template.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own);
@@ -142,13 +154,13 @@ pub fn backup_blueprint(blueprint: &BackupBlueprint, own: &str, templates: &Temp
         }
         // Of an application that asks for it, whichever that is.
         let views = template.sessions.iter().map(|session| session.view(None));
-        sessions(&mut rights, &format!("{path}.sessions"), views, namespace, templates);
+        sessions(&mut rights, &format!("{path}.sessions"), views, namespace, known);
     }
     rights
 }
 
 /// Of a restore: it reads a snapshot and writes over an application.
-pub fn restore_session(restore: &RestoreSession, own: &str, templates: &Templates<'_>) -> Vec<Right> {
+pub fn restore_session(restore: &RestoreSession, own: &str, known: &Known<'_>) -> Vec<Right> {
     let spec = &restore.spec;
     let mut rights = Vec::new();
     elsewhere(&mut rights, "spec.target", spec.target.as_ref(), own, "update");
@@ -166,17 +178,17 @@ pub fn restore_session(restore: &RestoreSession, own: &str, templates: &Template
         }
         encryption(&mut rights, "spec.dataSource.encryptionSecret", source.encryption_secret.as_ref(), own);
     }
-    addon(&mut rights, "spec.addon", spec.addon.as_ref(), own);
+    addon(&mut rights, "spec.addon", spec.addon.as_ref(), own, (TaskPurpose::Restore, known));
     if let Some(around) = &spec.hooks {
         let pods = spec.target.as_ref().map_or(own, |target| target.namespace_or(own));
-        hooks(&mut rights, "spec.hooks.preRestore", &around.pre_restore, (own, pods), templates);
-        hooks(&mut rights, "spec.hooks.postRestore", &around.post_restore, (own, pods), templates);
+        hooks(&mut rights, "spec.hooks.preRestore", &around.pre_restore, (own, pods), known.templates);
+        hooks(&mut rights, "spec.hooks.postRestore", &around.post_restore, (own, pods), known.templates);
     }
     rights
 }
 
 /// Of a verifier: its Function runs as a pod, and the backup is restored into its target.
-pub fn backup_verifier(verifier: &BackupVerifier, own: &str) -> Vec<Right> {
+pub fn backup_verifier(verifier: &BackupVerifier, own: &str, known: &Known<'_>) -> Vec<Right> {
     let spec = &verifier.spec;
     let mut rights = Vec::new();
     if let Some(function) = spec.function.as_deref().filter(|function| !function.is_empty()) {
@@ -185,7 +197,7 @@ pub fn backup_verifier(verifier: &BackupVerifier, own: &str) -> Vec<Right> {
     }
     if let Some(option) = &spec.restore_option {
         elsewhere(&mut rights, "spec.restoreOption.target", option.target.as_ref(), own, "update");
-        addon(&mut rights, "spec.restoreOption.addonInfo", option.addon_info.as_ref(), own);
+        addon(&mut rights, "spec.restoreOption.addonInfo", option.addon_info.as_ref(), own, (TaskPurpose::Restore, known));
     }
     rights
 }
@@ -218,18 +230,18 @@ fn sessions<'a>(
     path: &str,
     sessions: impl Iterator<Item = SessionView<'a>>,
     own: &str,
-    templates: &Templates<'_>,
+    known: &Known<'_>,
 ) {
     for (index, session) in sessions.enumerate() {
         let path = format!("{path}[{index}]");
         if let Some(around) = session.hooks {
             let pods = session.pods_namespace(own);
-            hooks(rights, &format!("{path}.hooks.preBackup"), &around.pre_backup, (own, pods), templates);
-            hooks(rights, &format!("{path}.hooks.postBackup"), &around.post_backup, (own, pods), templates);
+            hooks(rights, &format!("{path}.hooks.preBackup"), &around.pre_backup, (own, pods), known.templates);
+            hooks(rights, &format!("{path}.hooks.postBackup"), &around.post_backup, (own, pods), known.templates);
         }
         for target in &session.targets {
             let path = format!("{path}{}", target.path);
-            addon(rights, &format!("{path}.addon"), target.addon, own);
+            addon(rights, &format!("{path}.addon"), target.addon, own, (TaskPurpose::Backup, known));
             for (position, repository) in target.repositories.iter().enumerate() {
                 let path = format!("{path}.repositories[{position}]");
                 encryption(rights, format!("{path}.encryptionSecret"), repository.encryption_secret.as_ref(), own);
@@ -250,16 +262,19 @@ fn hooks(rights: &mut Vec<Right>, path: &str, hooks: &[HookInfo], (own, pods): (
     }
 }
 
-fn addon(rights: &mut Vec<Right>, path: &str, addon: Option<&AddonInfo>, own: &str) {
-    let template = addon.and_then(|addon| addon.job_template.as_ref()).filter(|template| **template != PodTemplateSpec::default());
-    let tasks = addon.map(|addon| addon.tasks.as_slice()).unwrap_or_default();
-    // Manifests are read and made as a ServiceAccount: the template's, or by silence `default`. Whoever may create pods may be it.
-    // With other tasks it is asked again, even if the template stays.
-    let is_of_manifests = |task: &&TaskReference| task.name.as_deref().is_some_and(is_of_manifests);
-    let of_manifests: Vec<&TaskReference> = tasks.iter().filter(is_of_manifests).collect();
+fn addon(rights: &mut Vec<Right>, path: &str, addon: Option<&AddonInfo>, own: &str, (purpose, known): (TaskPurpose, &Known<'_>)) {
+    let Some(addon) = addon else { return };
+    let template = addon.job_template.as_ref().filter(|template| **template != PodTemplateSpec::default());
+    let tasks = addon.tasks.as_slice();
+    // Manifests are read and made as a ServiceAccount, and pods run under one: the template's, or by silence `default`. Whoever may
+    // create pods may be it. With other tasks it is asked again, even if the template stays.
+    let is_pod = |task: &TaskReference| (known.may_be_pod)(purpose, addon, task);
+    let needs_account = |task: &&TaskReference| task.name.as_deref().is_some_and(is_of_manifests) || is_pod(task);
+    let with_account: Vec<&TaskReference> = tasks.iter().filter(needs_account).collect();
+    let of_pods = tasks.iter().any(is_pod).then_some((&addon.name, &addon.container_runtime_settings));
     match template {
-        Some(template) => rights.push(Right::pods(format!("{path}.jobTemplate"), own).with(&(template, of_manifests))),
-        None if !of_manifests.is_empty() => rights.push(Right::pods(format!("{path}.tasks"), own).with(&of_manifests)),
+        Some(template) => rights.push(Right::pods(format!("{path}.jobTemplate"), own).with(&(template, with_account, of_pods))),
+        None if !with_account.is_empty() => rights.push(Right::pods(format!("{path}.tasks"), own).with(&(with_account, of_pods))),
         None => {}
     }
     for (index, task) in tasks.iter().enumerate() {

@@ -65,7 +65,7 @@ fn wanted(actions: &[Action]) -> Vec<String> {
             Work::ReadRepositories { after, .. } => Some(format!("{after} {:?}", request.again_after)),
             _ => None,
         },
-        Wanted::Hold(_) => None,
+        Wanted::Hold(_) | Wanted::Function(_) => None,
         Wanted::Keep(component) => component.starts_with("read-back").then(|| component.clone()),
     })
     .collect()

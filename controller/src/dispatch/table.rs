@@ -429,7 +429,7 @@ fn is_wanted(owner: &Owner, wanted: &[Wanted], announced: &Announced) -> bool {
     announced.task.owner_uid == owner.uid
         && wanted.iter().any(|wanted| match wanted {
             Wanted::Keep(component) => *component == announced.task.component,
-            Wanted::Hold(_) => false,
+            Wanted::Hold(_) | Wanted::Function(_) => false,
             Wanted::Task(request) => {
                 request.component == announced.task.component
                     && request.persisted.as_ref().is_some_and(|attempt| attempt.number == announced.attempt)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_proto::v1;
 
+use crate::function::Run;
 use crate::holder::Wish;
 use crate::manifests::{BackupOrder, RestoreOrder};
 use crate::object::{Key, Named};
@@ -89,6 +90,8 @@ pub enum Wanted {
     Keep(String),
     /// Not a task: a pod that holds claims, for as long as it is wanted.
     Hold(Box<Wish>),
+    /// Not a task of agents: a Function that runs as a pod.
+    Function(Box<Run>),
 }
 
 impl Wanted {
@@ -97,7 +100,7 @@ impl Wanted {
         match self {
             Self::Task(request) => &request.component,
             Self::Keep(component) => component,
-            Self::Hold(_) => "",
+            Self::Hold(_) | Self::Function(_) => "",
         }
     }
 }

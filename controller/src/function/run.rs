@@ -44,11 +44,12 @@ impl Functions {
         let _attendance = self.attended.attend(run.named());
         let mut seen = None;
         let ended = tokio::time::timeout(run.timeout, self.to_its_end(run, &mut seen)).await;
+        let stays = run.stays && ended.is_ok();
         let result = ended.unwrap_or_else(|_| {
             let doing = seen.as_ref().map_or_else(|| "it has no pod".to_owned(), verdict::doing);
             Err(format!("it did not end within {} s: {doing}", run.timeout.as_secs()))
         });
-        if let Some(pod) = seen {
+        if let Some(pod) = seen.filter(|_| !stays) {
             self.remove(run, &pod).await;
         }
         result.map_err(|error| format!("Function {}: {error}", run.function))

@@ -124,11 +124,11 @@ fn unsupported(observed: &Observed) -> Option<String> {
     None
 }
 
-/// Whether anything is done with a target: manifests of the cluster have none.
+/// Whether a target is looked at: for manifests of the cluster and for pods it is not.
 fn needs_target(observed: &Observed, reference: Option<&TypedObjectReference>) -> bool {
     let sessions = observed.effective.sessions();
     let mut theirs = sessions.iter().flat_map(|session| &session.targets).filter(|target| target.app_ref == reference);
-    theirs.any(|target| work::backup(target.addon, &observed.catalog).map_or(true, |job| !job.is_of_the_cluster()))
+    theirs.any(|target| work::backup(target.addon, &observed.catalog).map_or(true, |job| job.reads_target()))
 }
 
 fn targets(observed: &Observed) -> Vec<ResourceFoundStatus> {

@@ -326,17 +326,16 @@ fn what_is_not_supported_in_a_batch_names_its_field() {
     addon.tasks[0].name = Some("manifest-backup".into());
     let name = addon.name.clone().unwrap();
     let mut wrong = observed(wrong);
-    // An image of its own would write nothing into a repository of ours.
     let tasks = json!([{"name": "manifest-backup", "function": "manifests"}, {"name": "logical-backup", "function": "pvc-backup"}]);
     let addon = json!({"metadata": {"name": name}, "spec": {"backupTasks": tasks}});
-    let function = json!({"metadata": {"name": "manifests"}, "spec": {"image": "manifests:1"}});
+    let function = json!({"metadata": {"name": "manifests"}, "spec": {}});
     wrong.catalog.addons.insert(name, Arc::new(serde_json::from_value(addon).unwrap()));
     let without_function = wrong.clone();
     wrong.catalog.functions.insert("manifests".into(), Arc::new(serde_json::from_value(function).unwrap()));
     let waiting = status(&plan(&without_function, at("2026-11-22T22:00:10Z")));
     assert_ne!(waiting["phase"], "Invalid", "a Function may come");
     for (observed, field) in
-        [(elsewhere, "spec.targets[1].appRef: the target"), (wrong, "spec.sessions[0].targets[1]: task manifest-backup: Function manifests is an image")]
+        [(elsewhere, "spec.targets[1].appRef: the target"), (wrong, "spec.sessions[0].targets[1]: task manifest-backup: Function manifests names no image to run")]
     {
         let status = status(&plan(&observed, at("2026-11-22T22:00:10Z")));
         assert_eq!(status["phase"], "Invalid");

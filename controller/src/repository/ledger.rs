@@ -125,15 +125,30 @@ pub fn finished_ids<'a>(tasks: impl Iterator<Item = &'a TaskView>) -> BTreeSet<S
         .collect()
 }
 
-/// Whether everything that a Snapshot holds was stored by Holdfast.
+/// Whether nothing that a Snapshot holds was stored by another tool. What a pod has done whose Addon names no tool is kept nowhere that a
+/// Snapshot tells of.
 pub fn is_ours(snapshot: &Arc<Snapshot>) -> bool {
     let components = snapshot.status.iter().flat_map(|status| status.components.values());
-    components.into_iter().all(|component| component.driver == Some(holdfast_api::Driver::Holdfast))
+    components.into_iter().all(|component| match &component.driver {
+        Some(driver) => *driver == holdfast_api::Driver::Holdfast,
+        None => component.path.is_none(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_is_ours_as_long_as_no_other_tool_has_stored_any_of_it() {
+        let is_ours = |components: Value| {
+            let snapshot = json!({"metadata": {"name": "s"}, "spec": {}, "status": {"components": components}});
+            super::is_ours(&Arc::new(serde_json::from_value(snapshot).unwrap()))
+        };
+        assert!(is_ours(json!({"dump": {"driver": "Holdfast", "path": "p"}, "nightly": {"phase": "Succeeded"}})), "retention goes on");
+        assert!(!is_ours(json!({"dump": {"driver": "Holdfast", "path": "p"}, "db": {"driver": "Restic", "path": "p"}})));
+        assert!(!is_ours(json!({"dump": {"path": "p"}})), "nobody knows whose it is");
+    }
 
     fn entry(name: &str) -> Entry {
         Entry { snapshot: name.into(), uid: "u-1".into(), ids: vec!["0000-aa".into(), "0000-bb".into()] }

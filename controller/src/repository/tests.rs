@@ -90,6 +90,7 @@ fn wanted(actions: &[Action]) -> Vec<(String, Option<Work>)> {
             Wanted::Task(request) => (request.component.clone(), Some(request.work.clone())),
             Wanted::Keep(component) => (component.clone(), None),
             Wanted::Hold(wish) => (wish.to_string(), None),
+            Wanted::Function(run) => (run.pod_name(), None),
         })
         .collect()
 }

@@ -26,13 +26,23 @@ pub fn chosen(observed: &Observed) -> Result<BTreeMap<&str, &Component>, String>
         return Err(format!("the Snapshot has no component {unknown:?}; it has {}", known.join(", ")));
     }
     let job = observed.job.as_ref().ok();
-    let has_task = |name: &str| job.is_none_or(|job| if name == component::MANIFEST { job.has_manifests() } else { job.has_volumes() });
-    if let Some(idle) = wanted.iter().find(|name| !has_task(name)) {
+    let is_a_pods = |name: &str| job.is_some_and(|job| job.pod(name).is_some());
+    let has_task =
+        |name: &str| !is_a_pods(name) && job.is_none_or(|job| if name == component::MANIFEST { job.has_manifests() } else { job.has_volumes() });
+    // Beside pods, agents bring back what agents have stored; the pods see for themselves what is theirs, whatever it is called.
+    let has_pods = job.is_some_and(Job::has_pods);
+    if let Some(idle) = wanted.iter().find(|name| !has_pods && !has_task(name)) {
         return Err(format!("component {idle:?} is brought back by another task than those that spec.addon names"));
     }
     let all = status.components.iter().map(|(name, component)| (name.as_str(), component));
-    let chosen: BTreeMap<&str, &Component> =
-        all.filter(|(name, _)| has_task(name) && (wanted.is_empty() || wanted.iter().any(|wanted| wanted == name))).collect();
+    let is_meant = |name: &str, component: &Component| {
+        (!has_pods || component.driver == Some(Driver::Holdfast)) && (wanted.is_empty() || wanted.iter().any(|wanted| wanted == name))
+    };
+    let chosen: BTreeMap<&str, &Component> = all.filter(|(name, component)| has_task(name) && is_meant(name, component)).collect();
+    let failed = status.components.iter().find(|(name, component)| is_a_pods(name) && component.phase != Some(ComponentPhase::Succeeded));
+    if let Some((name, _)) = failed {
+        return Err(format!("component {name:?} of the Snapshot did not succeed"));
+    }
     if job.is_some_and(Job::has_manifests) && wanted.is_empty() && !chosen.contains_key(component::MANIFEST) {
         return Err("the Snapshot has no manifests: its session had no task manifest-backup".into());
     }
@@ -56,7 +66,7 @@ pub fn chosen(observed: &Observed) -> Result<BTreeMap<&str, &Component>, String>
             return Err(format!("component {name:?} does not say which stored snapshot it is"));
         }
     }
-    if chosen.is_empty() {
+    if chosen.is_empty() && !has_pods {
         return Err("the Snapshot has no components".into());
     }
     Ok(chosen)
@@ -116,7 +126,8 @@ pub fn reaches(observed: &Observed) -> BTreeMap<String, Reach> {
             _ => only(&paths(stored), observed.target.reach(ordinal, &paths(stored))),
         }
     };
-    chosen.into_iter().map(|(name, stored)| (name.to_owned(), reach(name, stored))).collect()
+    let of_agents = chosen.into_iter().map(|(name, stored)| (name.to_owned(), reach(name, stored)));
+    of_agents.chain(observed.pods.keys().map(|name| (name.clone(), Reach::Anywhere))).collect()
 }
 
 /// Each stored path has one place; claims that are mounted below it and that the snapshot does not hold are left alone.

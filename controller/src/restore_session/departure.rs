@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast_api::restore_session::{RestorePhase, RestoreSession, RestoreSessionStatus};
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::{Run, write};
+use super::plan::{Pass, write};
 use super::{Observed, key_of};
 use crate::action::Action;
 use crate::backup_session::departure::{given_up, left};
@@ -42,7 +42,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return [given_up(), Action::Tasks(Vec::new()), Action::HooksOver].into_iter().chain(release(restore)).collect();
     }
     let mut status = restore.status.clone().unwrap_or_default();
-    let mut run = Run::new(observed, now);
+    let mut run = Pass::new(observed, now);
     // Nothing is let go on while an agent may still write.
     let is_over = !has_begun(&status) || (run.hooks_before(&mut status) == Turn::Done && !observed.has_tasks && run.after_deletion(&mut status));
     let mut actions = write(observed, &status);

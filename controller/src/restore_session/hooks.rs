@@ -8,7 +8,7 @@ use holdfast_api::reference::TypedObjectReference;
 use holdfast_api::restore_session::{RestorePhase, RestoreSession, RestoreSessionStatus};
 use jiff::SignedDuration;
 
-use super::plan::{Run, errors, fail};
+use super::plan::{Pass, errors, fail};
 use crate::hooks::round::{Round, Turn, Words};
 use crate::hooks::summary::Summary;
 
@@ -23,7 +23,7 @@ const AFTER: Words = (
     kinds::FAILED_TO_EXECUTE_POST_RESTORE_HOOKS,
 );
 
-impl Run<'_> {
+impl Pass<'_> {
     /// The hooks before the restore.
     pub(super) fn hooks_before(&mut self, status: &mut RestoreSessionStatus) -> Turn {
         let hooks = self.observed.restore.spec.hooks.as_ref().map(|hooks| hooks.pre_restore.as_slice()).unwrap_or_default();

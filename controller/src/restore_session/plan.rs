@@ -30,6 +30,7 @@ use crate::work;
 /// Attempts after failures that another attempt may mend.
 const RETRIES_MAX: u32 = 2;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const TOO_LATE: &str = "restoreTimeout has passed since the first component was assigned";
 
 /// Whether a restore has ended or is going. One that was refused before anything of it began has not ended: what it was refused for may
 /// come, or be mended. Of one that had begun nobody knows what has been written there since.
@@ -84,7 +85,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return vec![keep];
     }
     pause(observed, &mut status);
-    let mut run = Run::new(observed, now);
+    let mut run = Pass::new(observed, now);
     if run.before(&mut status) {
         run.components(&mut status);
     }
@@ -97,17 +98,21 @@ fn problem(observed: &Observed) -> Option<String> {
         return Some(problem.clone());
     }
     let has_volumes = observed.job.as_ref().is_ok_and(|job| job.has_volumes());
+    let has_pods = observed.job.as_ref().is_ok_and(|job| job.has_pods());
     if let Shape::Unsupported(what) = &observed.target.shape
         && !observed.makes_claims()
-        && (has_volumes || !observed.needs_no_target())
+        && (has_volumes || !(observed.needs_no_target() || has_pods))
     {
         return Some(format!("spec.target: {what}"));
+    }
+    if has_pods && own_claims::is_a_try(observed) {
+        return Some("spec.addon: a backup is tried out in claims of its own, and what a pod restores goes where the pod puts it".into());
     }
     if observed.job.as_ref().is_ok_and(|job| job.has_manifests()) && own_claims::is_a_try(observed) {
         return Some("spec.addon: a backup is tried out without its manifests: they would be made where the application runs".into());
     }
-    if observed.is_dry_run() && (has_volumes || observed.restore.spec.hooks.is_some()) {
-        return Some(format!("metadata.annotations[{DRY_RUN}]: only manifests can be tried so; leave tasks for volumes, and hooks, out"));
+    if observed.is_dry_run() && (has_volumes || has_pods || observed.restore.spec.hooks.is_some()) {
+        return Some(format!("metadata.annotations[{DRY_RUN}]: only manifests can be tried so; leave tasks for volumes, pods and hooks out"));
     }
     if foreign_secret(observed) {
         return Some("spec.dataSource.encryptionSecret: only a Secret of the same namespace may be used, or the Repository's own".into());
@@ -214,7 +219,7 @@ fn decide(observed: &Observed) -> Option<Action> {
     })
 }
 
-/// Lists the invokers that are paused for this restore; `Run::finish` pauses them when that has been written.
+/// Lists the invokers that are paused for this restore; `Pass::finish` pauses them when that has been written.
 fn pause(observed: &Observed, status: &mut RestoreSessionStatus) {
     // Also those that another restore has paused: when that ends, this one is the next.
     for invoker in observed.invokers.iter().filter(|invoker| !invoker.is_paused() || invoker.paused_by().is_some()) {
@@ -231,17 +236,19 @@ fn pause(observed: &Observed, status: &mut RestoreSessionStatus) {
     }
 }
 
-pub(super) struct Run<'a> {
+pub(super) struct Pass<'a> {
     pub(super) observed: &'a Observed,
     pub(super) now: Timestamp,
     pub(super) events: Vec<Action>,
-    wanted: Vec<Wanted>,
+    pub(super) wanted: Vec<Wanted>,
+    /// Whether pods run whose components have ended already.
+    pub(super) has_running_pods: bool,
     later: Option<Duration>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Pass<'a> {
     pub(super) fn new(observed: &'a Observed, now: Timestamp) -> Self {
-        Self { observed, now, events: Vec::new(), wanted: Vec::new(), later: None }
+        Self { observed, now, events: Vec::new(), wanted: Vec::new(), has_running_pods: false, later: None }
     }
 
     fn components(&mut self, status: &mut RestoreSessionStatus) {
@@ -269,7 +276,7 @@ impl<'a> Run<'a> {
         self.events.extend(manifests::sum_up(self.observed, status, self.now));
         self.set_deadline(status);
         let phase = phase::restored_components(status);
-        if matches!(phase, RestorePhase::Succeeded | RestorePhase::Failed) {
+        if phase == RestorePhase::Failed || (phase == RestorePhase::Succeeded && !self.has_running_pods) {
             self.end(status);
         } else {
             status.phase = Some(phase::restore_session(status));
@@ -287,6 +294,10 @@ impl<'a> Run<'a> {
     }
 
     fn advance(&mut self, name: &str, component: &mut ComponentRestoreStatus, deadline: Option<Timestamp>) {
+        if let Some(pod) = self.observed.pods.get(name) {
+            let is_late = self.is_late(deadline);
+            return self.advance_pod(component, pod, is_late);
+        }
         if component.phase.is_some_and(RestorePhase::is_terminal) {
             return;
         }
@@ -323,15 +334,19 @@ impl<'a> Run<'a> {
             }
             Some(TaskView::Waiting(_)) | None => {}
         }
-        if let Some(deadline) = deadline {
-            let left = deadline.duration_since(self.now);
-            if left <= SignedDuration::ZERO {
-                fail(component, "restoreTimeout has passed since the first component was assigned".into());
-                return;
-            }
-            self.look_again(left.unsigned_abs());
+        if self.is_late(deadline) {
+            fail(component, TOO_LATE.into());
+            return;
         }
         self.ask_for(name, component, again_after);
+    }
+
+    fn is_late(&mut self, deadline: Option<Timestamp>) -> bool {
+        let Some(left) = deadline.map(|deadline| deadline.duration_since(self.now)) else { return false };
+        if left > SignedDuration::ZERO {
+            self.look_again(left.unsigned_abs());
+        }
+        left <= SignedDuration::ZERO
     }
 
     fn ask_for(&mut self, name: &str, component: &mut ComponentRestoreStatus, again_after: Option<u32>) {

@@ -14,11 +14,12 @@ use super::own_claims::{self, OwnClaim};
 use super::{CHOSEN, Observed, components, newest};
 
 mod hooks;
+mod pods;
 use crate::action::Action;
 use crate::dispatch::task::{Outcome, TaskView, Wanted, Work};
 use crate::holder::Purpose;
 use crate::target::{Reach, Shape, Target};
-use crate::work::Job;
+use crate::work::{Job, Step};
 
 fn now() -> Timestamp {
     "2026-11-22T22:00:05Z".parse().unwrap()
@@ -76,6 +77,7 @@ fn observed(restore: RestoreSession) -> Observed {
         invokers: Vec::new(),
         has_tasks: false,
         tasks: BTreeMap::new(),
+        pods: BTreeMap::new(),
         attempts: BTreeMap::new(),
         waited: Duration::ZERO,
         hooks: HashMap::new(),
@@ -103,7 +105,7 @@ fn requests(actions: &[Action]) -> Vec<v1::RestoreTask> {
             Work::Restore { task, .. } => Some(task.as_ref().clone()),
             _ => None,
         },
-        Wanted::Keep(_) | Wanted::Hold(_) => None,
+        Wanted::Keep(_) | Wanted::Hold(_) | Wanted::Function(_) => None,
     });
     works.collect()
 }
@@ -137,7 +139,7 @@ fn asked(actions: &[Action]) -> Vec<String> {
 
 #[test]
 fn tasks_of_a_restore_run_in_their_order_and_one_that_fails_is_the_last() {
-    let with = |status: Value, tasks: Vec<AgentTask>, outcome: Option<Outcome>| {
+    let with = |status: Value, tasks: Vec<Step>, outcome: Option<Outcome>| {
         let mut observed = observed(restore(json!({}), status));
         let components = &mut observed.snapshot.as_mut().unwrap().status.as_mut().unwrap().components;
         let dump = components["dump"].clone();
@@ -147,9 +149,9 @@ fn tasks_of_a_restore_run_in_their_order_and_one_that_fails_is_the_last() {
         observed.tasks.extend(outcome.map(|outcome| ("manifest".into(), finished(outcome))));
         plan(&observed, now())
     };
-    let both = || vec![AgentTask::ManifestRestore, AgentTask::Restore];
+    let both = || vec![Step::Agents(AgentTask::ManifestRestore), Step::Agents(AgentTask::Restore)];
     assert_eq!(asked(&with(Value::Null, both(), None)), ["manifest"], "the volume could be had, and waits");
-    assert_eq!(asked(&with(Value::Null, vec![AgentTask::Restore, AgentTask::ManifestRestore], None)), ["dump"]);
+    assert_eq!(asked(&with(Value::Null, vec![Step::Agents(AgentTask::Restore), Step::Agents(AgentTask::ManifestRestore)], None)), ["dump"]);
     let begun = json!({"phase": "Running", "components": {"dump": {"phase": "Pending"}, "manifest": {"phase": "Running"}}});
     let made = Outcome::Restore(v1::RestoreResult { summary: "1 made".into(), ..v1::RestoreResult::default() });
     let then = with(begun.clone(), both(), Some(made));
@@ -477,7 +479,7 @@ fn a_try_writes_into_no_claim_that_was_there_before() {
     assert!(matches!(&observed.reaches["dump"], Reach::Unmounted(_)), "{:?}", observed.reaches);
     // Nor does it make objects where the application runs.
     let mut with_manifests = observed.clone();
-    with_manifests.job.as_mut().unwrap().tasks = vec![AgentTask::Restore, AgentTask::ManifestRestore];
+    with_manifests.job.as_mut().unwrap().tasks = vec![Step::Agents(AgentTask::Restore), Step::Agents(AgentTask::ManifestRestore)];
     let refused = status(&plan(&with_manifests, now()));
     assert!(refused["phase"] == "Invalid" && refused.to_string().contains("tried out without its manifests"), "{refused}");
     // What it makes goes with it.

@@ -25,6 +25,7 @@ use crate::first_use;
 use crate::object::{Key, Kind, Named};
 use crate::read_back;
 use crate::repository::{statistics, views};
+use crate::runs::Standing;
 use crate::target::{Access, Reach};
 
 /// How long a backup waits for a pod that mounts its volume: a node may be drained meanwhile.
@@ -48,7 +49,10 @@ pub fn is_settled(snapshot: &Snapshot) -> bool {
 
 /// Whether every component of a snapshot that has not ended itself has, or has a result.
 pub(super) fn has_ended_components(observed: &Observed) -> bool {
-    let has_result = |name: &String| matches!(observed.tasks.get(name), Some(TaskView::Finished { .. }));
+    let has_result = |name: &String| {
+        matches!(observed.tasks.get(name), Some(TaskView::Finished { .. }))
+            || observed.pods.get(name).is_some_and(|pod| matches!(pod.standing, Some(Standing::Ended(_))))
+    };
     match observed.snapshot.status.as_ref().filter(|status| status.total_components.is_some()) {
         Some(status) => {
             status.components.iter().all(|(name, component)| component.phase.is_some_and(ComponentPhase::is_terminal) || has_result(name))
@@ -83,14 +87,16 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     // What runs goes on; nothing begins, and what has ended is taken note of when it is resumed.
     if snapshot.spec.paused == Some(true) {
-        return vec![Action::Tasks(observed.tasks.iter().filter(|(_, task)| !matches!(task, TaskView::Waiting(_))).map(|(name, _)| Wanted::Keep(name.clone())).collect())];
+        let begun = observed.tasks.iter().filter(|(_, task)| !matches!(task, TaskView::Waiting(_)));
+        let pods = observed.pods.values().filter(|pod| pod.standing.is_some());
+        let pods = pods.map(|pod| Wanted::Function(Box::new(pod.run.clone())));
+        return vec![Action::Tasks(begun.map(|(name, _)| Wanted::Keep(name.clone())).chain(pods).collect())];
     }
     if observed.is_held {
         return Vec::new();
     }
     let mut status = snapshot.status.clone().unwrap_or_default();
-    let mut run =
-        Run { observed, now, events: Vec::new(), unreadable: Vec::new(), waits: Vec::new(), wanted: Vec::new(), later: None };
+    let mut run = Pass { observed, now, events: Vec::new(), unreadable: Vec::new(), waits: Vec::new(), wanted: Vec::new(), has_running_pods: false, later: None };
     if status.total_components.is_none() && !run.find_components(&mut status) {
         run.note_waiting(&mut status);
         return run.finish(Some(status));
@@ -104,7 +110,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     run.name_unreadable(&mut status);
     run.note_waiting(&mut status);
     status.last_update_time = snapshot.status.as_ref().and_then(|status| status.last_update_time.clone());
-    if status.components.values().all(|component| component.phase.is_some_and(ComponentPhase::is_terminal)) {
+    let have_ended = status.components.values().all(|component| component.phase.is_some_and(ComponentPhase::is_terminal));
+    if have_ended && !run.has_running_pods {
         if !run.write_views(&mut status) {
             // The results stay with the dispatcher until one write says it all.
             return run.finish(None);
@@ -156,19 +163,21 @@ fn list_as_recent(observed: &Observed, now: Timestamp) -> Vec<Action> {
 }
 
 /// One pass over a snapshot that goes on.
-struct Run<'a> {
-    observed: &'a Observed,
+pub(super) struct Pass<'a> {
+    pub(super) observed: &'a Observed,
     now: Timestamp,
-    events: Vec<Action>,
+    pub(super) events: Vec<Action>,
     /// What components that ended in this pass could not read.
     unreadable: Vec<String>,
     /// What components wait for that have not begun.
     waits: Vec<String>,
-    wanted: Vec<Wanted>,
+    pub(super) wanted: Vec<Wanted>,
+    /// Whether pods run whose components have ended already.
+    pub(super) has_running_pods: bool,
     later: Option<Duration>,
 }
 
-impl Run<'_> {
+impl Pass<'_> {
     /// Names the components; false while the target is not there to say which they are.
     fn find_components(&mut self, status: &mut SnapshotStatus) -> bool {
         let session = self.observed.snapshot.spec.session.clone().unwrap_or_default();
@@ -179,26 +188,37 @@ impl Run<'_> {
                 result::fail(&mut failed, problem.clone());
                 found.insert(component::DUMP.into(), failed);
             }
-            Ok(_) if !self.observed.target_found && self.observed.waited < VOLUME_PATIENCE => {
+            Ok(_) if !self.observed.target_found && self.is_patient() => {
                 if let Some(Reach::Waiting(why)) = self.observed.reaches.values().next() {
                     self.wait_for(why.clone());
                 }
                 return false;
             }
             Ok(_) => {
-                let names = self.observed.reaches.keys();
-                found.extend(names.map(|name| (name.clone(), result::pending(&session, name))));
+                for name in self.observed.reaches.keys() {
+                    let pod = self.observed.job.as_ref().ok().and_then(|job| job.pod(name));
+                    let pending = pod.map_or_else(|| result::pending(&session, name), |pod| result::pending_pod(&session, pod));
+                    found.insert(name.clone(), pending);
+                }
             }
         }
         status.total_components = i32::try_from(found.len()).ok();
-        status.components = found;
+        // A plugin may have been quicker than our write: what it says stays.
+        for (name, pending) in found {
+            let known = status.components.entry(name).or_insert_with(|| pending.clone());
+            (known.driver, known.path) = (known.driver.take().or(pending.driver), known.path.take().or(pending.path));
+        }
         true
     }
 
-    fn wait_for(&mut self, what: String) {
+    pub(super) fn wait_for(&mut self, what: String) {
         self.waits.push(what.clone());
         self.events.push(Action::normal("Waiting", what));
         self.look_again(Duration::from_secs(5));
+    }
+
+    pub(super) fn is_patient(&self) -> bool {
+        self.observed.waited < VOLUME_PATIENCE
     }
 
     fn note_waiting(&mut self, status: &mut SnapshotStatus) {
@@ -208,7 +228,7 @@ impl Run<'_> {
         }
     }
 
-    fn look_again(&mut self, after: Duration) {
+    pub(super) fn look_again(&mut self, after: Duration) {
         self.later = Some(self.later.map_or(after, |later| later.min(after)));
     }
 
@@ -226,6 +246,12 @@ impl Run<'_> {
 
     /// Brings one component on.
     fn advance(&mut self, name: &str, component: &mut Component) {
+        if let Some(pod) = self.observed.pods.get(name) {
+            return self.advance_pod(name, component, pod);
+        }
+        if self.is_a_plugins_own(name) {
+            return;
+        }
         if component.phase.is_some_and(ComponentPhase::is_terminal) {
             return;
         }
@@ -273,7 +299,7 @@ impl Run<'_> {
         self.ask_for(name, component, again_after);
     }
 
-    fn timed_out(&mut self) -> Option<String> {
+    pub(super) fn timed_out(&mut self) -> Option<String> {
         let deadline = self.observed.session.as_ref()?.status.as_ref()?.backup_deadline.as_ref()?.0;
         let left = deadline.duration_since(self.now);
         if left > SignedDuration::ZERO {
@@ -303,7 +329,7 @@ impl Run<'_> {
                 Ok(None) => self.look_again(Duration::from_secs(2)),
                 Err(reason) => result::fail(component, reason),
             },
-            Some(Reach::Unmounted(wish)) if running || self.observed.waited < VOLUME_PATIENCE => {
+            Some(Reach::Unmounted(wish)) if running || self.is_patient() => {
                 self.wanted.push(Wanted::Hold(wish.clone()));
                 if running {
                     self.wanted.push(Wanted::Keep(name.to_owned()));
@@ -314,7 +340,7 @@ impl Run<'_> {
             Some(Reach::Unmounted(wish)) => result::fail(component, format!("{wish} does not run")),
             // Its agent has been told to let go: what comes of that decides.
             Some(Reach::Waiting(_)) if running => self.wanted.push(Wanted::Keep(name.to_owned())),
-            Some(Reach::Waiting(why)) if self.observed.waited < VOLUME_PATIENCE => {
+            Some(Reach::Waiting(why)) if self.is_patient() => {
                 self.wait_for(format!("component {name}: {why}"))
             }
             Some(Reach::Waiting(why) | Reach::Impossible(why)) => result::fail(component, why.clone()),
@@ -332,7 +358,7 @@ impl Run<'_> {
     }
 
     /// The repository's storage once the repository is open; none while that is still to be hoped for.
-    fn open_repository(&self) -> Result<Option<Named>, String> {
+    pub(super) fn open_repository(&self) -> Result<Option<Named>, String> {
         let name = self.repository_name();
         let created = self.observed.snapshot.metadata.creation_timestamp.as_ref().map_or(self.now, |time| time.0);
         let patient = self.now.duration_since(created) < REPOSITORY_PATIENCE;
@@ -444,7 +470,8 @@ impl Run<'_> {
         let put = self.views(status.clone());
         // Results stay until they are written down; what still runs (its time is over) stops now.
         let ended = |name: &&String| matches!(self.observed.tasks.get(*name), Some(TaskView::Finished { .. }));
-        self.wanted = status.components.keys().filter(ended).map(|name| Wanted::Keep(name.clone())).collect();
+        self.wanted.retain(|wanted| matches!(wanted, Wanted::Function(_)));
+        self.wanted.extend(status.components.keys().filter(ended).map(|name| Wanted::Keep(name.clone())));
         self.wanted.push(Wanted::Task(Box::new(TaskRequest {
             component: VIEWS.into(),
             class: Class::Service,

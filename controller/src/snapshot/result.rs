@@ -11,12 +11,24 @@ use holdfast_proto::v1;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::work::pod::PodTask;
+
 /// A component that has not begun.
 pub fn pending(session: &str, name: &str) -> Component {
     Component {
         path: Some(names::component_path(session, name)),
         phase: Some(ComponentPhase::Pending),
         driver: Some(Driver::Holdfast),
+        ..Component::default()
+    }
+}
+
+/// One that a pod is to fill. What it stores where only its own tool knows: a tool that the Addon names stores below the Repository's directory.
+pub fn pending_pod(session: &str, task: &PodTask) -> Component {
+    Component {
+        path: task.driver.as_ref().map(|_| names::component_path(session, &task.component)),
+        phase: Some(ComponentPhase::Pending),
+        driver: task.driver.clone(),
         ..Component::default()
     }
 }

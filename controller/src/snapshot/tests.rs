@@ -63,6 +63,7 @@ fn observed(status: Value) -> Observed {
         target_found: true,
         application: TypedObjectReference::not_applicable(),
         tasks: BTreeMap::new(),
+        pods: BTreeMap::new(),
         attempts: BTreeMap::new(),
         is_held: false,
         waited: Duration::ZERO,
@@ -113,6 +114,7 @@ fn wanted(actions: &[Action]) -> Vec<String> {
         Wanted::Hold(wish) => format!("hold {}", wish.claims.iter().cloned().collect::<Vec<_>>().join(",")),
         Wanted::Task(request) if request.again_after.is_some() => format!("again {}", request.component),
         Wanted::Task(request) => request.component.clone(),
+        Wanted::Function(run) => format!("pod {}", run.function),
     });
     names.collect()
 }
@@ -445,3 +447,5 @@ fn one_that_is_paused_begins_nothing_stops_nothing_and_may_be_cancelled() {
     observed.session = None;
     assert!(wanted(&plan(&observed, now())).is_empty(), "its session is gone, and so it goes");
 }
+
+mod pods;

@@ -53,6 +53,7 @@ pub(super) fn of(observed: &Observed) -> Option<Run> {
         function: spec.function.clone().unwrap_or_default(),
         wanted: wanted.with_settings(spec.runtime_settings.as_deref()),
         timeout: TIMEOUT,
+        stays: false,
     })
 }
 

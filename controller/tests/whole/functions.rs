@@ -210,24 +210,6 @@ async fn a_task_of_any_name_is_our_agents_if_its_function_says_so_and_may_come_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_by_an_image_is_refused_and_says_what_to_do() {
-    let house = House::start().await;
-    let (_agent, _task) = Agent::start(&house, "a");
-    house.furnish().await;
-    house.create(addon()).await;
-    let mut function = function(json!({"image": "dump:1"}));
-    function["metadata"]["name"] = json!("files");
-    house.create(function).await;
-    let mut configuration = house::configuration("one");
-    configuration["spec"]["sessions"][0]["addon"] = json!({"name": "mine", "tasks": [{"name": "nightly"}]});
-    house.create(configuration).await;
-    house.until_phase("BackupConfiguration", "one", "Invalid").await;
-    let configuration = house.get("BackupConfiguration", "one").await.unwrap();
-    let said = condition(&configuration, "ValidationPassed")["message"].as_str().unwrap().to_owned();
-    assert!(said.contains("task nightly: Function files is an image") && said.contains("run it as a hook"), "{said}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_runs_after_a_restore_with_its_name() {
     let house = House::start().await;
     let (_agent, _task) = Agent::start(&house, "a");

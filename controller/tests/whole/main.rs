@@ -9,6 +9,7 @@ mod blueprint;
 mod elsewhere;
 mod faults;
 mod first_use;
+mod function_tasks;
 mod functions;
 mod hooks;
 mod house;

@@ -21,8 +21,12 @@ fn asked(rights: &[Right]) -> Vec<String> {
         .collect()
 }
 
-fn no_templates(_: &str, _: &str) -> Option<HookTemplateSpec> {
-    None
+fn nothing() -> Known<'static> {
+    Known { templates: &|_, _| None, may_be_pod: &|_, _, _| false }
+}
+
+fn of<'a>(templates: &'a Templates<'a>) -> Known<'a> {
+    Known { templates, ..nothing() }
 }
 
 fn template(spec: Value) -> HookTemplateSpec {
@@ -66,15 +70,15 @@ fn configuration(target_namespace: &str, session: Value) -> BackupConfiguration 
 #[test]
 fn a_target_elsewhere_must_be_visible_to_the_user() {
     let session = json!({});
-    let rights = backup_configuration(&configuration("victim", session.clone()), OWN, &no_templates);
+    let rights = backup_configuration(&configuration("victim", session.clone()), OWN, &nothing());
     assert_eq!(asked(&rights), ["get deployments victim/web"]);
-    assert!(backup_configuration(&configuration(OWN, session), OWN, &no_templates).is_empty());
+    assert!(backup_configuration(&configuration(OWN, session), OWN, &nothing()).is_empty());
 }
 
 #[test]
 fn a_password_must_be_readable_by_the_user() {
     let session = json!({"repositories": [{"name": "r", "encryptionSecret": {"name": "s", "namespace": "victim"}}]});
-    let rights = backup_configuration(&configuration(OWN, session), OWN, &no_templates);
+    let rights = backup_configuration(&configuration(OWN, session), OWN, &nothing());
     assert_eq!(asked(&rights), ["get secrets victim/s"]);
     assert_eq!(rights[0].path, "spec.sessions[0].repositories[0].encryptionSecret");
 }
@@ -82,16 +86,16 @@ fn a_password_must_be_readable_by_the_user() {
 #[test]
 fn a_job_template_is_a_pod() {
     let addon = json!({"name": "a", "jobTemplate": {"spec": {"serviceAccountName": "admin"}}});
-    let rights = backup_configuration(&configuration(OWN, json!({"addon": addon})), OWN, &no_templates);
+    let rights = backup_configuration(&configuration(OWN, json!({"addon": addon})), OWN, &nothing());
     assert_eq!(asked(&rights), ["create pods demo/"]);
     let empty = json!({"name": "a", "jobTemplate": {}});
-    assert!(backup_configuration(&configuration(OWN, json!({"addon": empty})), OWN, &no_templates).is_empty());
+    assert!(backup_configuration(&configuration(OWN, json!({"addon": empty})), OWN, &nothing()).is_empty());
 }
 
 #[test]
 fn manifests_are_read_and_made_as_an_account_that_the_user_may_be() {
     let addon = |task: Value| json!({"name": "a", "tasks": [task]});
-    let backup = |task: Value| backup_configuration(&configuration(OWN, json!({"addon": addon(task)})), OWN, &no_templates);
+    let backup = |task: Value| backup_configuration(&configuration(OWN, json!({"addon": addon(task)})), OWN, &nothing());
     assert!(backup(json!({"name": "logical-backup"})).is_empty());
     let silent = backup(json!({"name": "manifest-backup"}));
     assert_eq!(asked(&silent), ["create pods demo/"], "the account `default`, which nobody has named");
@@ -101,16 +105,41 @@ fn manifests_are_read_and_made_as_an_account_that_the_user_may_be() {
 
     let template = |tasks: Value| {
         let addon = json!({"name": "a", "tasks": tasks, "jobTemplate": {"spec": {"serviceAccountName": "admin"}}});
-        backup_configuration(&configuration(OWN, json!({"addon": addon})), OWN, &no_templates)
+        backup_configuration(&configuration(OWN, json!({"addon": addon})), OWN, &nothing())
     };
     let volumes = template(json!([{"name": "logical-backup"}]));
     let both = template(json!([{"name": "logical-backup"}, {"name": "manifest-backup"}]));
     assert_eq!(changed(both, &volumes).len(), 1, "with it the account comes to count");
 
     let batch = json!({"sessions": [{"name": "s", "targets": [{"name": "t", "addon": addon(json!({"name": "manifest-backup"}))}]}]});
-    assert_eq!(asked(&backup_batch(&read(batch), OWN, &no_templates)), ["create pods demo/"]);
+    assert_eq!(asked(&backup_batch(&read(batch), OWN, &nothing())), ["create pods demo/"]);
     let restore = json!({"addon": addon(json!({"name": "manifest-restore"})), "manifestOptions": {"workload": {"restoreNamespace": "victim"}}});
-    assert_eq!(asked(&restore_session(&read(restore), OWN, &no_templates)), ["create pods demo/"], "what it may do elsewhere is its own rights' matter");
+    assert_eq!(asked(&restore_session(&read(restore), OWN, &nothing())), ["create pods demo/"], "what it may do elsewhere is its own rights' matter");
+}
+
+#[test]
+fn a_task_that_a_pod_does_is_a_pod_of_the_user() {
+    let pods = Known { may_be_pod: &|_, info, task| info.name.as_deref() == Some("db") && task.name.as_deref() == Some("dump"), ..nothing() };
+    let session = |addon: Value| backup_configuration(&configuration(OWN, json!({"addon": addon})), OWN, &pods);
+    let plain = session(json!({"name": "db", "tasks": [{"name": "dump"}]}));
+    assert_eq!(asked(&plain), ["create pods demo/"], "as the account `default`, which nobody has named");
+    assert_eq!(plain[0].path, "spec.sessions[0].addon.tasks");
+    assert!(session(json!({"name": "db", "tasks": [{"name": "files"}]})).is_empty());
+    assert!(changed(plain.clone(), &plain).is_empty(), "what stays is not asked for again");
+    for other in [
+        json!({"name": "db", "tasks": [{"name": "dump", "params": {"args": "--all"}}]}),
+        json!({"name": "db", "tasks": [{"name": "dump", "addonVolumes": [{"name": "v", "source": {"hostPath": {"path": "/"}}}]}]}),
+        json!({"name": "db", "tasks": [{"name": "dump"}], "containerRuntimeSettings": {"securityContext": {"privileged": true}}}),
+        json!({"name": "db", "tasks": [{"name": "dump"}], "jobTemplate": {"spec": {"serviceAccountName": "admin"}}}),
+    ] {
+        assert_eq!(changed(session(other.clone()), &plain).len(), 1, "another pod: {other}");
+    }
+    let template = json!({"spec": {"serviceAccountName": "admin"}});
+    let files = session(json!({"name": "db", "tasks": [{"name": "files"}], "jobTemplate": template}));
+    let both = session(json!({"name": "db", "tasks": [{"name": "files"}, {"name": "dump"}], "jobTemplate": template}));
+    assert_eq!(changed(both, &files).len(), 1, "with it the account comes to count");
+    let restore = json!({"addon": {"name": "db", "tasks": [{"name": "dump"}]}});
+    assert_eq!(asked(&restore_session(&read(restore), OWN, &pods)), ["create pods demo/"]);
 }
 
 #[test]
@@ -120,24 +149,24 @@ fn a_hook_that_runs_a_command_is_an_exec_of_the_user() {
         configuration(OWN, json!({"hooks": {"preBackup": [hook]}}))
     };
     let exec = |namespace: &str, name: &str| ((namespace, name) == ("hooks", "t")).then(|| template(exec_in_pod()));
-    let rights = backup_configuration(&hooks("a"), OWN, &exec);
+    let rights = backup_configuration(&hooks("a"), OWN, &of(&exec));
     assert_eq!(asked(&rights), ["create pods/exec demo/"]);
     assert_eq!(rights[0].path, "spec.sessions[0].hooks.preBackup[0].hookTemplate");
-    let other = backup_configuration(&hooks("b"), OWN, &exec);
+    let other = backup_configuration(&hooks("b"), OWN, &of(&exec));
     assert_eq!(changed(other, &rights).len(), 1, "other parameters are another command");
     let http = |_: &str, _: &str| {
         Some(template(json!({"action": {"httpGet": {"port": 80}}, "executor": {"type": "Operator"}})))
     };
-    assert!(backup_configuration(&hooks("a"), OWN, &http).is_empty());
+    assert!(backup_configuration(&hooks("a"), OWN, &of(&http)).is_empty());
     let function = |_: &str, _: &str| Some(template(json!({"executor": {"type": "Function", "function": {"name": "f"}}})));
-    assert_eq!(asked(&backup_configuration(&hooks("a"), OWN, &function)), ["create pods demo/"]);
+    assert_eq!(asked(&backup_configuration(&hooks("a"), OWN, &of(&function))), ["create pods demo/"]);
 }
 
 #[test]
 fn a_command_in_the_pods_of_a_target_elsewhere_is_an_exec_there() {
     let exec = |_: &str, _: &str| Some(template(exec_in_pod()));
     let hooks = json!({"preBackup": [{"name": "h", "hookTemplate": {"name": "t"}}]});
-    let rights = backup_configuration(&configuration("victim", json!({"hooks": hooks})), OWN, &exec);
+    let rights = backup_configuration(&configuration("victim", json!({"hooks": hooks})), OWN, &of(&exec));
     assert_eq!(asked(&rights), ["get deployments victim/web", "create pods/exec victim/"]);
     let target = |name: &str, namespace: &str| json!({"name": name, "appRef": {"apiGroup": "apps", "kind": "Deployment", "name": name, "namespace": namespace}});
     for (second, pods) in [("victim", "victim"), (OWN, OWN)] {
@@ -145,14 +174,14 @@ fn a_command_in_the_pods_of_a_target_elsewhere_is_an_exec_there() {
             "targets": [target("one", "victim"), target("two", second)],
             "sessions": [{"name": "s", "hooks": hooks, "targets": [{"name": "one"}, {"name": "two"}]}],
         });
-        let rights = asked(&backup_batch(&read(batch), OWN, &exec));
+        let rights = asked(&backup_batch(&read(batch), OWN, &of(&exec)));
         assert_eq!(rights.last().map(String::as_str), Some(format!("create pods/exec {pods}/").as_str()));
     }
     let restore = json!({
         "target": {"apiGroup": "apps", "kind": "Deployment", "name": "web", "namespace": "victim"},
         "hooks": {"postRestore": [{"name": "h", "hookTemplate": {"name": "t"}}]},
     });
-    let rights = restore_session(&read(restore), OWN, &exec);
+    let rights = restore_session(&read(restore), OWN, &of(&exec));
     assert_eq!(asked(&rights), ["update deployments victim/web", "create pods/exec victim/"]);
 }
 
@@ -164,23 +193,23 @@ fn a_hook_that_is_a_function_is_a_pod_of_the_user() {
     let hook = |account: &str| json!({"hookTemplate": {"name": "t", "namespace": "hooks"}, "runtimeSettings": {"pod": {"serviceAccountName": account}},
         "volumes": [{"name": "v", "secret": {"secretName": "admin"}}]});
     let hooks = |account: &str| json!({"hooks": {"postBackup": [hook(account)]}});
-    let before = backup_configuration(&configuration(OWN, hooks("default")), OWN, &templates);
+    let before = backup_configuration(&configuration(OWN, hooks("default")), OWN, &of(&templates));
     assert_eq!(asked(&before), ["create pods demo/"]);
     assert_eq!(before[0].path, "spec.sessions[0].hooks.postBackup[0].hookTemplate");
     assert!(changed(before.clone(), &before).is_empty(), "what stays is not asked for again");
-    let after = backup_configuration(&configuration(OWN, hooks("admin")), OWN, &templates);
+    let after = backup_configuration(&configuration(OWN, hooks("admin")), OWN, &of(&templates));
     assert_eq!(changed(after, &before).len(), 1, "another ServiceAccount is another pod");
-    let elsewhere = backup_configuration(&configuration("victim", hooks("default")), OWN, &templates);
+    let elsewhere = backup_configuration(&configuration("victim", hooks("default")), OWN, &of(&templates));
     assert_eq!(asked(&elsewhere), ["get deployments victim/web", "create pods demo/"], "the pod is here, wherever the target is");
 
     let restore = json!({"hooks": {"preRestore": [hook("default")]}});
-    assert_eq!(asked(&restore_session(&read(restore), OWN, &templates)), ["create pods demo/"]);
+    assert_eq!(asked(&restore_session(&read(restore), OWN, &of(&templates))), ["create pods demo/"]);
     let batch = json!({"sessions": [{"name": "s", "hooks": {"preBackup": [hook("default")]}}]});
-    assert_eq!(asked(&backup_batch(&read(batch), OWN, &templates)), ["create pods demo/"]);
+    assert_eq!(asked(&backup_batch(&read(batch), OWN, &of(&templates))), ["create pods demo/"]);
     let mut blueprint = configuration(OWN, hooks("default")).spec;
     blueprint.target = None;
     let made = json!({"backupConfigurationTemplate": {"namespace": "victim", "sessions": blueprint.sessions}});
-    assert_eq!(asked(&backup_blueprint(&read(made), OWN, &templates)), ["create backupconfigurations victim/", "create pods victim/"]);
+    assert_eq!(asked(&backup_blueprint(&read(made), OWN, &of(&templates))), ["create backupconfigurations victim/", "create pods victim/"]);
 
     let lent = hook_template(&read(executor("f")), OWN);
     assert_eq!(asked(&lent), ["create pods demo/"]);
@@ -203,13 +232,13 @@ fn a_restore_reads_snapshots_and_writes_over_targets() {
         "namespace": "other", "repository": "repo", "snapshot": "latest",
         "encryptionSecret": {"name": "s", "namespace": "other"},
     });
-    let rights = restore_session(&read(json!({"target": target, "dataSource": source})), OWN, &no_templates);
+    let rights = restore_session(&read(json!({"target": target, "dataSource": source})), OWN, &nothing());
     assert_eq!(
         asked(&rights),
         ["update statefulsets victim/db", "get snapshots other/", "get repositories other/repo", "get secrets other/s"]
     );
     let own = json!({"dataSource": {"repository": "repo", "snapshot": "latest"}});
-    assert!(restore_session(&read(own), OWN, &no_templates).is_empty());
+    assert!(restore_session(&read(own), OWN, &nothing()).is_empty());
 }
 
 #[test]
@@ -219,10 +248,10 @@ fn a_verifier_runs_a_function_and_restores() {
         "restoreOption": {"target": {"kind": "PersistentVolumeClaim", "name": "data", "namespace": "victim"}},
     });
     let mut verifier = verifier;
-    let before = backup_verifier(&read(verifier.clone()), OWN);
+    let before = backup_verifier(&read(verifier.clone()), OWN, &nothing());
     assert_eq!(asked(&before), ["create pods demo/", "update persistentvolumeclaims victim/data"]);
     verifier["runtimeSettings"] = json!({"pod": {"serviceAccountName": "admin"}});
-    let rights = backup_verifier(&read(verifier), OWN);
+    let rights = backup_verifier(&read(verifier), OWN, &nothing());
     assert_eq!(asked(&changed(rights, &before)), ["create pods demo/"], "another ServiceAccount is another pod");
 }
 
@@ -230,7 +259,7 @@ fn a_verifier_runs_a_function_and_restores() {
 fn whoever_has_backups_tried_out_must_be_allowed_the_claims_and_the_pods_of_a_verifier_elsewhere() {
     let of = |verifier: Value| {
         let repository = json!({"name": "r", "backupVerifier": verifier});
-        let rights = backup_configuration(&read(json!({"sessions": [{"name": "s", "repositories": [repository]}]})), OWN, &no_templates);
+        let rights = backup_configuration(&read(json!({"sessions": [{"name": "s", "repositories": [repository]}]})), OWN, &nothing());
         asked(&rights)
     };
     assert_eq!(of(json!({"name": "v"})), ["create persistentvolumeclaims demo/"]);
@@ -250,7 +279,7 @@ fn a_batch_is_asked_as_configurations_are() {
             "targets": [{"name": "t", "repositories": [{"name": "r", "encryptionSecret": {"name": "k", "namespace": "victim"}}]}],
         }],
     });
-    let rights = backup_batch(&read(batch), OWN, &no_templates);
+    let rights = backup_batch(&read(batch), OWN, &nothing());
     assert_eq!(asked(&rights), ["get persistentvolumeclaims victim/data", "get secrets victim/k"]);
 }
 
@@ -259,7 +288,7 @@ fn a_blueprint_for_another_namespace_is_a_configuration_there() {
     let template = json!({"namespace": "victim", "sessions": [{"name": "s", "repositories": [
         {"name": "r", "encryptionSecret": {"name": "k"}},
     ]}]});
-    let rights = backup_blueprint(&read(json!({"backupConfigurationTemplate": template})), OWN, &no_templates);
+    let rights = backup_blueprint(&read(json!({"backupConfigurationTemplate": template})), OWN, &nothing());
     assert_eq!(asked(&rights), ["create backupconfigurations victim/", "get secrets victim/k"]);
 }
 

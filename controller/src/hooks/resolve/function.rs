@@ -60,6 +60,7 @@ pub(super) fn run(
         function,
         wanted: wanted.with_settings(hook.runtime_settings.as_ref()),
         timeout,
+        stays: false,
     })
 }
 

@@ -45,6 +45,7 @@ fn wanted(actions: &[Action]) -> Vec<String> {
     all.map(|wanted| match wanted {
         Wanted::Keep(component) => format!("keep {component}"),
         Wanted::Hold(wish) => format!("{wish}"),
+        Wanted::Function(run) => run.pod_name(),
         Wanted::Task(request) => match &request.work {
             Work::ReadSnapshots { after, .. } => format!("read {after} {:?}", request.again_after),
             Work::Initialise { only_existing, .. } => format!("init {only_existing}"),

@@ -1,0 +1,111 @@
+//! Tasks of a restore that pods do, in their place among the others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use holdfast_api::restore_session::{ComponentRestoreStatus, RestorePhase};
+use holdfast_api::{RestoreSession, duration, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::plan::{self, Pass};
+use super::{Observed, source_namespace};
+use crate::dispatch::task::Wanted;
+use crate::function::Run;
+use crate::runs::Standing;
+use crate::spread::spread;
+use crate::work::pod::PodTask;
+
+/// How long a restore may take that says nothing: a pod that hangs ends some day.
+const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A component's pod, as it was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The pod.
+    pub run: Run,
+    /// How it stands; none that was not begun here.
+    pub standing: Option<Standing>,
+}
+
+/// Pods by their components.
+pub type Pods = BTreeMap<String, Seen>;
+
+/// The pod of a task; none while it is not known what is restored.
+pub(super) fn run(task: &PodTask, observed: &Observed) -> Option<Run> {
+    let restore = &observed.restore;
+    let metadata = &restore.metadata;
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let name = metadata.name.clone().unwrap_or_default();
+    let snapshot = observed.snapshot.as_ref()?;
+    let repository = snapshot.spec.repository.as_deref();
+    let known = [
+        ("namespace", Some(namespace.as_str())),
+        ("restoreSession", Some(name.as_str())),
+        ("snapshot", snapshot.metadata.name.as_deref()),
+        ("repository", repository),
+        ("repoName", repository),
+        ("repoNamespace", Some(source_namespace(restore))),
+        ("invokerKind", Some(RestoreSession::KIND)),
+        ("invokerName", Some(name.as_str())),
+    ];
+    let timeout = restore.spec.restore_timeout.as_deref().and_then(|text| duration::parse(text).ok());
+    Some(Run {
+        owner: OwnerReference {
+            api_version: RestoreSession::API_VERSION.into(),
+            kind: RestoreSession::KIND.into(),
+            name: name.clone(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        },
+        id: format!("restore-{:016x}", spread(&task.component)),
+        component: labels::COMPONENT_RESTORE,
+        labels: labels::of_invoker(RestoreSession::KIND, &namespace, &name),
+        function: task.function.clone(),
+        wanted: task.wanted(&known, restore.spec.target.as_ref(), &namespace),
+        timeout: timeout.map_or(TIMEOUT_MAX, |timeout| timeout.min(TIMEOUT_MAX)),
+        stays: true,
+        namespace,
+    })
+}
+
+/// Whether a pod has ended, and the status does not say so yet. What the pod has written there itself came before its end.
+pub(super) fn has_unwritten_end(observed: &Observed) -> bool {
+    let status = observed.restore.status.as_ref();
+    let is_written = |name: &String| status.and_then(|status| status.components.get(name)).is_some_and(has_ended);
+    observed.pods.iter().any(|(name, pod)| matches!(pod.standing, Some(Standing::Ended(_))) && !is_written(name))
+}
+
+fn has_ended(component: &ComponentRestoreStatus) -> bool {
+    component.phase.is_some_and(RestorePhase::is_terminal)
+}
+
+impl Pass<'_> {
+    /// Brings the component of a pod on: it has its own phase, or none.
+    pub(super) fn advance_pod(&mut self, component: &mut ComponentRestoreStatus, pod: &Seen, is_late: bool) {
+        let mut go_on = || self.wanted.push(Wanted::Function(Box::new(pod.run.clone())));
+        if has_ended(component) {
+            // It says for itself how it went, as KubeStash's plugins do, and comes to its end.
+            if pod.standing == Some(Standing::Running) && !is_late {
+                go_on();
+                self.has_running_pods = true;
+            }
+            return;
+        }
+        match &pod.standing {
+            Some(Standing::Ended(Ok(()))) => {
+                component.phase = Some(RestorePhase::Succeeded);
+                component.error = None;
+                go_on();
+                return;
+            }
+            Some(Standing::Ended(Err(why))) => return plan::fail(component, why.clone()),
+            Some(Standing::Running) => component.phase = Some(RestorePhase::Running),
+            None => {}
+        }
+        if is_late {
+            return plan::fail(component, plan::TOO_LATE.into());
+        }
+        go_on();
+    }
+}
