@@ -55,8 +55,7 @@ async fn what_the_policy_no_longer_keeps_goes_and_its_space_is_freed_later() {
     house.until("the others to be forgotten", || async { forgotten(&agent) == ["e-1", "e-2"] }).await;
     let removed = agent.memory.lock().unwrap().views_removed.clone();
     assert!(removed.contains(&"one/snapshots/one-repo-s2.yaml".to_owned()), "{removed:?}");
-    // The first prune finds what is unused, the second deletes it; then there is nothing to do.
-    house.until("two prunes", || async { agent.memory.lock().unwrap().prunes == 2 }).await;
+    house.until("two prunes", || async { agent.memory.lock().unwrap().prunes >= 2 }).await;
     house
         .until("the Repository to say so", || async {
             let repository = house.get("Repository", "one-repo").await.unwrap();
@@ -70,8 +69,16 @@ async fn what_the_policy_no_longer_keeps_goes_and_its_space_is_freed_later() {
             house.get("Repository", "one-repo").await.unwrap()["status"]["snapshotCount"] == 2
         })
         .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(agent.memory.lock().unwrap().prunes, 2, "nothing was removed since");
+    // The first prune finds what is unused, the second deletes it; then there is nothing to do. On a slow machine the first Snapshot's prunes are over
+    // before the second is forgotten.
+    let prunes = || agent.memory.lock().unwrap().prunes;
+    let mut ended = 0;
+    while ended != prunes() {
+        ended = prunes();
+        assert!(ended <= 4, "nothing was removed since");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(ended == 2 || ended == 4, "{ended} prunes");
     assert_eq!(forgotten(&agent), ["e-1", "e-2"]);
 }
 
