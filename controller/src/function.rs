@@ -200,7 +200,11 @@ impl Functions {
     pub fn want(&self, key: &Key, runs: Vec<Run>) -> bool {
         let wanted: HashSet<Named> = runs.iter().map(Run::named).collect();
         self.keep(key, |pod| wanted.contains(pod));
-        runs.into_iter().fold(true, |all, run| self.start(key, run) && all)
+        let mut have_begun = true;
+        for run in runs {
+            have_begun &= self.start(key, run);
+        }
+        have_begun
     }
 
     fn keep(&self, key: &Key, is_kept: impl Fn(&Named) -> bool) {
