@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::ground::{Ground, PATIENCE, value, widget_resource};
 
-async fn watched(ground: &Ground, config: watcher::Config) {
+async fn watched(ground: &Ground, config: watcher::Config, is_stream: bool) {
     for n in 0..5 {
         ground
             .widget(&format!("before-{n}"), json!({"size": 1}))
@@ -37,7 +37,8 @@ async fn watched(ground: &Ground, config: watcher::Config) {
                     known.remove(&object.name_any());
                 }
                 watcher::Event::InitDone if !changed => {
-                    assert_eq!(known.len(), 5);
+                    // The real server's stream now and then says that it is complete before the newest object, which then comes as an event.
+                    assert!(known.len() == 5 || is_stream, "{:?}", known.keys());
                     ground.widget("after", json!({"size": 1})).await;
                     ground
                         .widgets()
@@ -48,7 +49,7 @@ async fn watched(ground: &Ground, config: watcher::Config) {
                 }
                 watcher::Event::InitDone => panic!("the watch began again"),
             }
-            if known.contains_key("after") && !known.contains_key("before-0") {
+            if known.contains_key("after") && !known.contains_key("before-0") && known.len() == 5 {
                 return;
             }
         }
@@ -60,11 +61,11 @@ async fn watched(ground: &Ground, config: watcher::Config) {
 }
 
 pub(crate) async fn a_watcher_sees_everything_once(ground: &Ground) {
-    watched(ground, watcher::Config::default().page_size(2)).await;
+    watched(ground, watcher::Config::default().page_size(2), false).await;
 }
 
 pub(crate) async fn a_streaming_watcher_sees_everything_once(ground: &Ground) {
-    watched(ground, watcher::Config::default().streaming_lists()).await;
+    watched(ground, watcher::Config::default().streaming_lists(), true).await;
 }
 
 pub(crate) async fn the_finalizer_of_kube_runtime_works(ground: &Ground) {
