@@ -47,7 +47,7 @@ const REPLACED_MAX: usize = 4;
 const LAG_MS: u64 = 5_000;
 
 /// How soon the cache may show what the API server has.
-pub const OLDER_PAUSE: Duration = Duration::from_millis(200);
+const OLDER_PAUSE: Duration = Duration::from_millis(200);
 /// Pause before a hook is started that found too many running.
 const HOOK_PAUSE: Duration = Duration::from_secs(2);
 
@@ -206,11 +206,15 @@ impl Context {
         }
     }
 
-    /// Whether the API server has another version of the object than was observed.
+    /// Whether the API server has another version of the object than was observed. Then the object is looked at again soon.
     pub async fn is_older(&self, subject: &Subject) -> Result<bool, kube::Error> {
         let key = &subject.key;
         let newest = api::of_kind(&self.client, key.kind, &key.namespace).get_opt(&key.name).await?;
-        Ok(newest.is_none_or(|newest| newest.metadata.resource_version.as_deref() != Some(subject.resource_version.as_str())))
+        let is_older = newest.is_none_or(|newest| newest.metadata.resource_version.as_deref() != Some(subject.resource_version.as_str()));
+        if is_older {
+            self.queue.add_after(key.clone(), OLDER_PAUSE);
+        }
+        Ok(is_older)
     }
 
     /// Does what a plan says. Stops at the first thing that fails: the object is looked at again then.

@@ -62,16 +62,21 @@ pub fn keep_backend(storage: &BackupStorage, conditions: &mut Vec<Condition>, no
 
 /// A backend as one text, whoever wrote it.
 fn backend(storage: &BackupStorage) -> Option<String> {
-    let mut storage = storage.clone();
+    // Without its status, which lists all that it holds.
+    let mut storage = BackupStorage::new("", storage.spec.clone());
     defaults::backup_storage(&mut storage);
     let backend: Backend = storage.spec.storage?;
     serde_json::to_string(&backend).ok()
 }
 
+/// What says that a session has begun.
+fn begun(session: &BackupSession) -> Option<&Condition> {
+    condition::get(&session.status.as_ref()?.conditions, session_kinds::SNAPSHOTS_ENSURED)
+}
+
 /// Whether the spec of a session was changed after the session had begun.
 pub fn is_changed(session: &BackupSession) -> bool {
-    let begun = session.status.as_ref().and_then(|status| condition::get(&status.conditions, session_kinds::SNAPSHOTS_ENSURED));
-    let seen = begun.and_then(|begun| begun.observed_generation);
+    let seen = begun(session).and_then(|begun| begun.observed_generation);
     session.metadata.deletion_timestamp.is_none() && seen.is_some() && seen != session.metadata.generation
 }
 
@@ -82,8 +87,7 @@ pub fn begins_with(session: &BackupSession) -> String {
 
 /// A session as it was begun: whatever its spec says since, it does what it has begun.
 pub fn as_begun(session: Arc<BackupSession>) -> Arc<BackupSession> {
-    let begun = session.status.as_ref().and_then(|status| condition::get(&status.conditions, session_kinds::SNAPSHOTS_ENSURED));
-    let Some(begun) = begun.filter(|begun| begun.observed_generation != session.metadata.generation) else { return session };
+    let Some(begun) = begun(&session).filter(|begun| begun.observed_generation != session.metadata.generation) else { return session };
     let Some(spec) = begun.message.as_deref().and_then(|text| serde_json::from_str(text).ok()) else { return session };
     let mut kept = session.as_ref().clone();
     kept.spec = spec;

@@ -14,7 +14,7 @@ use kube::api::Api;
 
 use crate::cache::By;
 use crate::catalog::Catalog;
-use crate::context::{Context, OLDER_PAUSE, Subject};
+use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
 use crate::hooks::{HookId, Standing};
@@ -23,10 +23,10 @@ use crate::holder::Purpose;
 use crate::object::{Key, Kind, Named};
 use crate::snapshot::driver;
 use crate::target::{self, Reach, Shape, Target, consent};
+use crate::work::pod::{Pods, Seen};
 use crate::work::{self, Job};
 
 use own_claims::OwnClaim;
-use pods::Pods;
 
 pub mod components;
 mod departure;
@@ -128,7 +128,6 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
     }
     let observed = observe(context, restore, &subject).await?;
     if pods::has_unwritten_end(&observed) && context.is_older(&subject).await? {
-        context.queue.add_after(key.clone(), OLDER_PAUSE);
         return Ok(());
     }
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
@@ -194,7 +193,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
 fn seen(context: &Context, observed: &Observed) -> Pods {
     let tasks = observed.job.iter().flat_map(Job::pods);
     let runs = tasks.filter_map(|task| Some((task.component.clone(), pods::run(task, observed)?)));
-    runs.map(|(component, run)| (component, pods::Seen { standing: context.functions.standing(&run.named()), run })).collect()
+    runs.map(|(component, run)| (component, Seen { standing: context.functions.standing(&run.named()), run, before: None })).collect()
 }
 
 fn as_meant(mut snapshot: Snapshot) -> Snapshot {

@@ -12,7 +12,7 @@ use crate::backup_session::hooks::{self, Hold};
 use crate::backup_session::retention;
 use crate::cache::By;
 use crate::catalog::Catalog;
-use crate::context::{Context, OLDER_PAUSE, Subject};
+use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
 use crate::first_use;
@@ -20,9 +20,8 @@ use crate::invoker::{Invoker, either};
 use crate::holder::Purpose;
 use crate::object::{Key, Kind, Named};
 use crate::target::{self, Reach, Shape, Target};
+use crate::work::pod::{Pods, Seen};
 use crate::work::{self, Job};
-
-use pods::Pods;
 
 mod deletion;
 pub mod driver;
@@ -80,7 +79,6 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
     }
     let observed = observe(context, snapshot, &subject).await?;
     if pods::has_unwritten_end(&observed) && context.is_older(&subject).await? {
-        context.queue.add_after(key.clone(), OLDER_PAUSE);
         return Ok(());
     }
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
@@ -143,7 +141,7 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
                 .map(|task| {
                     let run = pods::run(task, &observed.snapshot, session, reference, timeout);
                     let before = pods::before(&observed.snapshot, &others, &task.component);
-                    (task.component.clone(), pods::Seen { standing: context.functions.standing(&run.named()), run, before })
+                    (task.component.clone(), Seen { standing: context.functions.standing(&run.named()), run, before })
                 })
                 .collect();
         }

@@ -218,8 +218,7 @@ fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, catalog: &Catalog) -> Res
     for reference in &info.tasks {
         let task =
             addon.task(purpose, reference.name.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
-        let doer = catalog.doer(purpose, task)?;
-        let done = match doer {
+        let done = match catalog.doer(purpose, task)? {
             Doer::Agents(done) => done,
             Doer::Pod => {
                 let parameters = task.parameters(&reference.params).map_err(|error| error.to_string())?;

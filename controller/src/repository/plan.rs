@@ -60,11 +60,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
 
 /// Nothing is made, opened, written, forgotten or looked for; what its Snapshots say is still summed up, for those wait for it.
 fn paused(observed: &Observed) -> Vec<Action> {
-    let mut status = observed.repository.status.clone().unwrap_or_default();
-    statistics::sum_up(&mut status, &observed.snapshots);
-    let mut actions: Vec<Action> = Action::status(observed.repository.status.as_ref(), &status).into_iter().collect();
-    actions.push(Action::Tasks(Vec::new()));
-    actions
+    at_rest(observed, observed.repository.status.clone().unwrap_or_default(), Vec::new())
 }
 
 /// Its directory is another one than that which it was opened in: nothing is done in either until it is changed back.
@@ -75,9 +71,14 @@ fn refuse(observed: &Observed, mut status: RepositoryStatus, now: Timestamp) -> 
         first_use::keep_place(repository, &mut status.conditions, now);
         not_open(observed, &mut status, format!("spec.path: {why}"), &mut events, now);
     }
-    statistics::sum_up(&mut status, &observed.snapshots);
     status.phase = Some(phase::repository(&status));
-    let mut actions: Vec<Action> = Action::status(repository.status.as_ref(), &status).into_iter().collect();
+    at_rest(observed, status, events)
+}
+
+/// What its Snapshots say is summed up, and nothing else is done.
+fn at_rest(observed: &Observed, mut status: RepositoryStatus, events: Vec<Action>) -> Vec<Action> {
+    statistics::sum_up(&mut status, &observed.snapshots);
+    let mut actions: Vec<Action> = Action::status(observed.repository.status.as_ref(), &status).into_iter().collect();
     actions.extend(events);
     actions.push(Action::Tasks(Vec::new()));
     actions

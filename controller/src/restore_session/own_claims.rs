@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_api::RestoreSession;
 use holdfast_api::names::component;
 use holdfast_api::offshoot::volume::PersistentVolumeClaim as Template;
 use holdfast_api::snapshot::Component;
@@ -15,6 +14,7 @@ use super::{Observed, components};
 use crate::action::Action;
 use crate::context::Context;
 use crate::holder::Purpose;
+use crate::object::as_owner;
 use crate::target::{self, Reach, Shape, Target};
 use crate::verification;
 
@@ -89,14 +89,7 @@ pub(super) fn claim(observed: &Observed, template: &Template, name: &str, number
         return Err("the volumeClaimTemplate has no name".into());
     }
     // What is made to try a backup out goes with the restore, whoever removes that and whether or not a controller runs.
-    let owner = is_a_try(observed).then(|| OwnerReference {
-        api_version: RestoreSession::API_VERSION.into(),
-        kind: RestoreSession::KIND.into(),
-        name: observed.restore.metadata.name.clone().unwrap_or_default(),
-        uid: observed.restore.metadata.uid.clone().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(false),
-    });
+    let owner = is_a_try(observed).then(|| OwnerReference { block_owner_deletion: Some(false), ..as_owner(observed.restore.as_ref()) });
     let mut labels = metadata.labels;
     labels.insert(MADE_BY.into(), observed.restore.metadata.uid.clone().unwrap_or_default());
     Ok(PersistentVolumeClaim {

@@ -1,34 +1,15 @@
 //! Tasks of a restore that pods do, in their place among the others.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use holdfast_api::restore_session::{ComponentRestoreStatus, RestorePhase};
-use holdfast_api::{RestoreSession, duration, labels};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use holdfast_api::{RestoreSession, labels};
 
 use super::plan::{self, Pass};
 use super::{Observed, source_namespace};
-use crate::dispatch::task::Wanted;
 use crate::function::Run;
+use crate::object::as_owner;
 use crate::runs::Standing;
 use crate::spread::spread;
-use crate::work::pod::PodTask;
-
-/// How long a restore may take that says nothing: a pod that hangs ends some day.
-const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// A component's pod, as it was seen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
-    /// The pod.
-    pub run: Run,
-    /// How it stands; none that was not begun here.
-    pub standing: Option<Standing>,
-}
-
-/// Pods by their components.
-pub type Pods = BTreeMap<String, Seen>;
+use crate::work::pod::{self, PodTask, Seen};
 
 /// The pod of a task; none while it is not known what is restored.
 pub(super) fn run(task: &PodTask, observed: &Observed) -> Option<Run> {
@@ -48,32 +29,23 @@ pub(super) fn run(task: &PodTask, observed: &Observed) -> Option<Run> {
         ("invokerKind", Some(RestoreSession::KIND)),
         ("invokerName", Some(name.as_str())),
     ];
-    let timeout = restore.spec.restore_timeout.as_deref().and_then(|text| duration::parse(text).ok());
     Some(Run {
-        owner: OwnerReference {
-            api_version: RestoreSession::API_VERSION.into(),
-            kind: RestoreSession::KIND.into(),
-            name: name.clone(),
-            uid: metadata.uid.clone().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: None,
-        },
+        owner: as_owner(restore.as_ref()),
         id: format!("restore-{:016x}", spread(&task.component)),
         component: labels::COMPONENT_RESTORE,
         labels: labels::of_invoker(RestoreSession::KIND, &namespace, &name),
         function: task.function.clone(),
         wanted: task.wanted(&known, restore.spec.target.as_ref(), &namespace),
-        timeout: timeout.map_or(TIMEOUT_MAX, |timeout| timeout.min(TIMEOUT_MAX)),
+        timeout: pod::timeout(restore.spec.restore_timeout.as_deref()),
         stays: true,
         namespace,
     })
 }
 
-/// Whether a pod has ended, and the status does not say so yet. What the pod has written there itself came before its end.
+/// Whether a pod has ended, and the status does not say so yet.
 pub(super) fn has_unwritten_end(observed: &Observed) -> bool {
     let status = observed.restore.status.as_ref();
-    let is_written = |name: &String| status.and_then(|status| status.components.get(name)).is_some_and(has_ended);
-    observed.pods.iter().any(|(name, pod)| matches!(pod.standing, Some(Standing::Ended(_))) && !is_written(name))
+    pod::has_unwritten_end(&observed.pods, |component| status.and_then(|status| status.components.get(component)).is_some_and(has_ended))
 }
 
 fn has_ended(component: &ComponentRestoreStatus) -> bool {
@@ -83,7 +55,7 @@ fn has_ended(component: &ComponentRestoreStatus) -> bool {
 impl Pass<'_> {
     /// Brings the component of a pod on: it has its own phase, or none.
     pub(super) fn advance_pod(&mut self, component: &mut ComponentRestoreStatus, pod: &Seen, is_late: bool) {
-        let mut go_on = || self.wanted.push(Wanted::Function(Box::new(pod.run.clone())));
+        let mut go_on = || self.wanted.push(pod.wanted());
         if has_ended(component) {
             // It says for itself how it went, as KubeStash's plugins do, and comes to its end.
             if pod.standing == Some(Standing::Running) && !is_late {

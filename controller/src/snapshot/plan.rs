@@ -25,8 +25,8 @@ use crate::first_use;
 use crate::object::{Key, Kind, Named};
 use crate::read_back;
 use crate::repository::{statistics, views};
-use crate::runs::Standing;
 use crate::target::{Access, Reach};
+use crate::work::pod::Seen;
 
 /// How long a backup waits for a pod that mounts its volume: a node may be drained meanwhile.
 const VOLUME_PATIENCE: Duration = Duration::from_secs(300);
@@ -51,7 +51,7 @@ pub fn is_settled(snapshot: &Snapshot) -> bool {
 pub(super) fn has_ended_components(observed: &Observed) -> bool {
     let has_result = |name: &String| {
         matches!(observed.tasks.get(name), Some(TaskView::Finished { .. }))
-            || observed.pods.get(name).is_some_and(|pod| matches!(pod.standing, Some(Standing::Ended(_))))
+            || observed.pods.get(name).is_some_and(Seen::has_ended)
     };
     match observed.snapshot.status.as_ref().filter(|status| status.total_components.is_some()) {
         Some(status) => {
@@ -88,8 +88,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     // What runs goes on; nothing begins, and what has ended is taken note of when it is resumed.
     if snapshot.spec.paused == Some(true) {
         let begun = observed.tasks.iter().filter(|(_, task)| !matches!(task, TaskView::Waiting(_)));
-        let pods = observed.pods.values().filter(|pod| pod.standing.is_some());
-        let pods = pods.map(|pod| Wanted::Function(Box::new(pod.run.clone())));
+        let pods = observed.pods.values().filter(|pod| pod.standing.is_some()).map(Seen::wanted);
         return vec![Action::Tasks(begun.map(|(name, _)| Wanted::Keep(name.clone())).chain(pods).collect())];
     }
     if observed.is_held {

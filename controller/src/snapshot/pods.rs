@@ -1,39 +1,24 @@
 //! Components that pods fill: a task whose Function names an image. One pod for each Snapshot and task, and of the Snapshots of one
 //! session and application one after the other, since KubeStash's plugins go through all of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_api::snapshot::{Component, ComponentPhase, Snapshot};
-use holdfast_api::{BackupSession, TypedObjectReference, duration, labels};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use holdfast_api::{BackupSession, TypedObjectReference, labels};
 
 use super::plan::Pass;
 use super::{Observed, result};
 use crate::action::Action;
-use crate::dispatch::task::Wanted;
 use crate::function::Run;
+use crate::object::as_owner;
 use crate::runs::Standing;
 use crate::spread::spread;
 use crate::target::Reach;
-use crate::work::pod::PodTask;
+use crate::work::pod::{self, PodTask, Seen};
 
-/// How long a backup may take whose session says nothing: a pod that hangs ends some day.
-const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How soon another Snapshot's pod may have ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-
-/// A component's pod, as it was seen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
-    /// The pod.
-    pub run: Run,
-    /// How it stands; none that was not begun here.
-    pub standing: Option<Standing>,
-    /// The Snapshot whose pod is to end before.
-    pub before: Option<String>,
-}
 
 /// The pod of a task. `target` is what is backed up, as the one that takes the backup names it.
 pub(super) fn run(
@@ -57,20 +42,13 @@ pub(super) fn run(
     ];
     let of_snapshot = spread(&format!("{}/{}", snapshot.metadata.uid.as_deref().unwrap_or_default(), task.component));
     Run {
-        owner: OwnerReference {
-            api_version: BackupSession::API_VERSION.into(),
-            kind: BackupSession::KIND.into(),
-            name: session.metadata.name.clone().unwrap_or_default(),
-            uid: session.metadata.uid.clone().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: None,
-        },
+        owner: as_owner(session),
         id: format!("backup-{of_snapshot:016x}"),
         component: labels::COMPONENT_BACKUP,
         labels: labels::of_invoker(&invoker.kind, &namespace, &invoker.name),
         function: task.function.clone(),
         wanted: task.wanted(&known, target, &namespace),
-        timeout: timeout.and_then(|text| duration::parse(text).ok()).map_or(TIMEOUT_MAX, |timeout| timeout.min(TIMEOUT_MAX)),
+        timeout: pod::timeout(timeout),
         stays: true,
         namespace,
     }
@@ -97,9 +75,9 @@ fn has_ended(component: &Component) -> bool {
     component.phase.is_some_and(ComponentPhase::is_terminal)
 }
 
-/// Whether a pod has ended, and the status does not say so yet. What the pod has written there itself came before its end.
+/// Whether a pod has ended, and the status does not say so yet.
 pub(super) fn has_unwritten_end(observed: &Observed) -> bool {
-    observed.pods.iter().any(|(name, pod)| matches!(pod.standing, Some(Standing::Ended(_))) && !is_written(&observed.snapshot, name))
+    pod::has_unwritten_end(&observed.pods, |component| is_written(&observed.snapshot, component))
 }
 
 fn is_written(snapshot: &Snapshot, component: &str) -> bool {
@@ -114,7 +92,7 @@ impl Pass<'_> {
             // It says for itself how it went, as KubeStash's plugins do, and may be about to do so in other Snapshots.
             if runs && self.timed_out().is_none() {
                 self.has_running_pods = true;
-                self.wanted.push(Wanted::Function(Box::new(pod.run.clone())));
+                self.wanted.push(pod.wanted());
             }
             return;
         }
@@ -128,7 +106,7 @@ impl Pass<'_> {
                     Err(why) => result::fail(component, why.clone()),
                 }
                 // Until that is written down it stays.
-                self.wanted.push(Wanted::Function(Box::new(pod.run.clone())));
+                self.wanted.push(pod.wanted());
                 return;
             }
             Some(Standing::Running) => component.phase = Some(ComponentPhase::Running),
@@ -139,7 +117,7 @@ impl Pass<'_> {
             return;
         }
         if runs {
-            self.wanted.push(Wanted::Function(Box::new(pod.run.clone())));
+            self.wanted.push(pod.wanted());
             return;
         }
         self.begin_pod(name, component, pod);
@@ -174,9 +152,6 @@ impl Pass<'_> {
             self.events.push(Action::normal("Waiting", format!("component {name}: the pod of Snapshot {other} comes first")));
             return self.look_again(LOOK_AGAIN);
         }
-        self.wanted.push(Wanted::Function(Box::new(pod.run.clone())));
+        self.wanted.push(pod.wanted());
     }
 }
-
-/// Pods by their components.
-pub type Pods = BTreeMap<String, Seen>;

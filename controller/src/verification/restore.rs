@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::Observed;
 use crate::backup_session::retention::bytes;
+use crate::object::as_owner;
 use crate::restore_session::{self, own_claims};
 
 /// How long a try may take once its first byte could be written.
@@ -55,14 +56,7 @@ pub(super) fn of(observed: &Observed, snapshot: &Snapshot, verifier: &BackupVeri
 
 /// A session as the owner of what it makes.
 pub(super) fn owner(session: &BackupVerificationSession) -> OwnerReference {
-    OwnerReference {
-        api_version: BackupVerificationSession::API_VERSION.into(),
-        kind: BackupVerificationSession::KIND.into(),
-        name: session.metadata.name.clone().unwrap_or_default(),
-        uid: session.metadata.uid.clone().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(false),
-    }
+    OwnerReference { block_owner_deletion: Some(false), ..as_owner(session) }
 }
 
 fn given(addon: &AddonInfo) -> Option<&Template> {

@@ -1,6 +1,7 @@
 //! A task whose Function names an image: what the pod that does it is given. KubeStash's contract, with a pod for its Job.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use holdfast_api::addon::Task;
 use holdfast_api::addon::tasks::canonical_name;
@@ -9,10 +10,13 @@ use holdfast_api::driver::Driver;
 use holdfast_api::function::pod::{Part, Use};
 use holdfast_api::function::variables::Variables;
 use holdfast_api::names::component;
-use holdfast_api::TypedObjectReference;
+use holdfast_api::{TypedObjectReference, duration};
 use k8s_openapi::api::core::v1::EnvVar;
 
 use super::{Job, Step};
+use crate::dispatch::task::Wanted;
+use crate::function::Run;
+use crate::runs::Standing;
 
 /// In the environment of its container: the component that it is to fill.
 const COMPONENT_NAME: &str = "COMPONENT_NAME";
@@ -33,6 +37,44 @@ const KNOWN: [(&str, &str); 10] = [
 ];
 /// Components of agents begin so: `dump`, `dump-pod-0`, `dump-<node>`.
 const OF_VOLUMES: &str = "dump";
+/// How long a pod may take whose session says nothing: one that hangs ends some day.
+const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A component's pod, as it was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The pod.
+    pub run: Run,
+    /// How it stands; none that was not begun here.
+    pub standing: Option<Standing>,
+    /// Of a backup: the Snapshot whose pod is to end before.
+    pub before: Option<String>,
+}
+
+/// Pods by their components.
+pub type Pods = BTreeMap<String, Seen>;
+
+impl Seen {
+    /// That it runs, or stays where it has ended.
+    pub fn wanted(&self) -> Wanted {
+        Wanted::Function(Box::new(self.run.clone()))
+    }
+
+    /// Whether it has ended, and nobody has been told yet.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.standing, Some(Standing::Ended(_)))
+    }
+}
+
+/// Whether a pod has ended whose component is not written as ended yet. What the pod has written there itself came before its end.
+pub fn has_unwritten_end(pods: &Pods, is_written: impl Fn(&str) -> bool) -> bool {
+    pods.iter().any(|(component, pod)| pod.has_ended() && !is_written(component))
+}
+
+/// How long a pod may take where its session says this.
+pub fn timeout(said: Option<&str>) -> Duration {
+    said.and_then(|text| duration::parse(text).ok()).map_or(TIMEOUT_MAX, |timeout| timeout.min(TIMEOUT_MAX))
+}
 
 /// A task that a pod does.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,16 +6,18 @@ use serde_json::{Value, json};
 
 use crate::agent::Agent;
 use crate::house::{self, House};
-use crate::{condition, session_of};
+use crate::{backed_up, condition, session_of};
 
-async fn backed_up() -> (House, Agent, tokio::task::JoinHandle<()>) {
+/// A house whose first backup runs, and its session.
+async fn backing_up() -> (House, Agent, String, tokio::task::JoinHandle<()>) {
     let house = House::start().await;
     let (agent, task) = Agent::start(&house, "a");
     house.furnish().await;
+    agent.hold(true);
     house.create(house::configuration("one")).await;
     let session = session_of(&house, "one").await;
-    house.until_phase("BackupSession", &session, "Succeeded").await;
-    (house, agent, task)
+    house.until("the backup to run", || async { agent.attempts() == [1] }).await;
+    (house, agent, session, task)
 }
 
 /// Whether an agent was told of this.
@@ -74,13 +76,7 @@ async fn a_storage_that_holds_repositories_stays_with_its_backend() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_was_changed_goes_on_as_it_was_begun() {
-    let house = House::start().await;
-    let (agent, _task) = Agent::start(&house, "a");
-    house.furnish().await;
-    agent.hold(true);
-    house.create(house::configuration("one")).await;
-    let session = session_of(&house, "one").await;
-    house.until("the backup to run", || async { agent.attempts() == [1] }).await;
+    let (house, agent, session, _task) = backing_up().await;
     house.patch("BackupSession", &session, json!({"spec": {"session": "weekly", "invoker": {"name": "another"}}})).await;
     says(&house, "BackupSession", &session, "SpecKept", "it goes on as it was begun").await;
     agent.let_go();
@@ -107,13 +103,7 @@ async fn a_repository_that_is_paused_is_not_opened_until_it_is_resumed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_that_is_paused_begins_nothing_and_goes_on_when_it_is_resumed() {
-    let house = House::start().await;
-    let (agent, _task) = Agent::start(&house, "a");
-    house.furnish().await;
-    agent.hold(true);
-    house.create(house::configuration("one")).await;
-    let session = session_of(&house, "one").await;
-    house.until("the backup to run", || async { agent.attempts() == [1] }).await;
+    let (house, agent, session, _task) = backing_up().await;
     let snapshot = format!("one-repo-{session}");
     house.patch("Snapshot", &snapshot, json!({"spec": {"paused": true}})).await;
     tokio::time::sleep(Duration::from_millis(300)).await;

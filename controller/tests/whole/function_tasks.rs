@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
-use crate::functions::{pods, say};
+use crate::functions::{goes_on_with, pods, say};
 use crate::house::{self, House};
 use crate::session_of;
 
@@ -112,16 +112,9 @@ async fn a_plugin_says_itself_how_it_went() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_whose_pod_has_ended_is_not_run_again_by_the_next_controller() {
-    let (mut house, _agent, session) = begun(&["nightly"]).await;
+    let (house, _agent, session) = begun(&["nightly"]).await;
     let first = pod(&house).await;
-    house.kill_controller().await;
-    // It ends while nobody watches.
-    say(&house, &first, "Succeeded", json!({"exitCode": 0})).await;
-    let house = house.start_controller().await;
-    house.until_phase("BackupSession", &session, "Succeeded").await;
-    let seen = pods(&house).await;
-    assert!(seen.iter().all(|pod| pod["metadata"]["uid"] == first["metadata"]["uid"]), "it ran again");
-    until_no_pod(&house).await;
+    goes_on_with(house, &first, &session).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,8 +126,7 @@ async fn the_pod_of_a_task_goes_when_its_time_is_over_or_its_session_is_paused()
     until_no_pod(&house).await;
     house.patch("BackupConfiguration", "one", json!({"spec": {"paused": false, "sessions": [timed()]}})).await;
     house.until_phase("BackupConfiguration", "one", "Ready").await;
-    house.create(json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession", "metadata": {"name": "late", "namespace": "demo"},
-        "spec": {"invoker": {"apiGroup": "core.kubestash.com", "kind": "BackupConfiguration", "name": "one"}, "session": "daily"}})).await;
+    house.begin("one", "late").await;
     assert_eq!(pod(&house).await["spec"]["activeDeadlineSeconds"], 1);
     house.until_phase("BackupSession", "late", "Failed").await;
     until_no_pod(&house).await;

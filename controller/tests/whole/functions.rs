@@ -137,21 +137,25 @@ async fn what_is_missing_for_a_function_is_said() {
     }
 }
 
+/// The controller is killed, this pod ends while nobody watches, and the next controller goes on with it.
+pub(crate) async fn goes_on_with(mut house: House, first: &Value, session: &str) {
+    house.kill_controller().await;
+    say(&house, first, "Succeeded", json!({"exitCode": 0})).await;
+    let house = house.start_controller().await;
+    house.until_phase("BackupSession", session, "Succeeded").await;
+    let seen = pods(&house).await;
+    assert!(seen.iter().all(|pod| pod["metadata"]["uid"] == first["metadata"]["uid"]), "it ran again");
+    until_no_pod(&house).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_controller_goes_on_with_the_pod_that_is_there() {
-    let mut house = House::start().await;
+    let house = House::start().await;
     let (_agent, _task) = Agent::start(&house, "a");
     hooked(&house, json!({})).await;
     let first = pod(&house, &Value::Null).await;
     let session = session_of(&house, "one").await;
-    house.kill_controller().await;
-    // It ends while nobody watches.
-    say(&house, &first, "Succeeded", json!({"exitCode": 0})).await;
-    let house = house.start_controller().await;
-    house.until_phase("BackupSession", &session, "Succeeded").await;
-    let seen = pods(&house).await;
-    assert!(seen.iter().all(|pod| pod["metadata"]["uid"] == first["metadata"]["uid"]), "it ran again");
-    until_no_pod(&house).await;
+    goes_on_with(house, &first, &session).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,7 +38,7 @@ pub(crate) async fn listen(answer: &'static str) -> (u16, tokio::sync::mpsc::Unb
 }
 
 /// The pod that hooks reach; its address is this machine's own, as a kubelet may say of a pod on the host's network.
-fn web() -> Value {
+pub(crate) fn web() -> Value {
     let mut pod = house::pod("web", "a");
     pod["metadata"]["labels"] = json!({"app": "web"});
     pod["status"]["podIP"] = json!("127.0.0.1");

@@ -210,10 +210,15 @@ impl House {
 
     /// A backup by hand, to its end.
     pub(crate) async fn back_up(&self, configuration: &str, name: &str) {
+        self.begin(configuration, name).await;
+        self.until_phase("BackupSession", name, "Succeeded").await;
+    }
+
+    /// A backup by hand, asked for.
+    pub(crate) async fn begin(&self, configuration: &str, name: &str) {
         self.create(json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession", "metadata": {"name": name, "namespace": "demo"},
             "spec": {"invoker": {"apiGroup": "core.kubestash.com", "kind": "BackupConfiguration", "name": configuration}, "session": "daily"}}))
             .await;
-        self.until_phase("BackupSession", name, "Succeeded").await;
     }
 
     /// Names of the objects of a kind, in order.

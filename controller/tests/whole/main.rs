@@ -39,6 +39,17 @@ async fn session_of(house: &House, configuration: &str) -> String {
     session["metadata"]["name"].as_str().unwrap().to_owned()
 }
 
+/// A house after its first backup.
+async fn backed_up() -> (House, Agent, tokio::task::JoinHandle<()>) {
+    let house = House::start().await;
+    let (agent, task) = Agent::start(&house, "a");
+    house.furnish().await;
+    house.create(house::configuration("one")).await;
+    let session = session_of(&house, "one").await;
+    house.until_phase("BackupSession", &session, "Succeeded").await;
+    (house, agent, task)
+}
+
 fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
     let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
     conditions.find(|condition| condition["type"] == type_).unwrap_or(&Value::Null)

@@ -102,9 +102,7 @@ async fn backups_go_on_and_what_was_deleted_stays_deleted_until_somebody_asks() 
     house.until_phase("BackupSession", &first, "Succeeded").await;
     house.until("four Snapshots", || async { house.names("Snapshot").await.len() == 4 }).await;
     // A session of a name that there was before is no backup of now.
-    house.create(json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession", "metadata": {"name": "s2", "namespace": "demo"},
-        "spec": {"invoker": {"apiGroup": "core.kubestash.com", "kind": "BackupConfiguration", "name": "one"}, "session": "daily"}}))
-        .await;
+    house.begin("one", "s2").await;
     house.until_phase("BackupSession", "s2", "Failed").await;
     house.delete("Snapshot", "one-repo-s2").await;
     house.kill_controller().await;

@@ -2,24 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::agent::Agent;
-use crate::house::{self, House};
-use crate::{condition, session_of};
+use crate::house;
+use crate::{backed_up, condition};
 
 fn addon(restore_tasks: Value) -> Value {
     let backup = json!([{"name": "nightly", "function": "pvc-backup", "parameters": [{"name": "paths", "default": "/kubestash-data"}]}]);
     json!({"apiVersion": "addons.kubestash.com/v1alpha1", "kind": "Addon", "metadata": {"name": "mine"},
         "spec": {"backupTasks": backup, "restoreTasks": restore_tasks}})
-}
-
-async fn backed_up() -> (House, Agent, tokio::task::JoinHandle<()>) {
-    let house = House::start().await;
-    let (agent, task) = Agent::start(&house, "a");
-    house.furnish().await;
-    house.create(house::configuration("one")).await;
-    let session = session_of(&house, "one").await;
-    house.until_phase("BackupSession", &session, "Succeeded").await;
-    (house, agent, task)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

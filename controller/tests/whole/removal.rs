@@ -155,10 +155,7 @@ async fn a_missing_policy_removes_nothing_and_a_wrong_one_fails_the_session() {
     wrong["spec"]["maxRetentionPeriod"] = json!("soon");
     house.create(wrong).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    house
-        .create(json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession", "metadata": {"name": "s3", "namespace": "demo"},
-            "spec": {"invoker": {"apiGroup": "core.kubestash.com", "kind": "BackupConfiguration", "name": "one"}, "session": "daily"}}))
-        .await;
+    house.begin("one", "s3").await;
     house.until_phase("BackupSession", "s3", "Failed").await;
     let session = house.get("BackupSession", "s3").await.unwrap();
     assert_eq!(session["status"]["retentionPolicy"][0]["phase"], "FailedToApply");

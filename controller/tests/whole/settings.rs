@@ -70,10 +70,7 @@ async fn a_hook_template_is_asked_again_whenever_it_runs() {
     let house = House::start().await;
     let (_agent, _task) = Agent::start(&house, "a");
     let (port, _requests) = crate::hooks::listen("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
-    let mut web = house::pod("web", "a");
-    web["metadata"]["labels"] = json!({"app": "web"});
-    web["status"]["podIP"] = json!("127.0.0.1");
-    house.create(web).await;
+    house.create(crate::hooks::web()).await;
     house.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vault"}})).await;
     let mut template = crate::hooks::template("freeze", json!({"httpGet": {"path": "/freeze", "port": port}}));
     template["metadata"]["namespace"] = json!("vault");
@@ -83,10 +80,7 @@ async fn a_hook_template_is_asked_again_whenever_it_runs() {
     house.until_phase("BackupSession", &session, "Succeeded").await;
     let same = json!({"spec": {"usagePolicy": {"allowedNamespaces": {"from": "Same"}}}});
     house.patch_in("vault", "HookTemplate", "freeze", same).await;
-    house
-        .create(json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession", "metadata": {"name": "later", "namespace": "demo"},
-            "spec": {"invoker": {"apiGroup": "core.kubestash.com", "kind": "BackupConfiguration", "name": "one"}, "session": "daily"}}))
-        .await;
+    house.begin("one", "later").await;
     house.until_phase("BackupSession", "later", "Failed").await;
     let refused = house.get("BackupSession", "later").await.unwrap();
     let said = condition(&refused, "PreBackupHooksExecutionSucceeded")["message"].as_str().unwrap().to_owned();
@@ -117,10 +111,7 @@ async fn a_hook_is_tried_again_and_each_try_ends_in_time() {
         silent.push(stream);
         std::future::pending::<()>().await;
     });
-    let mut web = house::pod("web", "a");
-    web["metadata"]["labels"] = json!({"app": "web"});
-    web["status"]["podIP"] = json!("127.0.0.1");
-    house.create(web).await;
+    house.create(crate::hooks::web()).await;
     let template = crate::hooks::template("freeze", json!({"httpGet": {"path": "/freeze", "port": port}}));
     hooked(&house, template, json!({"name": "freeze", "hookTemplate": {"name": "freeze"}, "timeout": "1s", "maxRetry": 2})).await;
     let session = session_of(&house, "one").await;
@@ -133,10 +124,7 @@ async fn a_hook_is_tried_again_and_each_try_ends_in_time() {
         "addon": {"name": "pvc-addon", "tasks": [{"name": "logical-backup"}]}, "sessionHistoryLimit": 10,
         "hooks": {"preBackup": [{"name": "freeze", "hookTemplate": {"name": "freeze"}, "timeout": "1s"}]},
         "repositories": [{"name": "one-repo", "backend": "s3", "directory": "/one", "encryptionSecret": {"name": "password"}}]}]}})).await;
-    house
-        .create(json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession", "metadata": {"name": "later", "namespace": "demo"},
-            "spec": {"invoker": {"apiGroup": "core.kubestash.com", "kind": "BackupConfiguration", "name": "one"}, "session": "daily"}}))
-        .await;
+    house.begin("one", "later").await;
     house.until_phase("BackupSession", "later", "Failed").await;
     let failed = house.get("BackupSession", "later").await.unwrap();
     let said = condition(&failed, "PreBackupHooksExecutionSucceeded")["message"].as_str().unwrap().to_owned();

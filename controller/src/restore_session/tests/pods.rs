@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::runs::Standing;
-use crate::work::pod::PodTask;
+use crate::work::pod::{PodTask, Seen};
 
 /// A restore whose first task is a pod's.
 fn with_pod(status: Value, standing: Option<Standing>) -> Observed {
@@ -14,7 +14,7 @@ fn with_pod(status: Value, standing: Option<Standing>) -> Observed {
     let run = super::super::pods::run(&task, &observed).unwrap();
     assert_eq!((run.owner.kind.as_str(), run.timeout), ("RestoreSession", Duration::from_secs(3600)));
     assert!(run.stays && run.pod_name().len() <= 63);
-    observed.pods.insert("morning".into(), super::super::pods::Seen { run, standing });
+    observed.pods.insert("morning".into(), Seen { run, standing, before: None });
     observed.reaches = components::reaches(&observed);
     observed
 }

@@ -3,12 +3,12 @@
 use holdfast_api::Addon;
 use holdfast_api::addon_info::{AddonInfo, TaskReference};
 
-use super::super::pods::{Seen, before, run};
+use super::super::pods::{before, run};
 use super::*;
 use crate::function::Run;
 use crate::runs::Standing;
 use crate::work::Step;
-use crate::work::pod::PodTask;
+use crate::work::pod::{PodTask, Seen};
 
 fn task() -> PodTask {
     let task = json!({"name": "nightly", "function": "dump", "driver": "Restic"});
