@@ -4,12 +4,13 @@
 use holdfast_api::backup_storage::Backend;
 use holdfast_api::condition::kinds::{backup_session as session_kinds, repository as repository_kinds, shared};
 use holdfast_api::condition::{self, Condition};
-use holdfast_api::{BackupSession, BackupStorage, BackupVerificationSession, Repository, defaults};
+use holdfast_api::{BackupSession, BackupStorage, BackupVerificationSession, Repository, RestoreSession, defaults};
 use jiff::Timestamp;
 use std::sync::Arc;
 
 use crate::repository::deletion::place;
 use crate::repository::views::directory;
+use crate::restore_session;
 
 /// How a place begins that was written down by us, and by nobody before us.
 const PLACE: &str = "BackupStorage ";
@@ -92,6 +93,30 @@ pub fn as_begun(session: Arc<BackupSession>) -> Arc<BackupSession> {
     let mut kept = session.as_ref().clone();
     kept.spec = spec;
     Arc::new(kept)
+}
+
+/// A restore as it was begun, and whether its spec says something else since. One that was refused before it began may be mended.
+pub fn restore_as_begun(restore: Arc<RestoreSession>) -> (Arc<RestoreSession>, bool) {
+    let conditions = restore.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let begun = condition::get(conditions, shared::SPEC_KEPT).filter(|begun| begun.observed_generation != restore.metadata.generation);
+    let spec = begun.and_then(|begun| serde_json::from_str(begun.message.as_deref()?).ok());
+    match spec.filter(|spec| *spec != restore.spec && !restore_session::plan::may_heal(&restore)) {
+        Some(spec) => {
+            let mut kept = restore.as_ref().clone();
+            kept.spec = spec;
+            (Arc::new(kept), true)
+        }
+        None => (restore, false),
+    }
+}
+
+/// Writes down what a restore, as it was begun, begins with, or that its spec says something else now; true if that is news.
+pub fn keep_restore(restore: &RestoreSession, is_changed: bool, conditions: &mut Vec<Condition>, now: Timestamp) -> bool {
+    let first = condition::get(conditions, shared::SPEC_KEPT).and_then(|kept| kept.observed_generation);
+    let reason = if is_changed { shared::SPEC_CHANGED } else { shared::AS_FIRST_USED };
+    let spec = serde_json::to_string(&restore.spec).unwrap_or_default();
+    let kept = Condition::new(shared::SPEC_KEPT, !is_changed, reason, spec, now);
+    condition::set(conditions, kept.observed(first.or(restore.metadata.generation))) && is_changed
 }
 
 /// Whether the spec of a try is not what it was made with: only a change of the spec, and its end, count as another generation.
@@ -177,5 +202,30 @@ mod tests {
         assert_eq!(as_begun(session("weekly", 2, json!([]))).spec.session.as_deref(), Some("weekly"), "nothing of it had begun");
         // From before this was written down.
         assert!(!is_changed(&session("daily", 1, json!([said("SnapshotsEnsured", "True", "")]))));
+    }
+
+    #[test]
+    fn a_restore_does_what_it_has_begun() {
+        let restore = |generation: i64, include: &str, status: Value| -> Arc<RestoreSession> {
+            Arc::new(serde_json::from_value(json!({"metadata": {"name": "back", "generation": generation},
+                "spec": {"dataSource": {"repository": "repo", "snapshot": include}}, "status": status})).unwrap())
+        };
+        let (first, now) = (restore(1, "one", json!({})), Timestamp::UNIX_EPOCH);
+        let mut kept = Vec::new();
+        assert!(!keep_restore(&first, false, &mut kept, now), "nothing to tell of");
+        let running = json!({"phase": "Running", "components": {"dump": {"phase": "Running"}}, "conditions": kept});
+        let (as_begun, is_changed) = restore_as_begun(restore(2, "two", running.clone()));
+        assert!(is_changed && as_begun.spec == first.spec);
+        assert!(keep_restore(&as_begun, is_changed, &mut kept, now) && !keep_restore(&as_begun, is_changed, &mut kept, now), "told once");
+        assert_eq!((kept[0].status.as_str(), kept[0].observed_generation), ("False", Some(1)));
+        let still = json!({"phase": "Running", "components": {"dump": {"phase": "Running"}}, "conditions": kept});
+        assert!(restore_as_begun(restore(2, "two", still.clone())).0.spec == first.spec);
+        let (back, is_changed) = restore_as_begun(restore(3, "one", still));
+        assert!(!is_changed);
+        keep_restore(&back, is_changed, &mut kept, now);
+        assert_eq!(kept[0].status, "True", "changed back");
+        // Nothing of it has begun: what it was refused for may be mended.
+        let refused = json!({"phase": "Invalid", "conditions": running["conditions"]});
+        assert_eq!(restore_as_begun(restore(2, "two", refused)).0.spec.data_source.as_ref().unwrap().snapshot.as_deref(), Some("two"));
     }
 }

@@ -17,6 +17,7 @@ use crate::catalog::Catalog;
 use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
+use crate::first_use;
 use crate::hooks::{HookId, Standing};
 use crate::invoker::Invoker;
 use crate::holder::Purpose;
@@ -28,6 +29,7 @@ use crate::work::{self, Job};
 
 use own_claims::OwnClaim;
 
+mod blame;
 pub mod components;
 mod departure;
 mod hooks;
@@ -48,8 +50,10 @@ pub const DRY_RUN: &str = "holdfast.dev/dry-run";
 /// A restore and what concerns it.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// The restore.
+    /// The restore, as it was begun.
     pub restore: Arc<RestoreSession>,
+    /// Whether its spec says something else since it was begun.
+    pub is_changed: bool,
     /// What is wrong with it.
     pub problem: Option<String>,
     /// The name of the snapshot to restore, or why there is none yet.
@@ -126,7 +130,9 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
         actions.extend(departure::release(&restore));
         return context.apply(&subject, actions).await;
     }
-    let observed = observe(context, restore, &subject).await?;
+    let (restore, is_changed) = first_use::restore_as_begun(restore);
+    let mut observed = observe(context, restore, &subject).await?;
+    observed.is_changed = is_changed;
     if pods::has_unwritten_end(&observed) && context.is_older(&subject).await? {
         return Ok(());
     }
@@ -174,6 +180,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         target,
         invokers,
         restore,
+        is_changed: false,
     };
     observed.pods = seen(context, &observed);
     observed.has_tasks |= observed.pods.values().any(|pod| context.caches.pods.get(&pod.run.namespace, &pod.run.pod_name()).is_some());

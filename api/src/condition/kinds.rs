@@ -14,7 +14,7 @@ pub mod shared {
     pub const SUCCESSFULLY_PUSHED_METRICS: &str = "SuccessfullyPushedMetrics";
     /// Reason of [`METRICS_PUSHED`] False.
     pub const FAILED_TO_PUSH_METRICS: &str = "FailedToPushMetrics";
-    /// Ours: what may not change of a Repository, a BackupStorage or a session is as it was when it was first used.
+    /// Ours: what may not change of a Repository, a BackupStorage, a session or a restore is as it was when it was first used.
     pub const SPEC_KEPT: &str = "SpecKept";
     /// Reason of [`SPEC_KEPT`] True.
     pub const AS_FIRST_USED: &str = "AsFirstUsed";
@@ -128,6 +128,10 @@ pub mod restore_session {
     pub const SUCCESSFULLY_RESTORED_MANIFESTS: &str = "SuccessfullyRestoredManifests";
     /// Reason of [`MANIFESTS_RESTORED`] False: only what would be done is said.
     pub const DRY_RUN: &str = "DryRun";
+    /// Not KubeStash's: False says that a restore failed for something that tells nothing of the backup, such as a full volume.
+    pub const BACKUP_AT_FAULT: &str = "BackupAtFault";
+    /// Reason of [`BACKUP_AT_FAULT`] False.
+    pub const FAILED_ELSEWHERE: &str = "FailedElsewhere";
     /// The restore ended too early: True is bad.
     pub const RESTORE_INCOMPLETE: &str = "RestoreIncomplete";
     /// Reason of [`RESTORE_INCOMPLETE`].

@@ -9,7 +9,7 @@ use holdfast_api::condition::{self, Condition};
 use holdfast_api::reference::ObjectReference;
 use holdfast_api::retention::{self, Candidate, Held, Outcome};
 use holdfast_api::snapshot::SnapshotPhase;
-use holdfast_api::{Repository, RetentionPolicy, Snapshot, size};
+use holdfast_api::{Repository, RestoreSession, RetentionPolicy, Snapshot, size};
 use jiff::Timestamp;
 
 use super::Observed;
@@ -17,9 +17,12 @@ use crate::action::Action;
 use crate::cache::By;
 use crate::context::Context;
 use crate::events::first_of;
+use crate::first_use;
 use crate::invoker::{self, Invoker};
 use crate::object::{Key, Named};
 use crate::repository::ledger::{self, Entry};
+use crate::restore_session::plan::holds_its_snapshot;
+use crate::restore_session::{CHOSEN, source_namespace};
 
 /// On an invoker: a time. What was taken until then is not held any more, although a volume shrank after it.
 pub const RELEASE: &str = "holdfast.dev/release-held";
@@ -134,12 +137,15 @@ fn policy_of(
 
 /// Snapshots of a namespace that restores are at, or will be.
 fn pinned(context: &Context, namespace: &str) -> BTreeSet<String> {
-    let open = context.caches.restores.select(|restore| {
-        crate::restore_session::source_namespace(restore) == namespace && crate::restore_session::plan::holds_its_snapshot(restore)
-    });
-    open.iter()
+    pinned_by(context.caches.restores.select(holds_its_snapshot), namespace)
+}
+
+fn pinned_by(open: Vec<Arc<RestoreSession>>, namespace: &str) -> BTreeSet<String> {
+    open.into_iter()
+        .map(|restore| first_use::restore_as_begun(restore).0)
+        .filter(|restore| source_namespace(restore) == namespace)
         .flat_map(|restore| {
-            let chosen = restore.metadata.annotations.as_ref().and_then(|all| all.get(crate::restore_session::CHOSEN)).cloned();
+            let chosen = restore.metadata.annotations.as_ref().and_then(|all| all.get(CHOSEN)).cloned();
             let named = restore.spec.data_source.as_ref().and_then(|source| source.snapshot.clone());
             [chosen, named]
         })
@@ -279,4 +285,33 @@ fn text(observed: &Observed, repository: &str, held: &Held) -> String {
         shrink.after,
         before.unwrap_or(Timestamp::UNIX_EPOCH),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_a_restore_is_at_or_names_is_needed_in_its_own_namespace() {
+        let restore = |chosen: Option<&str>, source: Value, conditions: Value, generation: i64| -> Arc<RestoreSession> {
+            let annotations: BTreeMap<&str, &str> = chosen.map(|chosen| (CHOSEN, chosen)).into_iter().collect();
+            let status = json!({"phase": "Running", "components": {"dump": {"phase": "Running"}}, "conditions": conditions});
+            Arc::new(serde_json::from_value(json!({"metadata": {"name": "back", "namespace": "demo", "annotations": annotations, "generation": generation},
+                "spec": {"dataSource": source}, "status": status})).unwrap())
+        };
+        let latest = restore(Some("newest"), json!({"repository": "repo", "snapshot": "latest"}), json!([]), 1);
+        let named = restore(None, json!({"repository": "repo", "snapshot": "old"}), json!([]), 1);
+        let elsewhere = restore(Some("theirs"), json!({"repository": "repo", "namespace": "shop"}), json!([]), 1);
+        let open = vec![latest.clone(), named, elsewhere];
+        let of = |namespace: &str| pinned_by(open.clone(), namespace).into_iter().collect::<Vec<_>>();
+        assert_eq!(of("demo"), ["latest", "newest", "old"]);
+        assert_eq!(of("shop"), ["theirs"]);
+        // It goes on as it was begun, whatever its spec says since.
+        let mut begun = Vec::new();
+        first_use::keep_restore(&latest, false, &mut begun, Timestamp::UNIX_EPOCH);
+        let changed = restore(Some("newest"), json!({"repository": "repo", "namespace": "shop"}), json!(begun), 2);
+        assert!(pinned_by(vec![changed.clone()], "demo").contains("newest") && pinned_by(vec![changed], "shop").is_empty());
+    }
 }

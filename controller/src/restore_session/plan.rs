@@ -16,9 +16,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
+use super::blame::Blame;
 use super::manifests::{self, Stored};
 use super::{CHOSEN, DRY_RUN, Observed, components, departure, key_of, own_claims, source_namespace};
 use crate::action::Action;
+use crate::first_use;
 use crate::invoker::PAUSED_BY;
 use crate::dispatch::assign::storage_of;
 use crate::dispatch::task::{Class, FREE_SLOT, Outcome, TaskRequest, TaskView, Wanted, Work};
@@ -84,8 +86,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     if let Some(keep) = departure::keep(&observed.restore) {
         return vec![keep];
     }
-    pause(observed, &mut status);
     let mut run = Pass::new(observed, now);
+    if first_use::keep_restore(&observed.restore, observed.is_changed, &mut status.conditions, now) {
+        run.events.push(Action::warning(shared::SPEC_CHANGED, "its spec was changed after it had begun: it goes on as it was begun; for something else make another restore"));
+    }
+    pause(observed, &mut status);
     if run.before(&mut status) {
         run.components(&mut status);
     }
@@ -243,12 +248,13 @@ pub(super) struct Pass<'a> {
     pub(super) wanted: Vec<Wanted>,
     /// Whether pods run whose components have ended already.
     pub(super) has_running_pods: bool,
+    pub(super) blame: Blame,
     later: Option<Duration>,
 }
 
 impl<'a> Pass<'a> {
     pub(super) fn new(observed: &'a Observed, now: Timestamp) -> Self {
-        Self { observed, now, events: Vec::new(), wanted: Vec::new(), has_running_pods: false, later: None }
+        Self { observed, now, events: Vec::new(), wanted: Vec::new(), has_running_pods: false, blame: Blame::default(), later: None }
     }
 
     fn components(&mut self, status: &mut RestoreSessionStatus) {
@@ -273,6 +279,7 @@ impl<'a> Pass<'a> {
                 self.advance(name, component, deadline);
             }
         }
+        self.blame.note(&mut status.conditions, self.now);
         self.events.extend(manifests::sum_up(self.observed, status, self.now));
         self.set_deadline(status);
         let phase = phase::restored_components(status);
@@ -316,6 +323,7 @@ impl<'a> Pass<'a> {
                         return;
                     }
                     Err((message, may_help)) if !may_help || *retries >= RETRIES_MAX => {
+                        self.blame.ended(outcome, &message);
                         fail(component, message);
                         return;
                     }
@@ -335,6 +343,7 @@ impl<'a> Pass<'a> {
             Some(TaskView::Waiting(_)) | None => {}
         }
         if self.is_late(deadline) {
+            self.blame.elsewhere(TOO_LATE);
             fail(component, TOO_LATE.into());
             return;
         }
@@ -378,7 +387,10 @@ impl<'a> Pass<'a> {
                 self.events.push(Action::normal("Waiting", format!("component {name}: {why}")));
                 self.look_again(LOOK_AGAIN);
             }
-            Some(Reach::Impossible(why)) => fail(component, why.clone()),
+            Some(Reach::Impossible(why)) => {
+                self.blame.elsewhere(why);
+                fail(component, why.clone());
+            }
             None => fail(component, "the Snapshot no longer has this component".into()),
         }
     }

@@ -67,6 +67,7 @@ fn observed(restore: RestoreSession) -> Observed {
     );
     let mut observed = Observed {
         restore: Arc::new(restore),
+        is_changed: false,
         problem: None,
         chosen: Ok("repo-s".into()),
         snapshot: Some(snapshot()),
@@ -252,6 +253,30 @@ fn what_cannot_be_is_invalid() {
         assert_eq!(status["phase"], "Invalid");
         assert!(status["conditions"].to_string().contains(why), "{status}");
     }
+}
+
+#[test]
+fn a_restore_that_fails_says_whether_that_tells_of_the_backup() {
+    use v1::task_failure::Reason;
+    let failed = |reason: Reason| {
+        let failure = v1::TaskFailure { reason: reason.into(), message: "it went wrong".into(), retry_may_help: false };
+        let running = json!({"phase": "Running", "components": {"dump": {"phase": "Running"}}});
+        let mut observed = observed(restore(json!({}), running));
+        observed.tasks.insert("dump".into(), finished(Outcome::Failed(failure)));
+        let status = status(&plan(&observed, now()));
+        assert_eq!(status["phase"], "Failed");
+        let conditions = status["conditions"].as_array().unwrap().clone();
+        conditions.into_iter().find(|condition| condition["type"] == "BackupAtFault")
+    };
+    for reason in [Reason::TargetFull, Reason::BackendUnreachable, Reason::Stalled] {
+        let said = failed(reason).unwrap();
+        assert_eq!((&said["status"], &said["message"]), (&json!("False"), &json!("it went wrong")), "{reason:?}");
+    }
+    for reason in [Reason::RepositoryDamaged, Reason::SnapshotNotFound, Reason::WorkerCrashed] {
+        assert_eq!(failed(reason), None, "{reason:?}");
+    }
+    let late = restore(json!({}), json!({"phase": "Running", "restoreDeadline": "2026-11-22T22:00:01Z", "components": {"dump": {"phase": "Running"}}}));
+    assert!(status(&plan(&observed(late), now()))["conditions"].to_string().contains("BackupAtFault"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use holdfast_api::backup_verification_session::{BackupVerificationSessionPhase, BackupVerificationSessionStatus};
-use holdfast_api::condition::kinds::{backup_verification_session as kinds, shared};
+use holdfast_api::condition::kinds::{backup_verification_session as kinds, restore_session as restore_kinds, shared};
 use holdfast_api::condition::{self, Condition};
 use holdfast_api::restore_session::{RestorePhase, RestoreSession};
 use holdfast_api::snapshot::{Snapshot, VerificationStatus};
@@ -126,6 +126,7 @@ fn step(observed: &Observed, now: Timestamp) -> Step {
             // After a crash it goes on with the pod that is there.
             (Some(run), None) => Step::Check(Box::new(run)),
         },
+        Some(RestorePhase::Failed) if is_blameless(restore) => untried(&problem(restore)),
         Some(RestorePhase::Failed) => Step::Over(Verdict::Failed(problem(restore))),
         Some(RestorePhase::Invalid) => untried(&problem(restore)),
         _ => waits(observed, restore, now),
@@ -157,6 +158,11 @@ fn waits(observed: &Observed, restore: &RestoreSession, now: Timestamp) -> Step 
         ),
     };
     Step::Over(Verdict::Untried(format!("its restore could not begin within an hour: {why}")))
+}
+
+/// Whether what went wrong with a restore says nothing of the backup.
+fn is_blameless(restore: &RestoreSession) -> bool {
+    restore.status.as_ref().is_some_and(|status| condition::is_false(&status.conditions, restore_kinds::BACKUP_AT_FAULT))
 }
 
 /// What a restore says went wrong.

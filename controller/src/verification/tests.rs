@@ -197,13 +197,16 @@ fn what_could_not_be_tried_is_not_called_bad() {
     let mut stuck = observed(json!({"phase": "Running"}));
     stuck.restore = Some(Ok(restore(json!({"phase": "Running"}))));
     stuck.unbound = vec!["try-1".into()];
+    let mut full = observed(json!({"phase": "Running"}));
+    let blameless = json!([{"type": "BackupAtFault", "status": "False", "message": "no space", "lastTransitionTime": "2026-11-22T22:00:00Z"}]);
+    full.restore = Some(Ok(restore(json!({"phase": "Failed", "conditions": blameless, "components": {"dump": {"phase": "Failed", "error": "the volume is full"}}}))));
     let mut no_verifier = observed(Value::Null);
     no_verifier.verifier = Err("BackupVerifier demo/try does not exist".into());
     let mut taken = observed(Value::Null);
     taken.restore = Some(Err("RestoreSession try-1 is there already".into()));
     let late = at("2026-11-22T23:00:02Z");
     for (observed, when, why) in
-        [(&invalid, now(), "no such task"), (&stuck, late, "no volume was found for PersistentVolumeClaim try-1"), (&no_verifier, now(), "does not exist"), (&taken, now(), "there already")]
+        [(&invalid, now(), "no such task"), (&full, now(), "component dump: the volume is full"), (&stuck, late, "no volume was found for PersistentVolumeClaim try-1"), (&no_verifier, now(), "does not exist"), (&taken, now(), "there already")]
     {
         let actions = plan(observed, when);
         assert_eq!((marked(&actions), status(&actions)["phase"].clone()), (Some(json!("NotVerified")), json!("Failed")), "{why}");

@@ -77,11 +77,35 @@ async fn a_storage_that_holds_repositories_stays_with_its_backend() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_was_changed_goes_on_as_it_was_begun() {
     let (house, agent, session, _task) = backing_up().await;
+    // With what it has begun is written after a moment.
+    house.until_phase("BackupSession", &session, "Running").await;
     house.patch("BackupSession", &session, json!({"spec": {"session": "weekly", "invoker": {"name": "another"}}})).await;
     says(&house, "BackupSession", &session, "SpecKept", "it goes on as it was begun").await;
     agent.let_go();
     house.until_phase("BackupSession", &session, "Succeeded").await;
     assert_eq!(agent.attempts(), [1], "nothing was cancelled, and nothing begun again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_was_changed_goes_on_as_it_was_begun() {
+    let (mut house, agent, _task) = backed_up().await;
+    agent.hold(true);
+    house.create(house::restore("back")).await;
+    house.until("the restore to run", || async { was_told(&agent, "RestoreTask") }).await;
+    house.patch("RestoreSession", "back", json!({"spec": {"target": {"name": "another"}, "dataSource": {"repository": "another-repo"}}})).await;
+    says(&house, "RestoreSession", "back", "SpecKept", "one-repo").await;
+    house
+        .until("the change to be told of", || async {
+            let restore = house.get("RestoreSession", "back").await.unwrap();
+            condition(&restore, "SpecKept")["status"] == "False"
+        })
+        .await;
+    // Another controller knows it, too.
+    house.kill_controller().await;
+    let house = house.start_controller().await;
+    agent.let_go();
+    house.until_phase("RestoreSession", "back", "Succeeded").await;
+    assert!(agent.memory.lock().unwrap().cancelled.is_empty() && !was_told(&agent, "another"), "something else was restored");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
