@@ -3,7 +3,7 @@
 use holdfast_api::backup_storage::BackupStoragePhase;
 use holdfast_api::condition::kinds::{repository as kinds, shared};
 use holdfast_api::condition::{self, Condition};
-use holdfast_api::phase;
+use holdfast_api::{BackupStorage, phase};
 use holdfast_api::repository::{RepositoryPhase, RepositoryStatus};
 use holdfast_proto::v1;
 use jiff::Timestamp;
@@ -217,13 +217,18 @@ fn usable_storage(
     }
     match storage.status.as_ref().and_then(|status| status.phase) {
         Some(BackupStoragePhase::Ready) => Some((name, reference)),
+        // Not tried yet: nothing to say.
+        Some(BackupStoragePhase::NotReady) if !is_known_to_be_bad(storage) => None,
         Some(BackupStoragePhase::NotReady) => {
             fail(observed, status, format!("BackupStorage {reference} is not ready"), events, now);
             None
         }
-        // Not looked at yet: nothing to say.
         None => None,
     }
+}
+
+fn is_known_to_be_bad(storage: &BackupStorage) -> bool {
+    storage.status.iter().flat_map(|status| &status.conditions).any(|condition| condition.status == "False")
 }
 
 fn fail(observed: &Observed, status: &mut RepositoryStatus, message: String, events: &mut Vec<Action>, now: Timestamp) {

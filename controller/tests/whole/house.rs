@@ -58,6 +58,7 @@ fn resource(kind: &str) -> ApiResource {
         "Secret" => ("", "v1", "secrets"),
         "ConfigMap" => ("", "v1", "configmaps"),
         "ServiceAccount" => ("", "v1", "serviceaccounts"),
+        "Event" => ("events.k8s.io", "v1", "events"),
         "PersistentVolumeClaim" => ("", "v1", "persistentvolumeclaims"),
         other => panic!("the tests do not know {other}"),
     };

@@ -7,6 +7,7 @@ mod batch;
 mod beside_kubestash;
 mod blueprint;
 mod elsewhere;
+mod events;
 mod faults;
 mod first_use;
 mod function_tasks;
