@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use holdfast_api::backup_session::BackupSessionStatus;
 use holdfast_api::invoker::SessionView;
 use holdfast_api::{BackupSession, Repository, Snapshot};
+use jiff::Timestamp;
 
 use crate::cache::By;
 use crate::context::{Context, Subject};
@@ -28,8 +30,10 @@ mod tests;
 /// A session and what concerns it.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// The session.
+    /// The session, with its status as it is.
     pub session: Arc<BackupSession>,
+    /// What the API server has of its status: that a session has begun is written a moment later, and for a short one with its end.
+    pub written: Option<BackupSessionStatus>,
     /// Its invoker.
     pub invoker: Option<Invoker>,
     /// The invoker as it was last seen, when it is gone: hooks after the session still run.
@@ -52,6 +56,17 @@ impl Observed {
     /// The session with its hooks, also when its invoker is gone.
     pub fn last_spec(&self) -> Option<SessionView<'_>> {
         self.invoker.as_ref().or(self.last_invoker.as_ref())?.session(self.session.spec.session.as_deref())
+    }
+
+    /// One whose Snapshots are there has begun, whether that is written yet or not. After a change of leadership another session may
+    /// have its place: then it is skipped, and its Snapshots go.
+    fn recall_begin(&mut self, now: Timestamp) {
+        let is_new = !claims::has_begun(&self.session) && !claims::has_ended(&self.session);
+        if is_new && self.other.is_none() && snapshots::are_made(self) {
+            let mut session = self.session.as_ref().clone();
+            session.status = Some(plan::begun(self, now));
+            self.session = Arc::new(session);
+        }
     }
 
     /// What the invoker says about this session.
@@ -104,6 +119,7 @@ async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> R
             .collect(),
         hooks: context.hooks.standings(session.metadata.uid.as_deref().unwrap_or_default()),
         retention: BTreeMap::new(),
+        written: session.status.clone(),
         session,
     };
     let mut wanted = snapshots::of(&observed);
@@ -122,6 +138,7 @@ async fn observe(context: &Context, session: Arc<BackupSession>, key: &Key) -> R
     let all = spec.iter().flat_map(|spec| spec.repositories()).filter_map(|(_, reference)| reference.name.as_deref());
     let repositories: Vec<_> = all.filter_map(|name| Some((name.to_owned(), caches.repositories.get(&key.namespace, name)?))).collect();
     observed.repositories.extend(repositories);
+    observed.recall_begin(context.clock.now());
     if plan::is_ending(&observed) {
         observed.retention = retention::observe(context, &observed, key).await?;
     }

@@ -18,7 +18,8 @@ const NUMBERS: Duration = Duration::from_secs(5);
 pub fn of(kind: Kind, status: &Value) -> Option<Duration> {
     let (may_wait, lag): (&[&str], Duration) = match kind {
         Kind::Snapshot => (&["phase", "components", "totalComponents"], STEPS),
-        Kind::BackupSession => (&["phase", "snapshots", "conditions", "backupDeadline"], STEPS),
+        // That it has begun can be seen by its Snapshots, which are there before.
+        Kind::BackupSession => (&["phase", "snapshots", "totalSnapshots", "conditions", "backupDeadline"], STEPS),
         Kind::Repository => (&["snapshotCount", "recentSnapshots", "lastBackupTime", "size", "componentPaths"], NUMBERS),
         _ => return None,
     };
@@ -68,7 +69,7 @@ mod tests {
             assert_eq!(of(Kind::Snapshot, &status), None, "{status}");
         }
         assert_eq!(of(Kind::BackupSession, &json!({"phase": "Running", "snapshots": [], "conditions": []})), Some(STEPS));
-        assert_eq!(of(Kind::BackupSession, &json!({"phase": "Pending", "totalSnapshots": 1, "conditions": []})), None, "its beginning");
+        assert_eq!(of(Kind::BackupSession, &json!({"phase": "Pending", "totalSnapshots": 1, "conditions": []})), Some(STEPS), "its beginning");
         assert_eq!(of(Kind::BackupSession, &json!({"phase": "Failed", "conditions": []})), None);
         assert_eq!(of(Kind::BackupSession, &json!({"hooks": {}})), None, "a hook that is about to run");
         assert_eq!(of(Kind::Repository, &json!({"snapshotCount": 3, "recentSnapshots": []})), Some(NUMBERS));

@@ -84,19 +84,26 @@ fn skip(observed: &Observed, reason: String, now: Timestamp) -> Vec<Action> {
     push_metrics(&mut status, now);
     status.phase = Some(phase::backup_session(&status));
     let mut actions = clean_history(observed, true);
-    actions.extend(Action::status(observed.session.status.as_ref(), &status));
+    actions.extend(Action::status(observed.written.as_ref(), &status));
     actions.push(Action::warning("Skipped", reason));
     actions
 }
 
 fn begin(observed: &Observed, now: Timestamp) -> Vec<Action> {
+    let status = begun(observed, now);
+    let mut actions = snapshots::missing(observed, &status, now);
+    actions.extend(Action::status(observed.written.as_ref(), &status));
+    actions
+}
+
+/// The status of a session that begins.
+pub(super) fn begun(observed: &Observed, now: Timestamp) -> BackupSessionStatus {
     let mut status = observed.session.status.clone().unwrap_or_default();
-    let mut actions = snapshots::begin(observed, &mut status, now);
+    snapshots::list(observed, &mut status, now);
     let ensured = Condition::new(kinds::SNAPSHOTS_ENSURED, true, kinds::SUCCESSFULLY_ENSURED_SNAPSHOTS, first_use::begins_with(&observed.session), now);
     condition::set(&mut status.conditions, ensured.observed(observed.session.metadata.generation));
     status.phase = Some(phase::backup_session(&status));
-    actions.extend(Action::status(observed.session.status.as_ref(), &status));
-    actions
+    status
 }
 
 /// A session that has begun: what its Snapshots say, until all have ended.
@@ -120,7 +127,7 @@ fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
         // The Snapshots wait: see `hooks::hold`.
         status.phase = Some(phase::backup_session(&status));
         let mut actions = snapshots::missing(observed, &status, now);
-        actions.extend(Action::status(observed.session.status.as_ref(), &status));
+        actions.extend(Action::status(observed.written.as_ref(), &status));
         actions.extend(start);
         return actions;
     }
@@ -132,7 +139,7 @@ fn go_on(observed: &Observed, now: Timestamp) -> Vec<Action> {
     } else {
         status.phase = Some(phase::backup_session(&status));
     }
-    let write = Action::status(observed.session.status.as_ref(), &status);
+    let write = Action::status(observed.written.as_ref(), &status);
     let comes_first = |action: &&Action| matches!(action, Action::Create(_) | Action::Delete { .. } | Action::Patch { .. });
     let at = actions.iter().take_while(comes_first).count();
     if let Some(write) = write {
@@ -274,7 +281,7 @@ pub(super) fn cancel(observed: &Observed, old: BackupSessionStatus, now: Timesta
     // An application that a hook has stopped is let go on by the hooks after it; those before it come to their end first.
     for turn in [hooks::before, hooks::after] {
         if let Turn::Busy(start) = turn(observed, &mut status, now) {
-            let mut actions: Vec<Action> = Action::status(observed.session.status.as_ref(), &status).into_iter().collect();
+            let mut actions: Vec<Action> = Action::status(observed.written.as_ref(), &status).into_iter().collect();
             actions.extend(start);
             return actions;
         }
@@ -282,7 +289,7 @@ pub(super) fn cancel(observed: &Observed, old: BackupSessionStatus, now: Timesta
     push_metrics(&mut status, now);
     status.phase = Some(phase::backup_session(&status));
     status.duration = Some(duration_of(observed, now));
-    let mut actions: Vec<Action> = Action::status(observed.session.status.as_ref(), &status).into_iter().collect();
+    let mut actions: Vec<Action> = Action::status(observed.written.as_ref(), &status).into_iter().collect();
     actions.push(Action::warning("Cancelled", message));
     actions.push(Action::HooksOver);
     actions

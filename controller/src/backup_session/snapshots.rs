@@ -33,21 +33,24 @@ pub(super) fn of(observed: &Observed) -> Vec<(String, String)> {
     all
 }
 
-/// All of them, to be created, and listed in the status.
-pub(super) fn begin(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) -> Vec<Action> {
-    let mut actions = Vec::new();
+/// All of them, listed in the status.
+pub(super) fn list(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) {
     for (repository, name) in of(observed) {
-        let snapshot = snapshot(observed, &repository, &name, now);
         status.snapshots.push(SnapshotStatus {
-            name: Some(name),
+            name: Some(name.clone()),
             phase: Some(SnapshotPhase::Pending),
-            app_ref: snapshot.spec.app_ref.clone(),
+            app_ref: snapshot(observed, &repository, &name, now).spec.app_ref,
             repository: Some(repository),
         });
-        actions.push(Action::Create(Box::new(Created::Snapshot(snapshot))));
     }
     status.total_snapshots = i32::try_from(status.snapshots.len()).ok();
-    actions
+}
+
+/// Whether all of them are there, and are this session's: then it has begun, although its status may not say so yet.
+pub(super) fn are_made(observed: &Observed) -> bool {
+    let all = of(observed);
+    let is_made = |repository: &str, name: &str| observed.snapshots.get(name).is_some_and(|found| is_of(found, &observed.session, Some(repository)));
+    !all.is_empty() && all.iter().all(|(repository, name)| is_made(repository, name))
 }
 
 /// Those that the status lists and that do not exist: a crash came between, or the cache is behind (then creating them

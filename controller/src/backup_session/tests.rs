@@ -47,6 +47,7 @@ fn configuration(extra: Value) -> BackupConfiguration {
 
 fn observed(session: BackupSession) -> Observed {
     Observed {
+        written: session.status.clone(),
         session: Arc::new(session),
         invoker: Some(configuration(json!({})).into()),
         last_invoker: None,
@@ -125,6 +126,38 @@ fn it_begins_with_one_snapshot_for_each_repository() {
     assert_eq!((status.total_snapshots, phase(&status).as_str()), (Some(2), "Pending"));
     // Made again after a crash, the plan makes the same objects.
     assert_eq!(created(&after(&observed(session("s", Value::Null)), now()).1), created(&actions));
+}
+
+#[test]
+fn that_a_short_session_has_begun_is_written_with_its_end() {
+    let mut made = observed(session("s", Value::Null));
+    made.snapshots = [snapshot("near-s", "Succeeded", "Succeeded"), snapshot("far-s", "Running", "Running")].into();
+    let recalled = |mut observed: Observed| {
+        observed.recall_begin(now());
+        observed
+    };
+    // It goes on, and is not skipped for what has happened since.
+    let mut unready = recalled(made.clone());
+    unready.invoker = Some(configuration(json!({"paused": true})).into());
+    let (status, actions) = after(&unready, now());
+    assert!(created(&actions).is_empty() && phase(&status) == "Failed", "cancelled: {status:?}");
+    made.snapshots.extend([snapshot("far-s", "Succeeded", "Succeeded")]);
+    let ended = recalled(made.clone());
+    let writes: Vec<Value> = plan(&ended, now()).into_iter().filter_map(|action| if let Action::Status(patch) = action { Some(patch) } else { None }).collect();
+    assert_eq!(writes.len(), 1);
+    assert_eq!((&writes[0]["phase"], &writes[0]["totalSnapshots"]), (&json!("Succeeded"), &json!(2)), "all of it is written");
+    assert!(writes[0]["conditions"].to_string().contains("SnapshotsEnsured") && writes[0]["snapshots"].as_array().unwrap().len() == 2);
+    // Not of one whose place another has, nor while a Snapshot is missing or somebody else's.
+    let mut later = made.clone();
+    later.other = Some("other".into());
+    let mut missing = made.clone();
+    missing.snapshots.remove("far-s");
+    let (_, theirs) = snapshot("far-t", "Succeeded", "Succeeded");
+    let mut taken = made;
+    taken.snapshots.insert("far-s".into(), theirs);
+    for observed in [later, missing, taken] {
+        assert_eq!(recalled(observed).session.status, None);
+    }
 }
 
 type Arrange = fn(&mut Observed);
