@@ -7,6 +7,7 @@
 mod backend;
 mod backup;
 mod check;
+mod connections;
 pub(crate) mod document;
 mod engine;
 pub(crate) mod failure;

@@ -16,6 +16,7 @@ use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use rustix::fs::{Mode, OFlags};
 
+use super::connections::Limited;
 use super::link::Link;
 use super::message::Order;
 use super::resolver::AgentResolver;
@@ -124,6 +125,12 @@ fn open_s3(s3: &S3, link: &Arc<Link>) -> Result<Opened, String> {
     }
     let location = format!("s3://{}/{}", s3.bucket, s3.prefix);
     let prefix = Path::parse(&s3.prefix).map_err(|error| format!("{location}: {error}"))?;
+    let retry = RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
+    let store = s3_builder(s3, link, retry)?.build().map_err(|error| format!("{location}: {error}"))?;
+    Ok(Opened { store: Arc::new(store), prefix, location, local: None, cache: None })
+}
+
+fn s3_builder(s3: &S3, link: &Arc<Link>, retry: RetryConfig) -> Result<AmazonS3Builder, String> {
     let credentials = Arc::new(Renewed::of(s3));
     link.on_credentials({
         let credentials = Arc::clone(&credentials);
@@ -134,7 +141,6 @@ fn open_s3(s3: &S3, link: &Arc<Link>) -> Result<Opened, String> {
             backend.wipe();
         })
     });
-    let retry = RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
     // Not `from_env`: nothing of the agent's environment is a task's.
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&s3.bucket)
@@ -146,8 +152,10 @@ fn open_s3(s3: &S3, link: &Arc<Link>) -> Result<Opened, String> {
     if !s3.endpoint.is_empty() {
         builder = builder.with_endpoint(&s3.endpoint);
     }
-    let store = builder.build().map_err(|error| format!("{location}: {error}"))?;
-    Ok(Opened { store: Arc::new(store), prefix, location, local: None, cache: None })
+    if let Some(connections) = connections(s3) {
+        builder = builder.with_http_connector(Limited::to(connections));
+    }
+    Ok(builder)
 }
 
 fn client(s3: &S3, link: &Arc<Link>) -> Result<ClientOptions, String> {
@@ -162,9 +170,7 @@ fn client(s3: &S3, link: &Arc<Link>) -> Result<ClientOptions, String> {
     if s3.insecure_tls {
         client = client.with_allow_invalid_certificates(true);
     }
-    if let Ok(connections) = usize::try_from(s3.max_connections)
-        && connections > 0
-    {
+    if let Some(connections) = connections(s3) {
         client = client.with_pool_max_idle_per_host(connections);
     }
     if !s3.ca_pem.is_empty() {
@@ -175,6 +181,11 @@ fn client(s3: &S3, link: &Arc<Link>) -> Result<ClientOptions, String> {
         }
     }
     Ok(client)
+}
+
+/// How many connections the server takes, if it is said.
+fn connections(s3: &S3) -> Option<usize> {
+    usize::try_from(s3.max_connections).ok().filter(|connections| *connections > 0)
 }
 
 /// Keys that the controller may renew while the task runs.
@@ -207,3 +218,6 @@ impl CredentialProvider for Renewed {
         Ok(Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
+
+#[cfg(test)]
+mod tests;
