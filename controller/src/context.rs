@@ -25,6 +25,7 @@ use crate::function::Functions;
 use crate::holder::keeper::Holders;
 use crate::hooks::Runner;
 use crate::lag::Unwritten;
+use crate::made::{LAG_MS, Made};
 use crate::hooks::call::Call;
 use crate::object::{Key, Kind, Named};
 use crate::read_back;
@@ -43,8 +44,6 @@ const SECRETS_MAX: usize = 100_000;
 const NOTES_MAX: usize = 64;
 /// Versions of an object that are remembered as replaced: a plan writes fewer.
 const REPLACED_MAX: usize = 4;
-/// How long a cache may lag behind our own write before its object is looked at anyway.
-const LAG_MS: u64 = 5_000;
 
 /// How soon the cache may show what the API server has.
 const OLDER_PAUSE: Duration = Duration::from_millis(200);
@@ -85,6 +84,7 @@ pub struct Context {
     pub turns: Turns,
     /// Objects whose versions in the cache we have replaced ourselves: which, and when last.
     replaced: Mutex<HashMap<Key, (Vec<String>, u64)>>,
+    made: Made,
     /// Objects that wait for a pod or claim: since when, and in which namespace.
     waiting: Mutex<HashMap<Key, (u64, String)>>,
     /// Statuses whose writes wait.
@@ -179,6 +179,7 @@ impl Context {
             holders: Holders::default(),
             turns: Turns::default(),
             replaced: Mutex::default(),
+            made: Made::default(),
             waiting: Mutex::default(),
             unwritten: Unwritten::default(),
             secrets: Mutex::default(),
@@ -239,7 +240,7 @@ impl Context {
                     self.patch(&key, resource_version, patch).await?;
                 }
                 Action::StatusOf { key, status } => self.write_status_of(&key, status).await?,
-                Action::Create(object) => self.create(*object).await?,
+                Action::Create(object) => self.create(subject, *object).await?,
                 Action::CreateClaim(claim) => unless_there(create(&self.client, claim.as_ref()).await)?,
                 Action::BringBack { object, status } => self.bring_back(subject, &object, status).await?,
                 Action::Delete { key, uid } => self.delete(&key, uid).await?,
@@ -345,8 +346,20 @@ impl Context {
         }
     }
 
-    async fn create(&self, object: Created) -> Result<(), kube::Error> {
-        unless_there(self.create_new(&object).await)
+    /// A Snapshot that was created a moment ago is on its way into the cache; if it is gone instead, another look creates it again. Of
+    /// other kinds two may be meant by one name.
+    async fn create(&self, subject: &Subject, object: Created) -> Result<(), kube::Error> {
+        let (key, now_ms) = (object.key(), self.clock.boottime_ms());
+        let is_snapshot = matches!(object, Created::Snapshot(_));
+        if is_snapshot && self.made.is_recent(&key, now_ms) {
+            self.queue.add_after(subject.key.clone(), Duration::from_millis(LAG_MS));
+            return Ok(());
+        }
+        unless_there(self.create_new(&object).await)?;
+        if is_snapshot {
+            self.made.note(key, now_ms);
+        }
+        Ok(())
     }
 
     async fn create_new(&self, object: &Created) -> Result<(), kube::Error> {
@@ -437,6 +450,7 @@ impl Context {
         self.holders.want(key, Vec::new());
         self.dispatcher.want(&Owner { key: key.clone(), uid: String::new() }, Vec::new());
         self.unwritten.forget(key);
+        self.made.forget(key);
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(key);

@@ -35,6 +35,7 @@ pub mod holder;
 pub mod hooks;
 pub mod invoker;
 pub mod lag;
+pub mod made;
 pub mod leadership;
 pub mod manifests;
 pub mod metrics;
