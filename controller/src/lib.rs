@@ -70,8 +70,9 @@ use object::{Key, Kind};
 use repository::maintenance::Pace;
 use workqueue::WorkQueue;
 
-/// Objects that are reconciled beside each other; each step waits for the API server most of its time.
-const WORKERS: usize = 16;
+/// Objects that are reconciled beside each other; each step waits for the API server most of its time. An API server that is busy does
+/// not answer more of them when it is asked more at once: each waits longer instead, and more have begun when it stands still for a moment.
+const WORKERS: usize = 8;
 /// Pause after a conflict.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(25);
 /// Certificates are looked at this often.

@@ -167,7 +167,11 @@ MANIFEST
     echo "$name"
 }
 
-snapshot_of() { field backupsession "$1" '{.status.snapshots[0].name}'; }
+snapshot_of() { # SESSION: written with its end, or two seconds after its beginning
+    until_true 30 "the Snapshot of $1 to be listed" lists_a_snapshot "$1"
+    field backupsession "$1" '{.status.snapshots[0].name}'
+}
+lists_a_snapshot() { [[ -n $(field backupsession "$1" '{.status.snapshots[0].name}') ]]; }
 
 restore() { # NAME KIND TARGET ADDON REPOSITORY [SNAPSHOT]
     local group=apps
