@@ -50,7 +50,7 @@ mod tests {
         made.forget(&key);
         assert!(!made.is_recent(&key, 10_001));
         for number in 0..3 * KEPT {
-            made.note(Key::new(Kind::Snapshot, "demo", &number.to_string()), number as u64 * 10);
+            made.note(Key::new(Kind::Snapshot, "demo", number.to_string()), number as u64 * 10);
         }
         assert!(made.0.lock().unwrap().len() <= KEPT, "what is old is let go");
     }
