@@ -349,16 +349,14 @@ impl Context {
     /// A Snapshot that was created a moment ago is on its way into the cache; if it is gone instead, another look creates it again. Of
     /// other kinds two may be meant by one name.
     async fn create(&self, subject: &Subject, object: Created) -> Result<(), kube::Error> {
+        let Created::Snapshot(_) = &object else { return unless_there(self.create_new(&object).await) };
         let (key, now_ms) = (object.key(), self.clock.boottime_ms());
-        let is_snapshot = matches!(object, Created::Snapshot(_));
-        if is_snapshot && self.made.is_recent(&key, now_ms) {
+        if self.made.is_recent(&key, now_ms) {
             self.queue.add_after(subject.key.clone(), Duration::from_millis(LAG_MS));
             return Ok(());
         }
         unless_there(self.create_new(&object).await)?;
-        if is_snapshot {
-            self.made.note(key, now_ms);
-        }
+        self.made.note(key, now_ms);
         Ok(())
     }
 

@@ -6,6 +6,8 @@ use holdfast_api::condition::kinds::{backup_session as session_kinds, repository
 use holdfast_api::condition::{self, Condition};
 use holdfast_api::{BackupSession, BackupStorage, BackupVerificationSession, Repository, RestoreSession, defaults};
 use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 use crate::repository::deletion::place;
@@ -81,15 +83,20 @@ pub fn is_changed(session: &BackupSession) -> bool {
     session.metadata.deletion_timestamp.is_none() && seen.is_some() && seen != session.metadata.generation
 }
 
-/// What a session begins with, to be found by [`as_begun`].
-pub fn begins_with(session: &BackupSession) -> String {
-    serde_json::to_string(&session.spec).unwrap_or_default()
+/// What a session or restore begins with, as a condition keeps it.
+pub fn begins_with(spec: &impl Serialize) -> String {
+    serde_json::to_string(spec).unwrap_or_default()
+}
+
+/// What an object began with, if it is of another generation now and the condition says it.
+fn begun_with<S: DeserializeOwned>(begun: Option<&Condition>, generation: Option<i64>) -> Option<S> {
+    let begun = begun.filter(|begun| begun.observed_generation != generation)?;
+    serde_json::from_str(begun.message.as_deref()?).ok()
 }
 
 /// A session as it was begun: whatever its spec says since, it does what it has begun.
 pub fn as_begun(session: Arc<BackupSession>) -> Arc<BackupSession> {
-    let Some(begun) = begun(&session).filter(|begun| begun.observed_generation != session.metadata.generation) else { return session };
-    let Some(spec) = begun.message.as_deref().and_then(|text| serde_json::from_str(text).ok()) else { return session };
+    let Some(spec) = begun_with(begun(&session), session.metadata.generation) else { return session };
     let mut kept = session.as_ref().clone();
     kept.spec = spec;
     Arc::new(kept)
@@ -98,8 +105,7 @@ pub fn as_begun(session: Arc<BackupSession>) -> Arc<BackupSession> {
 /// A restore as it was begun, and whether its spec says something else since. One that was refused before it began may be mended.
 pub fn restore_as_begun(restore: Arc<RestoreSession>) -> (Arc<RestoreSession>, bool) {
     let conditions = restore.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let begun = condition::get(conditions, shared::SPEC_KEPT).filter(|begun| begun.observed_generation != restore.metadata.generation);
-    let spec = begun.and_then(|begun| serde_json::from_str(begun.message.as_deref()?).ok());
+    let spec = begun_with(condition::get(conditions, shared::SPEC_KEPT), restore.metadata.generation);
     match spec.filter(|spec| *spec != restore.spec && !restore_session::plan::may_heal(&restore)) {
         Some(spec) => {
             let mut kept = restore.as_ref().clone();
@@ -114,8 +120,7 @@ pub fn restore_as_begun(restore: Arc<RestoreSession>) -> (Arc<RestoreSession>, b
 pub fn keep_restore(restore: &RestoreSession, is_changed: bool, conditions: &mut Vec<Condition>, now: Timestamp) -> bool {
     let first = condition::get(conditions, shared::SPEC_KEPT).and_then(|kept| kept.observed_generation);
     let reason = if is_changed { shared::SPEC_CHANGED } else { shared::AS_FIRST_USED };
-    let spec = serde_json::to_string(&restore.spec).unwrap_or_default();
-    let kept = Condition::new(shared::SPEC_KEPT, !is_changed, reason, spec, now);
+    let kept = Condition::new(shared::SPEC_KEPT, !is_changed, reason, begins_with(&restore.spec), now);
     condition::set(conditions, kept.observed(first.or(restore.metadata.generation))) && is_changed
 }
 
@@ -192,7 +197,7 @@ mod tests {
                 "spec": {"invoker": {"kind": "BackupConfiguration", "name": "one"}, "session": name}, "status": {"conditions": begun}})).unwrap())
         };
         let first = session("daily", 1, json!([]));
-        let mut begun = said("SnapshotsEnsured", "True", &begins_with(&first));
+        let mut begun = said("SnapshotsEnsured", "True", &begins_with(&first.spec));
         begun["observedGeneration"] = json!(1);
         let changed = session("weekly", 2, json!([begun]));
         assert!(is_changed(&changed));

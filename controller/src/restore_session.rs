@@ -130,9 +130,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
         actions.extend(departure::release(&restore));
         return context.apply(&subject, actions).await;
     }
-    let (restore, is_changed) = first_use::restore_as_begun(restore);
-    let mut observed = observe(context, restore, &subject).await?;
-    observed.is_changed = is_changed;
+    let observed = observe(context, restore, &subject).await?;
     if pods::has_unwritten_end(&observed) && context.is_older(&subject).await? {
         return Ok(());
     }
@@ -140,6 +138,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
 }
 
 async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subject) -> Result<Observed, kube::Error> {
+    let (restore, is_changed) = first_use::restore_as_begun(restore);
     let key = &subject.key;
     let caches = &context.caches;
     let none = BTreeMap::new();
@@ -180,7 +179,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         target,
         invokers,
         restore,
-        is_changed: false,
+        is_changed,
     };
     observed.pods = seen(context, &observed);
     observed.has_tasks |= observed.pods.values().any(|pod| context.caches.pods.get(&pod.run.namespace, &pod.run.pod_name()).is_some());

@@ -125,12 +125,11 @@ fn open_s3(s3: &S3, link: &Arc<Link>) -> Result<Opened, String> {
     }
     let location = format!("s3://{}/{}", s3.bucket, s3.prefix);
     let prefix = Path::parse(&s3.prefix).map_err(|error| format!("{location}: {error}"))?;
-    let retry = RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
-    let store = s3_builder(s3, link, retry)?.build().map_err(|error| format!("{location}: {error}"))?;
+    let store = s3_builder(s3, link)?.build().map_err(|error| format!("{location}: {error}"))?;
     Ok(Opened { store: Arc::new(store), prefix, location, local: None, cache: None })
 }
 
-fn s3_builder(s3: &S3, link: &Arc<Link>, retry: RetryConfig) -> Result<AmazonS3Builder, String> {
+fn s3_builder(s3: &S3, link: &Arc<Link>) -> Result<AmazonS3Builder, String> {
     let credentials = Arc::new(Renewed::of(s3));
     link.on_credentials({
         let credentials = Arc::clone(&credentials);
@@ -141,6 +140,7 @@ fn s3_builder(s3: &S3, link: &Arc<Link>, retry: RetryConfig) -> Result<AmazonS3B
             backend.wipe();
         })
     });
+    let retry = RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
     // Not `from_env`: nothing of the agent's environment is a task's.
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&s3.bucket)

@@ -99,8 +99,8 @@ fn begin(observed: &Observed, now: Timestamp) -> Vec<Action> {
 /// The status of a session that begins.
 pub(super) fn begun(observed: &Observed, now: Timestamp) -> BackupSessionStatus {
     let mut status = observed.session.status.clone().unwrap_or_default();
-    snapshots::list(observed, &mut status, now);
-    let ensured = Condition::new(kinds::SNAPSHOTS_ENSURED, true, kinds::SUCCESSFULLY_ENSURED_SNAPSHOTS, first_use::begins_with(&observed.session), now);
+    snapshots::list(observed, &mut status);
+    let ensured = Condition::new(kinds::SNAPSHOTS_ENSURED, true, kinds::SUCCESSFULLY_ENSURED_SNAPSHOTS, first_use::begins_with(&observed.session.spec), now);
     condition::set(&mut status.conditions, ensured.observed(observed.session.metadata.generation));
     status.phase = Some(phase::backup_session(&status));
     status

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use holdfast_api::backup_session::{BackupSession, BackupSessionStatus, SnapshotStatus};
 use holdfast_api::snapshot::{Snapshot, SnapshotPhase, SnapshotSpec};
-use holdfast_api::{Repository, labels, names};
+use holdfast_api::{Repository, TypedObjectReference, labels, names};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use ulid::Ulid;
@@ -34,12 +34,12 @@ pub(super) fn of(observed: &Observed) -> Vec<(String, String)> {
 }
 
 /// All of them, listed in the status.
-pub(super) fn list(observed: &Observed, status: &mut BackupSessionStatus, now: Timestamp) {
+pub(super) fn list(observed: &Observed, status: &mut BackupSessionStatus) {
     for (repository, name) in of(observed) {
         status.snapshots.push(SnapshotStatus {
-            name: Some(name.clone()),
+            name: Some(name),
             phase: Some(SnapshotPhase::Pending),
-            app_ref: snapshot(observed, &repository, &name, now).spec.app_ref,
+            app_ref: application(observed, &repository),
             repository: Some(repository),
         });
     }
@@ -112,15 +112,20 @@ pub(super) fn have_ended(status: &BackupSessionStatus) -> bool {
         && status.snapshots.iter().all(|snapshot| snapshot.phase.is_some_and(SnapshotPhase::is_terminal))
 }
 
+/// What is backed up to a repository.
+fn application(observed: &Observed, repository: &str) -> Option<TypedObjectReference> {
+    let known = observed.repositories.get(repository).and_then(|known| known.spec.app_ref.clone());
+    known.or_else(|| {
+        let namespace = observed.session.metadata.namespace.as_deref().unwrap_or_default();
+        Some(observed.spec()?.target_of(repository)?.application(namespace))
+    })
+}
+
 fn snapshot(observed: &Observed, repository: &str, name: &str, now: Timestamp) -> Snapshot {
     let session = &observed.session;
     let namespace = session.metadata.namespace.clone().unwrap_or_default();
     let known = observed.repositories.get(repository);
-    let of_target = || {
-        let spec = observed.spec()?;
-        Some(spec.target_of(repository)?.application(&namespace))
-    };
-    let app_ref = known.and_then(|known| known.spec.app_ref.clone()).or_else(of_target);
+    let app_ref = application(observed, repository);
     let mut snapshot = Snapshot::new(
         name,
         SnapshotSpec {

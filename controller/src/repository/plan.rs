@@ -217,13 +217,12 @@ fn usable_storage(
     }
     match storage.status.as_ref().and_then(|status| status.phase) {
         Some(BackupStoragePhase::Ready) => Some((name, reference)),
-        // Not tried yet: nothing to say.
-        Some(BackupStoragePhase::NotReady) if !is_known_to_be_bad(storage) => None,
-        Some(BackupStoragePhase::NotReady) => {
+        Some(BackupStoragePhase::NotReady) if is_known_to_be_bad(storage) => {
             fail(observed, status, format!("BackupStorage {reference} is not ready"), events, now);
             None
         }
-        None => None,
+        // Not tried yet: nothing to say.
+        Some(BackupStoragePhase::NotReady) | None => None,
     }
 }
 

@@ -2,37 +2,41 @@
 
 use holdfast_api::condition::kinds::restore_session as kinds;
 use holdfast_api::condition::{self, Condition};
+use holdfast_api::restore_session::RestoreSessionStatus;
 use holdfast_proto::v1::task_failure::Reason;
 use jiff::Timestamp;
 
 use crate::dispatch::task::Outcome;
 
-/// What the failures of a pass have in common.
+/// Failures of a pass that tell nothing of the backup.
 #[derive(Debug, Default)]
-pub(super) struct Blame {
-    elsewhere: Option<String>,
-    is_backups: bool,
-}
+pub(super) struct Blame(Vec<String>);
 
 impl Blame {
     /// An attempt failed, and there is no other.
     pub(super) fn ended(&mut self, outcome: &Outcome, message: &str) {
-        match outcome {
-            Outcome::Failed(failure) if !is_elsewhere(failure.reason()) => self.is_backups = true,
-            Outcome::Failed(_) | Outcome::NotStarted(_) => self.elsewhere(message),
-            _ => self.is_backups = true,
+        let tells_nothing = match outcome {
+            Outcome::Failed(failure) => is_elsewhere(failure.reason()),
+            Outcome::NotStarted(_) => true,
+            _ => false,
+        };
+        if tells_nothing {
+            self.elsewhere(message);
         }
     }
 
     /// Something failed that is not the backup's fault.
     pub(super) fn elsewhere(&mut self, message: &str) {
-        self.elsewhere.get_or_insert_with(|| message.to_owned());
+        self.0.push(message.to_owned());
     }
 
     /// Says so, unless anything else failed too.
-    pub(super) fn note(&self, conditions: &mut Vec<Condition>, now: Timestamp) {
-        if let Some(message) = self.elsewhere.as_ref().filter(|_| !self.is_backups) {
-            condition::set(conditions, Condition::new(kinds::BACKUP_AT_FAULT, false, kinds::FAILED_ELSEWHERE, message, now));
+    pub(super) fn note(&self, status: &mut RestoreSessionStatus, now: Timestamp) {
+        let Some(message) = self.0.first() else { return };
+        let mut errors = status.components.values().filter_map(|component| component.error.as_ref());
+        if errors.all(|error| self.0.contains(error)) {
+            let condition = Condition::new(kinds::BACKUP_AT_FAULT, false, kinds::FAILED_ELSEWHERE, message, now);
+            condition::set(&mut status.conditions, condition);
         }
     }
 }

@@ -248,7 +248,7 @@ pub(super) struct Pass<'a> {
     pub(super) wanted: Vec<Wanted>,
     /// Whether pods run whose components have ended already.
     pub(super) has_running_pods: bool,
-    pub(super) blame: Blame,
+    blame: Blame,
     later: Option<Duration>,
 }
 
@@ -279,7 +279,7 @@ impl<'a> Pass<'a> {
                 self.advance(name, component, deadline);
             }
         }
-        self.blame.note(&mut status.conditions, self.now);
+        self.blame.note(status, self.now);
         self.events.extend(manifests::sum_up(self.observed, status, self.now));
         self.set_deadline(status);
         let phase = phase::restored_components(status);
@@ -343,8 +343,7 @@ impl<'a> Pass<'a> {
             Some(TaskView::Waiting(_)) | None => {}
         }
         if self.is_late(deadline) {
-            self.blame.elsewhere(TOO_LATE);
-            fail(component, TOO_LATE.into());
+            self.fail_elsewhere(component, TOO_LATE);
             return;
         }
         self.ask_for(name, component, again_after);
@@ -387,12 +386,15 @@ impl<'a> Pass<'a> {
                 self.events.push(Action::normal("Waiting", format!("component {name}: {why}")));
                 self.look_again(LOOK_AGAIN);
             }
-            Some(Reach::Impossible(why)) => {
-                self.blame.elsewhere(why);
-                fail(component, why.clone());
-            }
+            Some(Reach::Impossible(why)) => self.fail_elsewhere(component, why),
             None => fail(component, "the Snapshot no longer has this component".into()),
         }
+    }
+
+    /// Fails a component for what tells nothing of the backup.
+    pub(super) fn fail_elsewhere(&mut self, component: &mut ComponentRestoreStatus, why: &str) {
+        self.blame.elsewhere(why);
+        fail(component, why.to_owned());
     }
 
     fn look_again(&mut self, after: Duration) {

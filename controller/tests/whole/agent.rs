@@ -323,6 +323,11 @@ impl Agent {
         directories
     }
 
+    /// Whether anything that it was given names this.
+    pub(crate) fn was_told(&self, of: &str) -> bool {
+        self.memory.lock().unwrap().assigned.iter().any(|assign| format!("{assign:?}").contains(of))
+    }
+
     /// Attempts of backups and restores that it was given.
     pub(crate) fn attempts(&self) -> Vec<u32> {
         let memory = self.memory.lock().unwrap();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::agent::Agent;
 use crate::house::{self, House};
-use crate::session_of;
+use crate::{backed_up, session_of};
 
 /// Kind of what an Event is about, its type and reason.
 type Told = (String, String, String);
@@ -28,13 +28,7 @@ async fn is_told_of(house: &House, wanted: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_goes_well_is_told_of() {
-    let house = House::start().await;
-    let (agent, _task) = Agent::start(&house, "a");
-    house.furnish().await;
-    house.create(house::policy(5)).await;
-    house.create(house::configuration("one")).await;
-    let session = session_of(&house, "one").await;
-    house.until_phase("BackupSession", &session, "Succeeded").await;
+    let (house, agent, _task) = backed_up().await;
     let normal = ["BackupStorage Normal Ready", "Repository Normal Ready", "BackupConfiguration Normal Ready", "BackupSession Normal Succeeded"];
     is_told_of(&house, &normal).await;
     agent.hold(true);
@@ -67,7 +61,7 @@ async fn what_goes_wrong_is_told_of() {
         .await;
     agent.hold(true);
     house.begin("one", "cancelled").await;
-    house.until("it to run", || async { agent.memory.lock().unwrap().assigned.iter().any(|assign| format!("{assign:?}").contains("one-repo-cancelled")) }).await;
+    house.until("it to run", || async { agent.was_told("one-repo-cancelled") }).await;
     house.patch("BackupConfiguration", "one", json!({"spec": {"paused": true}})).await;
     is_told_of(&house, &["BackupSession Warning Cancelled"]).await;
     agent.let_go();

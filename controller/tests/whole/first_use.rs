@@ -20,11 +20,6 @@ async fn backing_up() -> (House, Agent, String, tokio::task::JoinHandle<()>) {
     (house, agent, session, task)
 }
 
-/// Whether an agent was told of this.
-fn was_told(agent: &Agent, of: &str) -> bool {
-    agent.memory.lock().unwrap().assigned.iter().any(|assign| format!("{assign:?}").contains(of))
-}
-
 async fn says(house: &House, kind: &str, name: &str, type_: &str, words: &str) {
     house
         .until(words, || async {
@@ -44,7 +39,7 @@ async fn a_repository_whose_directory_was_changed_is_left_alone_until_it_is_chan
     house.until_phase("RestoreSession", "back", "Failed").await;
     let failed = house.get("RestoreSession", "back").await.unwrap();
     assert!(failed["status"].to_string().contains("change it back"), "{}", failed["status"]);
-    assert!(!was_told(&agent, "somewhere"), "nothing is done in the other place");
+    assert!(!agent.was_told("somewhere"), "nothing is done in the other place");
     house.patch("Repository", "one-repo", json!({"spec": {"path": "/one"}})).await;
     house.until_phase("Repository", "one-repo", "Ready").await;
     house.until_phase("BackupConfiguration", "one", "Ready").await;
@@ -67,7 +62,7 @@ async fn a_storage_that_holds_repositories_stays_with_its_backend() {
     says(&house, "BackupStorage", "store", "BackendInitialized", "the storage holds 1 repositories").await;
     house.create(house::restore("back")).await;
     house.until_phase("RestoreSession", "back", "Failed").await;
-    assert!(!was_told(&agent, "another-bucket"), "nothing is done with the other backend");
+    assert!(!agent.was_told("another-bucket"), "nothing is done with the other backend");
     house.patch("BackupStorage", "store", json!({"spec": {"storage": {"s3": {"bucket": "b"}}}})).await;
     house.until_phase("BackupStorage", "store", "Ready").await;
     let storage = house.get("BackupStorage", "store").await.unwrap();
@@ -91,7 +86,7 @@ async fn a_restore_that_was_changed_goes_on_as_it_was_begun() {
     let (mut house, agent, _task) = backed_up().await;
     agent.hold(true);
     house.create(house::restore("back")).await;
-    house.until("the restore to run", || async { was_told(&agent, "RestoreTask") }).await;
+    house.until("the restore to run", || async { agent.was_told("RestoreTask") }).await;
     house.patch("RestoreSession", "back", json!({"spec": {"target": {"name": "another"}, "dataSource": {"repository": "another-repo"}}})).await;
     says(&house, "RestoreSession", "back", "SpecKept", "one-repo").await;
     house
@@ -105,7 +100,7 @@ async fn a_restore_that_was_changed_goes_on_as_it_was_begun() {
     let house = house.start_controller().await;
     agent.let_go();
     house.until_phase("RestoreSession", "back", "Succeeded").await;
-    assert!(agent.memory.lock().unwrap().cancelled.is_empty() && !was_told(&agent, "another"), "something else was restored");
+    assert!(agent.memory.lock().unwrap().cancelled.is_empty() && !agent.was_told("another"), "something else was restored");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,7 +115,7 @@ async fn a_repository_that_is_paused_is_not_opened_until_it_is_resumed() {
                 "appRef": {"apiGroup": "", "kind": "PersistentVolumeClaim", "name": "data", "namespace": "demo"}}}))
         .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(!was_told(&agent, "InitRepository"), "it was opened");
+    assert!(!agent.was_told("InitRepository"), "it was opened");
     house.patch("Repository", "one-repo", json!({"spec": {"paused": false}})).await;
     house.until_phase("Repository", "one-repo", "Ready").await;
 }

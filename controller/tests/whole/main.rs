@@ -45,6 +45,7 @@ async fn backed_up() -> (House, Agent, tokio::task::JoinHandle<()>) {
     let house = House::start().await;
     let (agent, task) = Agent::start(&house, "a");
     house.furnish().await;
+    house.create(house::policy(5)).await;
     house.create(house::configuration("one")).await;
     let session = session_of(&house, "one").await;
     house.until_phase("BackupSession", &session, "Succeeded").await;

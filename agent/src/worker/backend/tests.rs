@@ -62,7 +62,7 @@ impl Server {
 
 async fn read(s3: &S3) -> Result<Vec<u8>, String> {
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-    let store = s3_builder(s3, &Link::new(), retry)?.build().map_err(|error| error.to_string())?;
+    let store = s3_builder(s3, &Link::new())?.with_retry(retry).build().map_err(|error| error.to_string())?;
     let got = store.get(&Path::from("object")).await.map_err(|error| format!("{error:?}"))?;
     got.bytes().await.map(|bytes| bytes.to_vec()).map_err(|error| error.to_string())
 }
