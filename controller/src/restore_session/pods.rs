@@ -76,7 +76,7 @@ impl Pass<'_> {
             None => {}
         }
         if is_late {
-            return plan::fail(component, plan::TOO_LATE.into());
+            return self.fail_elsewhere(component, plan::TOO_LATE);
         }
         go_on();
     }

@@ -42,7 +42,8 @@ fn a_pod_of_a_restore_has_its_turn_and_its_end() {
     assert_eq!((status(&failed)["phase"].clone(), pods(&failed).len()), (json!("Failed"), 0), "the others never begin");
     let mut late = with_pod(begun("Running"), Some(Standing::Running));
     Arc::make_mut(&mut late.restore).status.as_mut().unwrap().restore_deadline = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
-    assert!(status(&plan(&late, now())).to_string().contains("restoreTimeout has passed"));
+    let said = status(&plan(&late, now())).to_string();
+    assert!(said.contains("restoreTimeout has passed") && said.contains("BackupAtFault"), "{said}");
 }
 
 #[test]
