@@ -13,8 +13,7 @@ use crate::backup_session::retention;
 use crate::cache::By;
 use crate::catalog::Catalog;
 use crate::context::{Context, Subject};
-use crate::dispatch::attempts;
-use crate::dispatch::task::{Attempt, TaskView};
+use crate::dispatch::task::TaskView;
 use crate::first_use;
 use crate::invoker::{Invoker, either};
 use crate::holder::Purpose;
@@ -54,8 +53,6 @@ pub struct Observed {
     pub tasks: BTreeMap<String, TaskView>,
     /// Components that pods fill.
     pub pods: Pods,
-    /// Attempts that its annotation names.
-    pub attempts: BTreeMap<String, Attempt>,
     /// Whether hooks before the backup have not ended yet.
     pub is_held: bool,
     /// How long it has waited for pods or claims.
@@ -91,7 +88,6 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
     let session = caches.sessions.get(&key.namespace, &named(&snapshot.spec.backup_session)).map(first_use::as_begun);
     let repository = caches.repositories.get(&key.namespace, &named(&snapshot.spec.repository));
     let mut observed = Observed {
-        attempts: attempts::persisted(&snapshot.metadata),
         tasks: context.dispatcher.views(&subject.uid),
         job: Err("not looked at".into()),
         application: TypedObjectReference::not_applicable(),

@@ -112,6 +112,13 @@ impl Agents {
         None
     }
 
+    /// The newest attempt that any agent announced, and which; it is no longer merely announced.
+    pub(super) fn take_newest_announced(&mut self, task: &TaskKey) -> Option<(AgentId, Announced)> {
+        let all = self.0.values().flat_map(|agent| &agent.announced);
+        let newest = all.filter(|said| said.task == *task).map(|said| said.attempt).max()?;
+        self.take_announced(task, newest)
+    }
+
     pub(super) fn announced_for(&self, owner: &Key) -> Vec<(AgentId, Announced)> {
         let all = self.0.iter().flat_map(|(id, agent)| agent.announced.iter().map(|said| (*id, said)));
         all.filter(|(_, said)| said.owner == *owner).map(|(id, said)| (id, said.clone())).collect()

@@ -41,7 +41,7 @@ impl Preparer {
     /// The assignment of a task that has been given to an agent.
     pub async fn prepare(&self, start: &Start, epoch: u64) -> Result<v1::Assign, NotStarted> {
         let spec = self.spec(&start.request.work, start.request.again_after.is_some()).await?;
-        if !start.request.class.is_repeatable() {
+        if start.request.class.is_persisted() {
             attempts::persist(&self.client, start, self.known_metadata(start)).await?;
         }
         Ok(v1::Assign {
@@ -57,9 +57,6 @@ impl Preparer {
     fn known_metadata(&self, start: &Start) -> Option<ObjectMeta> {
         let key = &start.owner.key;
         match key.kind {
-            Kind::Snapshot => {
-                self.caches.snapshots.get(&key.namespace, &key.name).map(|object| object.metadata.clone())
-            }
             Kind::RestoreSession => {
                 self.caches.restores.get(&key.namespace, &key.name).map(|object| object.metadata.clone())
             }

@@ -3,6 +3,7 @@
 //! Pure state, no IO: callers pass the time, and take the messages to send and the objects to reconcile out of
 //! [`Table::drain`]. The invariants, each held by a property test:
 //! - of one task at most one attempt is starting or running here, and attempts only ever grow;
+//! - what an agent brings with it of a backup that nobody has begun here goes on;
 //! - no more tasks than slots on a node, per storage and in all;
 //! - a restore is assigned again only when the last grant that anybody may have given has lapsed, with a margin;
 //! - a result stays until its owner has taken it, so nothing that an agent reports is lost.
@@ -90,7 +91,7 @@ pub struct Table {
     /// Attempts that ended under this leadership: what their node says of them no longer matters.
     ended: HashMap<TaskKey, u32>,
     order: u64,
-    service_attempt: u32,
+    unwritten_attempt: u32,
     outbox: Vec<(AgentId, v1::ControllerMessage)>,
     touched: Vec<Key>,
 }
@@ -163,7 +164,7 @@ impl Table {
             granted_ms: HashMap::new(),
             ended: HashMap::new(),
             order: 0,
-            service_attempt: 0,
+            unwritten_attempt: 0,
             outbox: Vec::new(),
             touched: Vec::new(),
         }
@@ -192,7 +193,7 @@ impl Table {
             self.withdraw(&key);
         }
         for (agent, announced) in self.agents.announced_for(&owner.key) {
-            if !is_wanted(owner, &wanted, &announced) {
+            if !self.is_wanted(owner, &wanted, &announced) {
                 self.agents.forget_announced(agent, &announced.task);
                 self.dismiss(agent, &owner.key, &announced);
             }
@@ -215,8 +216,7 @@ impl Table {
         if self.tasks.len() >= self.limits.tasks {
             return false;
         }
-        let attempt = request.persisted.as_ref().map_or(0, |attempt| attempt.number);
-        let state = self.first_state(&key, &request, now_ms);
+        let (attempt, state) = self.first_state(&key, &request, now_ms);
         // A result that came before its owner was looked at: whoever asks now has looked already, and no message follows.
         if matches!(state, State::Finished { .. }) {
             self.touched.push(owner.key.clone());
@@ -237,26 +237,42 @@ impl Table {
         true
     }
 
-    /// Where a task begins that this leadership has not seen: an earlier attempt may still run somewhere.
-    fn first_state(&mut self, key: &TaskKey, request: &TaskRequest, now_ms: u64) -> State {
-        let Some(persisted) = &request.persisted else { return State::Queued { not_before_ms: now_ms } };
+    /// Where a task begins that this leadership has not seen, and with which attempt: an earlier one may still run somewhere.
+    fn first_state(&mut self, key: &TaskKey, request: &TaskRequest, now_ms: u64) -> (u32, State) {
+        let queued = State::Queued { not_before_ms: now_ms };
+        let persisted = match &request.persisted {
+            Some(persisted) if request.class.is_persisted() => persisted,
+            _ if request.class == Class::Backup => match self.agents.take_newest_announced(key) {
+                Some((agent, announced)) => return (announced.attempt, adopted(agent, announced)),
+                None => return (0, queued),
+            },
+            _ => return (0, queued),
+        };
         if self.ended.remove(key).is_some_and(|ended| ended >= persisted.number) {
-            return State::Queued { not_before_ms: now_ms };
+            return (persisted.number, queued);
         }
-        if let Some((agent, announced)) = self.agents.take_announced(key, persisted.number) {
-            return match announced.result {
-                None => State::Running { agent },
-                Some(result) => State::Finished {
-                    agent: Some(agent),
-                    elapsed_ms: result.elapsed_ms,
-                    outcome: Arc::new(Outcome::from_message(result.outcome)),
-                },
-            };
-        }
-        if self.agents.on_node(&persisted.node).is_some() {
-            return State::Queued { not_before_ms: self.safe_ms(key, request.class, now_ms) };
-        }
-        State::Missing { node: persisted.node.clone(), since_ms: now_ms }
+        let state = match self.agents.take_announced(key, persisted.number) {
+            Some((agent, announced)) => adopted(agent, announced),
+            None if self.agents.on_node(&persisted.node).is_some() => {
+                State::Queued { not_before_ms: self.safe_ms(key, request.class, now_ms) }
+            }
+            None => State::Missing { node: persisted.node.clone(), since_ms: now_ms },
+        };
+        (persisted.number, state)
+    }
+
+    /// Whether an announced attempt is that of a task which its owner wants, and which nobody else has.
+    fn is_wanted(&self, owner: &Owner, wanted: &[Wanted], announced: &Announced) -> bool {
+        announced.task.owner_uid == owner.uid
+            && wanted.iter().any(|wanted| match wanted {
+                Wanted::Keep(component) => *component == announced.task.component,
+                Wanted::Hold(_) | Wanted::Function(_) => false,
+                Wanted::Task(request) if request.component != announced.task.component => false,
+                Wanted::Task(request) if request.class.is_persisted() => {
+                    request.persisted.as_ref().is_some_and(|attempt| attempt.number == announced.attempt)
+                }
+                Wanted::Task(request) => request.class == Class::Backup && !self.tasks.contains_key(&announced.task),
+            })
     }
 
     /// A task that is wanted again: as it stands now, and perhaps for another attempt.
@@ -424,17 +440,16 @@ impl Table {
     }
 }
 
-/// Whether an announced attempt is the newest of a task that its owner wants.
-fn is_wanted(owner: &Owner, wanted: &[Wanted], announced: &Announced) -> bool {
-    announced.task.owner_uid == owner.uid
-        && wanted.iter().any(|wanted| match wanted {
-            Wanted::Keep(component) => *component == announced.task.component,
-            Wanted::Hold(_) | Wanted::Function(_) => false,
-            Wanted::Task(request) => {
-                request.component == announced.task.component
-                    && request.persisted.as_ref().is_some_and(|attempt| attempt.number == announced.attempt)
-            }
-        })
+/// What an agent brings with it becomes of a task that this leadership has not begun.
+fn adopted(agent: AgentId, announced: Announced) -> State {
+    match announced.result {
+        None => State::Running { agent },
+        Some(result) => State::Finished {
+            agent: Some(agent),
+            elapsed_ms: result.elapsed_ms,
+            outcome: Arc::new(Outcome::from_message(result.outcome)),
+        },
+    }
 }
 
 /// The agent whose slot a task takes.

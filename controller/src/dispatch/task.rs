@@ -43,16 +43,22 @@ pub enum Class {
 }
 
 impl Class {
-    /// Repeatable work that persists nothing: whoever leads next begins it again.
+    /// Repeatable work: whoever leads next begins it again.
     pub fn is_repeatable(self) -> bool {
         matches!(self, Self::Service | Self::Reading | Self::Maintenance)
+    }
+
+    /// Whether each attempt is written down before it is assigned: where two at once would do harm, because both write to one volume.
+    /// Two backups of one volume are work done twice, and the older is stopped as soon as its agent is heard.
+    pub fn is_persisted(self) -> bool {
+        self == Self::Restore
     }
 }
 
 /// An attempt as the owner's annotation has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Counts from 1.
+    /// Grows with each.
     pub number: u32,
     /// Node it was assigned to.
     pub node: String,
@@ -71,7 +77,7 @@ pub struct TaskRequest {
     pub storage: Named,
     /// Whose turn it is counted as: tasks of one group wait for each other before those of another.
     pub group: String,
-    /// The newest attempt that the owner's annotation names.
+    /// The newest attempt that the owner's annotation names, of a task whose attempts are persisted.
     pub persisted: Option<Attempt>,
     /// This attempt has ended without success and the task is to run again.
     pub again_after: Option<u32>,

@@ -19,7 +19,7 @@ pub(super) fn request(observed: &Observed, repository: Named, storage: Named, ag
         node: None,
         storage,
         group: snapshot.metadata.namespace.clone().unwrap_or_default(),
-        persisted: observed.attempts.get(component::MANIFEST).cloned(),
+        persisted: None,
         again_after,
         pod_uids: Vec::new(),
         work: Work::StoreManifests { repository, task: Box::new(task), order: Box::new(order(observed)?) },

@@ -419,7 +419,7 @@ impl Pass<'_> {
             node: Some(access.node.clone()),
             storage,
             group: snapshot.metadata.namespace.clone().unwrap_or_default(),
-            persisted: self.observed.attempts.get(name).cloned(),
+            persisted: None,
             again_after,
             pod_uids: vec![access.pod_uid.clone()],
             work: Work::Backup { repository: self.repository_name(), task: Box::new(task) },

@@ -64,7 +64,6 @@ fn observed(status: Value) -> Observed {
         application: TypedObjectReference::not_applicable(),
         tasks: BTreeMap::new(),
         pods: BTreeMap::new(),
-        attempts: BTreeMap::new(),
         is_held: false,
         waited: Duration::ZERO,
         predecessor: None,

@@ -328,14 +328,16 @@ impl Agent {
         self.memory.lock().unwrap().assigned.iter().any(|assign| format!("{assign:?}").contains(of))
     }
 
-    /// Attempts of backups and restores that it was given.
-    pub(crate) fn attempts(&self) -> Vec<u32> {
+    /// Of each backup and restore that it was given, how often it was given that one until then.
+    pub(crate) fn attempts(&self) -> Vec<usize> {
         let memory = self.memory.lock().unwrap();
-        let data = memory
-            .assigned
-            .iter()
-            .filter(|assign| matches!(assign.spec, Some(v1::assign::Spec::Backup(_) | v1::assign::Spec::Restore(_))));
-        data.map(|assign| assign.task.as_ref().unwrap().attempt).collect()
+        let is_data = |assign: &&v1::Assign| matches!(assign.spec, Some(v1::assign::Spec::Backup(_) | v1::assign::Spec::Restore(_)));
+        let tasks: Vec<&v1::TaskRef> = memory.assigned.iter().filter(is_data).filter_map(|assign| assign.task.as_ref()).collect();
+        let nth = |(at, task): (usize, &&v1::TaskRef)| {
+            let so_far = tasks[..=at].iter().filter(|other| (&other.session_uid, &other.component) == (&task.session_uid, &task.component));
+            so_far.count()
+        };
+        tasks.iter().enumerate().map(nth).collect()
     }
 }
 

@@ -163,21 +163,21 @@ impl Table {
 
     fn start(&mut self, key: TaskKey, agent: AgentId) -> Option<Start> {
         let node = self.agents.get(agent)?.node.clone();
-        let service_attempt = self.next_service_attempt();
+        let unwritten_attempt = self.next_unwritten_attempt();
         let task = self.tasks.get_mut(&key)?;
         let previous_attempt = task.attempt;
-        // Service work is repeatable and persists nothing: the leadership's epoch, which is persisted, makes its
-        // attempts grow.
-        task.attempt = if task.request.class.is_repeatable() { service_attempt } else { previous_attempt.saturating_add(1) };
+        let following = previous_attempt.saturating_add(1);
+        task.attempt = if task.request.class.is_persisted() { following } else { unwritten_attempt.max(following) };
         task.state = State::Starting { agent };
         task.withdrawn = false;
         let (owner, request, attempt) = (task.owner.clone(), task.request.clone(), task.attempt);
         Some(Start { key, owner, agent, node, attempt, previous_attempt, request })
     }
 
-    fn next_service_attempt(&mut self) -> u32 {
-        self.service_attempt = (self.service_attempt + 1) & 0xf_ffff;
-        (u32::try_from(self.epoch & 0xfff).unwrap_or(0) << 20) | self.service_attempt
+    /// Of a task whose attempts are not written down: the leadership's epoch, which is, makes them grow.
+    fn next_unwritten_attempt(&mut self) -> u32 {
+        self.unwritten_attempt = (self.unwritten_attempt + 1) & 0xf_ffff;
+        (u32::try_from(self.epoch & 0xfff).unwrap_or(0) << 20) | self.unwritten_attempt
     }
 
     /// A start has been prepared, or could not be.

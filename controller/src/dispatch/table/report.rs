@@ -13,7 +13,7 @@ use crate::object::{Key, Kind};
 const REFUSED_PAUSE_MS: u64 = 1_000;
 /// How long after an agent that did not know it: until the rollout has come further.
 const UNKNOWN_PAUSE_MS: u64 = 30_000;
-/// Ended attempts that are remembered; without the memory a restore merely waits for its grant to lapse.
+/// Ended attempts of restores that are remembered; without the memory a restore merely waits for its grant to lapse.
 const ENDED_MAX: usize = 10_000;
 
 fn key_of(reference: &v1::TaskRef) -> TaskKey {
@@ -55,7 +55,7 @@ impl Table {
         self.touched.push(task.owner.key.clone());
         if task.withdrawn || outcome.was_stopped() {
             // Cancelled, or let go for the application: not a result. Whoever still wants it asks for it again.
-            if !task.unwanted {
+            if !task.unwanted && task.request.class.is_persisted() {
                 if self.ended.len() >= ENDED_MAX {
                     self.ended.clear();
                 }

@@ -64,6 +64,11 @@ fn failed(reason: v1::task_failure::Reason) -> v1::task_finished::Outcome {
     v1::task_finished::Outcome::Failure(failure)
 }
 
+/// The nth attempt whose number is not written down, of this epoch.
+fn unwritten(epoch: u32, nth: u32) -> u32 {
+    epoch << 20 | nth
+}
+
 /// Starts all that can run and hands it to its agents.
 fn run_all(table: &mut Table, now_ms: u64) -> Vec<Start> {
     let starts = table.starts(now_ms);
@@ -83,9 +88,9 @@ fn a_task_runs_its_result_waits_for_its_owner_and_is_acknowledged_then() {
     join(&mut table, 1, "a", 2, vec![], 0);
     table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", None)), 0);
     let starts = run_all(&mut table, 0);
-    assert_eq!((starts.len(), starts[0].attempt), (1, 1));
+    assert_eq!((starts.len(), starts[0].attempt), (1, unwritten(1, 1)));
     table.finished(AgentId(1), finish(&starts[0], backed_up()));
-    assert!(matches!(table.views("s-uid", 0)["dump"], TaskView::Finished { attempt: 1, .. }));
+    assert!(matches!(table.views("s-uid", 0)["dump"], TaskView::Finished { attempt, .. } if attempt == starts[0].attempt));
     assert!(!sent(&mut table).iter().any(|(_, message)| matches!(message, Sent::FinishedAck(_))));
     // The owner has written it down and wants nothing more.
     table.want(&owner("s"), vec![], 0);
@@ -175,12 +180,12 @@ fn a_report_of_an_old_attempt_or_from_a_replaced_stream_is_no_result() {
     // The agent dies and comes back without it.
     join(&mut table, 2, "a", 1, vec![], 10);
     let second = run_all(&mut table, 10).remove(0);
-    assert_eq!(second.attempt, 2);
+    assert_eq!(second.attempt, unwritten(1, 2));
     table.finished(AgentId(2), finish(&first, backed_up()));
     table.finished(AgentId(1), finish(&second, backed_up()));
-    assert!(matches!(table.views("s-uid", 10)["dump"], TaskView::Running { attempt: 2, .. }));
+    assert!(matches!(table.views("s-uid", 10)["dump"], TaskView::Running { attempt, .. } if attempt == second.attempt));
     table.finished(AgentId(2), finish(&second, backed_up()));
-    assert!(matches!(table.views("s-uid", 10)["dump"], TaskView::Finished { attempt: 2, .. }));
+    assert!(matches!(table.views("s-uid", 10)["dump"], TaskView::Finished { attempt, .. } if attempt == second.attempt));
 }
 
 #[test]
@@ -212,14 +217,14 @@ fn an_agent_that_comes_back_in_time_keeps_its_task_and_one_that_does_not_loses_i
     let start = run_all(&mut table, 0).remove(0);
     table.agent_left(AgentId(1), 100);
     join(&mut table, 2, "a", 1, vec![running(&start)], 200);
-    assert!(matches!(table.views("s-uid", 200)["dump"], TaskView::Running { attempt: 1, .. }));
+    assert!(matches!(table.views("s-uid", 200)["dump"], TaskView::Running { attempt, .. } if attempt == start.attempt));
     table.agent_left(AgentId(2), 300);
     table.expire(300 + limits.agent_return_ms);
     // Its slot is elsewhere now: the pod moved.
-    table.want(&owner("s"), wanted(request(Class::Backup, "dump", "b", Some(1))), 40_000);
+    table.want(&owner("s"), wanted(request(Class::Backup, "dump", "b", None)), 40_000);
     join(&mut table, 3, "b", 1, vec![], 40_000);
-    assert_eq!(run_all(&mut table, 40_000)[0].attempt, 2);
-    // The first agent still runs attempt 1: it is told to stop.
+    assert_eq!(run_all(&mut table, 40_000)[0].attempt, unwritten(1, 2));
+    // The first agent still runs the first attempt: it is told to stop.
     table.drain();
     join(&mut table, 4, "a", 1, vec![running(&start)], 50_000);
     assert!(sent(&mut table).iter().any(|(agent, message)| *agent == AgentId(4) && matches!(message, Sent::Cancel(_))));
@@ -252,43 +257,78 @@ fn a_new_leader_waits_a_whole_grant_before_it_reassigns_a_restore_but_not_a_back
     let mut table = Table::new(Limits::default(), 2, 1_000);
     join(&mut table, 1, "a", 2, vec![], 1_000);
     table.want(&owner("r"), wanted(request(Class::Restore, "dump", "a", Some(3))), 1_000);
-    table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", Some(3))), 1_000);
+    table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", None)), 1_000);
     let first = run_all(&mut table, 1_000);
     assert_eq!(
         first.iter().map(|start| (start.owner.key.name.as_str(), start.attempt)).collect::<Vec<_>>(),
-        [("s", 4)]
+        [("s", unwritten(2, 1))]
     );
     assert!(run_all(&mut table, 1_000 + GRANT_MS - 1).is_empty());
     assert_eq!(run_all(&mut table, 1_000 + GRANT_MS)[0].attempt, 4);
 }
 
-#[test]
-fn a_new_leader_adopts_what_runs_and_takes_results_that_came_before_it_looked() {
-    let mut table = Table::new(Limits::default(), 2, 0);
-    let task = |name: &str| v1::TaskRef {
+/// An attempt of the leader before this one.
+fn task(name: &str, attempt: u32) -> v1::TaskRef {
+    v1::TaskRef {
         session_uid: format!("{name}-uid"),
         component: "dump".into(),
-        attempt: 1,
+        attempt,
         namespace: "demo".into(),
         kind: "Snapshot".into(),
         name: name.into(),
-    };
-    let said = |name: &str| v1::RunningTask { task: Some(task(name)), epoch: 1, finished: false };
+    }
+}
+
+fn still_runs(name: &str, attempt: u32) -> v1::RunningTask {
+    v1::RunningTask { task: Some(task(name, attempt)), epoch: 1, finished: false }
+}
+
+#[test]
+fn a_new_leader_adopts_what_runs_and_takes_results_that_came_before_it_looked() {
+    let mut table = Table::new(Limits::default(), 2, 0);
+    let before = unwritten(1, 7);
+    let said = |name: &str| still_runs(name, before);
     join(&mut table, 1, "a", 4, vec![said("goes-on"), said("ended"), said("gone")], 0);
-    let message = v1::TaskFinished { task: Some(task("ended")), elapsed_ms: 1, outcome: Some(backed_up()) };
+    let message = v1::TaskFinished { task: Some(task("ended", before)), elapsed_ms: 1, outcome: Some(backed_up()) };
     table.finished(AgentId(1), message);
     for (name, is_looked_at_again) in [("goes-on", false), ("ended", true)] {
         table.drain();
-        table.want(&owner(name), wanted(request(Class::Backup, "dump", "a", Some(1))), 5);
+        table.want(&owner(name), wanted(request(Class::Backup, "dump", "a", None)), 5);
         assert_eq!(table.drain().touched.contains(&owner(name).key), is_looked_at_again, "{name}");
     }
-    assert!(matches!(table.views("goes-on-uid", 5)["dump"], TaskView::Running { attempt: 1, .. }));
-    assert!(matches!(table.views("ended-uid", 5)["dump"], TaskView::Finished { attempt: 1, .. }));
+    assert!(matches!(table.views("goes-on-uid", 5)["dump"], TaskView::Running { attempt, .. } if attempt == before));
+    assert!(matches!(table.views("ended-uid", 5)["dump"], TaskView::Finished { attempt, .. } if attempt == before));
     assert!(run_all(&mut table, 5).is_empty());
     // The object is gone: its task is told to stop.
     table.drain();
     table.want(&owner("gone"), vec![], 6);
     assert!(matches!(&sent(&mut table)[..], [(AgentId(1), Sent::Cancel(_))]));
+}
+
+#[test]
+fn a_backup_that_an_agent_brings_after_it_was_looked_at_goes_on() {
+    let mut table = Table::new(Limits::default(), 2, 0);
+    table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", None)), 0);
+    assert!(run_all(&mut table, 0).is_empty(), "its node has no agent yet");
+    let before = unwritten(1, 7);
+    join(&mut table, 1, "a", 1, vec![still_runs("s", before)], 10);
+    assert!(matches!(table.views("s-uid", 10)["dump"], TaskView::Running { attempt, .. } if attempt == before));
+    assert!(run_all(&mut table, 10).is_empty() && sent(&mut table).is_empty(), "nothing is begun again, nothing stopped");
+}
+
+#[test]
+fn of_two_attempts_that_agents_bring_the_newer_goes_on_and_the_older_is_stopped() {
+    for (first, second) in [(7, 8), (8, 7)] {
+        let mut table = Table::new(Limits::default(), 2, 0);
+        join(&mut table, 1, "a", 1, vec![still_runs("s", unwritten(1, first))], 0);
+        join(&mut table, 2, "b", 1, vec![still_runs("s", unwritten(1, second))], 0);
+        let newer = AgentId(if first > second { 1 } else { 2 });
+        for _ in 0..2 {
+            table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", None)), 5);
+        }
+        assert!(matches!(table.views("s-uid", 5)["dump"], TaskView::Running { attempt, .. } if attempt == unwritten(1, 8)));
+        assert!(matches!(&sent(&mut table)[..], [(agent, Sent::Cancel(_))] if *agent != newer));
+    }
 }
 
 #[test]
@@ -300,11 +340,11 @@ fn what_is_no_longer_wanted_is_cancelled_and_what_is_wanted_meanwhile_waits_for_
     table.drain();
     table.want(&owner("s"), vec![], 1);
     assert!(matches!(&sent(&mut table)[..], [(AgentId(1), Sent::Cancel(_))]));
-    table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", Some(1))), 2);
+    table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", None)), 2);
     assert!(run_all(&mut table, 2).is_empty(), "two attempts at once");
     table.finished(AgentId(1), finish(&start, failed(v1::task_failure::Reason::Cancelled)));
-    table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", Some(1))), 3);
-    assert_eq!(run_all(&mut table, 3)[0].attempt, 2);
+    table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", None)), 3);
+    assert_eq!(run_all(&mut table, 3)[0].attempt, unwritten(1, 2));
 }
 
 #[test]
@@ -387,7 +427,7 @@ proptest! {
                 Step::Want { task, restore, node } => {
                     let class = if restore && task < 2 { Class::Restore } else if task < 2 { continue } else { Class::Backup };
                     let mut request = request(class, "dump", ["a", "b"][usize::from(node)], None);
-                    request.persisted = persisted.get(&task).cloned();
+                    request.persisted = persisted.get(&task).filter(|_| class.is_persisted()).cloned();
                     if let Some(TaskView::Finished { attempt, .. }) = table.views(&format!("{task}-uid"), now_ms).get("dump") {
                         request.again_after = Some(*attempt);
                     }
