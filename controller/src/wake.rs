@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use holdfast_api::backup_configuration::InvokerPhase;
 use holdfast_api::backup_storage::BackupStoragePhase;
-use holdfast_api::condition;
 use holdfast_api::repository::RepositoryPhase;
 use holdfast_api::{BackupSession, BackupStorage, BackupVerificationSession, BackupVerifier, Repository, RestoreSession, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
@@ -147,9 +146,8 @@ fn repository(context: &Context, repository: &Arc<Repository>) {
     // One that is ready and shows this repository as ready learns nothing from its new numbers.
     let users = Invoker::using(&context.caches, &named);
     context.queue.extend(users.iter().filter(|invoker| !shows_ready(invoker, repository)).map(Invoker::key));
-    // Those that it lists now, or that wait for it.
     for snapshot in context.caches.snapshots.awake_of(By::Repository, named) {
-        if !is_listed(&snapshot) {
+        if !has_ended(&snapshot) {
             add(context, Kind::Snapshot, snapshot.as_ref());
         }
     }
@@ -168,9 +166,8 @@ fn is_open(repository: &Repository) -> bool {
     phase == Some(RepositoryPhase::Ready) && repository.metadata.deletion_timestamp.is_none()
 }
 
-fn is_listed(snapshot: &Snapshot) -> bool {
-    let status = snapshot.status.as_ref();
-    status.is_some_and(|status| condition::has(&status.conditions, condition::kinds::snapshot::RECENT_SNAPSHOT_LIST_UPDATED))
+fn has_ended(snapshot: &Snapshot) -> bool {
+    snapshot.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal())
 }
 
 fn invoker(context: &Context, invoker: &Invoker) {

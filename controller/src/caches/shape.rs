@@ -1,7 +1,6 @@
 //! How the kinds are kept of which a cluster has many: what is looked for together, and what rests.
 
 use holdfast_api::deletion::DeletionPolicy;
-use holdfast_api::condition::{self, kinds::snapshot as snapshot_kinds};
 use holdfast_api::{BackupBatch, BackupConfiguration, BackupSession, BackupVerificationSession, Repository, Snapshot};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
@@ -96,11 +95,9 @@ fn of_snapshot(snapshot: &Snapshot) -> Vec<Group> {
     groups
 }
 
-/// One that has ended, is listed by its Repository and is not on its way out: nobody has anything to do about it.
+/// One that has ended and is not on its way out: nobody has anything to do about it.
 fn pack_snapshot(snapshot: &Snapshot) -> Option<Box<[u8]>> {
-    let conditions = snapshot.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let rests = has_ended(snapshot)
-        && condition::has(conditions, snapshot_kinds::RECENT_SNAPSHOT_LIST_UPDATED)
         && snapshot.metadata.deletion_timestamp.is_none()
         && snapshot.metadata.finalizers.as_ref().is_none_or(Vec::is_empty)
         && snapshot.spec.deletion_policy != Some(DeletionPolicy::WipeOut);

@@ -37,7 +37,7 @@ const RETRIES_MAX: u32 = 2;
 /// Attempts to write the views.
 const VIEW_RETRIES_MAX: u32 = 4;
 
-/// Whether nothing is left to do but the list of recent snapshots.
+/// Whether nothing is left to do.
 pub fn is_settled(snapshot: &Snapshot) -> bool {
     let phase = snapshot.status.as_ref().and_then(|status| status.phase);
     snapshot.metadata.deletion_timestamp.is_some()
@@ -69,9 +69,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return actions;
     }
     if is_settled(snapshot) {
-        let mut actions = list_as_recent(observed, now);
-        actions.push(Action::Tasks(Vec::new()));
-        return actions;
+        return vec![Action::Tasks(Vec::new())];
     }
     // Deleted, or ended without this snapshot, or its repository goes: cancelled. Nothing of it stays, nor of what some of its
     // components have stored.
@@ -127,38 +125,6 @@ fn delete(snapshot: &Snapshot) -> Action {
         key: Key::of(Kind::Snapshot, metadata),
         uid: metadata.uid.clone().unwrap_or_default(),
     }
-}
-
-/// A snapshot that has ended, once its repository lists it so.
-fn list_as_recent(observed: &Observed, now: Timestamp) -> Vec<Action> {
-    let Some(status) = &observed.snapshot.status else { return Vec::new() };
-    let ended = status.phase.is_some_and(SnapshotPhase::is_terminal);
-    if !ended || condition::has(&status.conditions, kinds::RECENT_SNAPSHOT_LIST_UPDATED) {
-        return Vec::new();
-    }
-    let recent = observed.repository.as_ref().and_then(|repository| repository.status.as_ref());
-    let listed = recent.is_some_and(|recent| {
-        recent
-            .recent_snapshots
-            .iter()
-            .any(|info| info.name == observed.snapshot.metadata.name && info.phase == status.phase)
-    });
-    if !listed {
-        return Vec::new();
-    }
-    let mut conditions = status.conditions.clone();
-    let updated = Condition::new(
-        kinds::RECENT_SNAPSHOT_LIST_UPDATED,
-        true,
-        kinds::SUCCESSFULLY_UPDATED_RECENT_SNAPSHOT_LIST,
-        "",
-        now,
-    );
-    condition::set(&mut conditions, updated);
-    // Only the conditions: the cache keeps less of an ended snapshot than the API server has.
-    let old = SnapshotStatus { conditions: status.conditions.clone(), ..SnapshotStatus::default() };
-    let new = SnapshotStatus { conditions, ..SnapshotStatus::default() };
-    Action::status(Some(&old), &new).into_iter().collect()
 }
 
 /// One pass over a snapshot that goes on.
@@ -506,11 +472,22 @@ impl Pass<'_> {
             }
         };
         condition::set(&mut status.conditions, condition);
+        self.list_as_recent(status);
         status.phase = Some(phase::snapshot(status));
         if status.phase == Some(SnapshotPhase::Succeeded) {
             self.compare(status);
         }
         self.wanted.clear();
+    }
+
+    /// What its repository lists is made of what its snapshots say: that this one is listed follows from its end, and is said with it.
+    fn list_as_recent(&self, status: &mut SnapshotStatus) {
+        if self.observed.repository.is_none() {
+            return;
+        }
+        let (kind, reason) = (kinds::RECENT_SNAPSHOT_LIST_UPDATED, kinds::SUCCESSFULLY_UPDATED_RECENT_SNAPSHOT_LIST);
+        let message = "the Repository lists it within seconds of this";
+        condition::set(&mut status.conditions, Condition::new(kind, true, reason, message, self.now));
     }
 
     /// A volume that lost most of what it held may have been emptied by mistake: this backup is good, and says so.
@@ -541,6 +518,7 @@ impl Pass<'_> {
             self.now,
         );
         condition::set(&mut status.conditions, uploaded);
+        self.list_as_recent(&mut status);
         status.phase = Some(phase::snapshot(&status));
         shown.status = Some(status);
         let repository = with_this(repository, &shown);
