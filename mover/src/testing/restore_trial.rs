@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,14 +101,7 @@ impl RestoreTrial {
     /// What stands in the target before: nothing, or what an earlier hostile restore may have left.
     fn furnish(&self, choices: &mut Choices<'_>) {
         let target = self.place.join("target");
-        for entry in std::fs::read_dir(&target).unwrap() {
-            let path = entry.unwrap().path();
-            if path.symlink_metadata().unwrap().is_dir() {
-                std::fs::remove_dir_all(path).unwrap();
-            } else {
-                std::fs::remove_file(path).unwrap();
-            }
-        }
+        clear(&target);
         if choices.one_in(3) {
             std::os::unix::fs::symlink(self.place.join("canary"), target.join("link")).unwrap();
             std::os::unix::fs::symlink("../canary/file", target.join("a")).unwrap();
@@ -154,6 +147,20 @@ impl RestoreTrial {
         let restore = crate::restore::run(&self.repository, &stored, request, &progress, &stop);
         let outcome = self.runtime.block_on(async { tokio::time::timeout(TIME_MAX, restore).await });
         outcome.expect("a restore of a few bytes that does not end")
+    }
+}
+
+/// Removes what a restore has left, also where it has taken its own user's right to do so.
+fn clear(directory: &Path) {
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.symlink_metadata().unwrap().is_dir() {
+            clear(&path);
+            std::fs::remove_dir(path).unwrap();
+        } else {
+            std::fs::remove_file(path).unwrap();
+        }
     }
 }
 
