@@ -6,7 +6,7 @@
 
 use std::mem::MaybeUninit;
 
-use rustix::fs::{RawDir, SeekFrom};
+use rustix::fs::{FileType, RawDir, SeekFrom};
 
 use super::Handle;
 
@@ -30,6 +30,13 @@ pub(super) struct Names {
 struct Span {
     start: u32,
     length: u16,
+    is_directory: bool,
+}
+
+/// A name, and what the directory's list said of it, which may be out of date, or nothing.
+pub(super) struct Name {
+    pub(super) bytes: Vec<u8>,
+    pub(super) is_directory: bool,
 }
 
 impl Names {
@@ -58,7 +65,7 @@ impl Names {
                         && after.is_none_or(|after| name > after)
                         && bound.as_deref().is_none_or(|bound| name < bound);
                     if wanted && name.len() <= usize::from(u16::MAX) {
-                        names.push(name);
+                        names.push(name, entry.file_type() == FileType::Directory);
                         if names.bytes() > budget_bytes && names.spans.len() > 1 {
                             bound = names.keep_smaller_half().or(bound.take());
                         }
@@ -82,10 +89,10 @@ impl Names {
     }
 
     /// The next name, if this pass has one.
-    pub(super) fn next(&mut self) -> Option<&[u8]> {
+    pub(super) fn next(&mut self) -> Option<Name> {
         let span = *self.spans.get(self.next)?;
         self.next += 1;
-        Some(slice(&self.arena, span))
+        Some(Name { bytes: slice(&self.arena, span).to_vec(), is_directory: span.is_directory })
     }
 
     /// The name given last.
@@ -104,9 +111,9 @@ impl Names {
         self.next >= self.spans.len()
     }
 
-    fn push(&mut self, name: &[u8]) {
+    fn push(&mut self, name: &[u8], is_directory: bool) {
         // The budget is far below 4 GiB, and the arena never more than one name above it.
-        self.spans.push(Span { start: self.arena.len() as u32, length: name.len() as u16 });
+        self.spans.push(Span { start: self.arena.len() as u32, length: name.len() as u16, is_directory });
         self.arena.extend_from_slice(name);
     }
 
@@ -124,7 +131,7 @@ impl Names {
         let bound = self.spans.get(keep).map(|span| slice(&self.arena, *span).to_vec());
         let mut smaller = Self { complete: self.complete && bound.is_none(), ..Self::default() };
         for span in &self.spans[..keep] {
-            smaller.push(slice(&self.arena, *span));
+            smaller.push(slice(&self.arena, *span), span.is_directory);
         }
         *self = smaller;
         bound

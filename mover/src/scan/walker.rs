@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::attributes::{FileType, Stat};
 use super::handle::Handle;
-use super::names::{self, Buffer, Names};
+use super::names::{self, Buffer, Name, Names};
 use crate::catalog::RelPath;
 
 /// Directories of the way down that keep their handle and their names; those above give them up and take them again.
@@ -115,7 +115,7 @@ impl Walker {
             };
             match self.next_name(depth) {
                 Ok(Some(name)) => {
-                    if let Some(visit) = self.visit(&name) {
+                    if let Some(visit) = self.visit(name) {
                         return Ok(Some(visit));
                     }
                 }
@@ -180,11 +180,11 @@ impl Walker {
         level.names = names;
     }
 
-    fn next_name(&mut self, depth: usize) -> Result<Option<Vec<u8>>, Errno> {
+    fn next_name(&mut self, depth: usize) -> Result<Option<Name>, Errno> {
         loop {
             let level = &mut self.levels[depth];
             if let Some(name) = level.names.as_mut().and_then(Names::next) {
-                return Ok(Some(name.to_vec()));
+                return Ok(Some(name));
             }
             if level.done || level.names.as_ref().is_some_and(Names::is_complete) {
                 return Ok(None);
@@ -215,14 +215,23 @@ impl Walker {
         if handle.with(|fd| Stat::of_fd(fd))?.is_same_inode(&level.stat) { Ok(handle) } else { Err(Errno::STALE) }
     }
 
-    fn visit(&mut self, name: &[u8]) -> Option<Visit> {
+    fn visit(&mut self, name: Name) -> Option<Visit> {
         let level = self.levels.last()?;
         let parent = level.handle.clone()?;
-        let path = match self.path.join(name) {
+        let path = match self.path.join(&name.bytes) {
             Ok(path) => path,
             Err(error) => return Some(Visit::Unreadable { path: self.path.clone(), reason: format!("a name in it: {error}") }),
         };
-        let stat = match parent.with(|fd| Stat::of_name(fd, name)) {
+        if name.is_directory {
+            if (self.options.is_excluded)(&path, true) {
+                return None;
+            }
+            // A system call less for each directory. Whatever stands in the way is looked at below.
+            if let Ok((handle, stat)) = open_directory(&parent, &name.bytes) {
+                return Some(self.enter_found(Found { path, stat, parent, directory: None, name: name.bytes }, handle));
+            }
+        }
+        let stat = match parent.with(|fd| Stat::of_name(fd, &name.bytes)) {
             Ok(stat) => stat,
             // Removed since it was listed: not a failure, it was not there when we came.
             Err(Errno::NOENT) => return None,
@@ -234,19 +243,19 @@ impl Walker {
         if stat.is_mount_root {
             return Some(Visit::OtherMount { path, stat });
         }
-        let found = Found { path, stat, parent, directory: None, name: name.to_vec() };
+        let found = Found { path, stat, parent, directory: None, name: name.bytes };
         if found.stat.file_type == FileType::Directory { self.visit_directory(found) } else { Some(Visit::Found(found)) }
     }
 
-    fn visit_directory(&mut self, mut found: Found) -> Option<Visit> {
-        let opened = found.parent.open(&found.name, OFlags::RDONLY | OFlags::DIRECTORY);
-        match opened.and_then(|handle| Ok((handle.with(|fd| Stat::of_fd(fd))?, handle))) {
-            Ok((stat, handle)) => {
-                let handle = Arc::new(handle);
-                self.enter(found.path.clone(), Arc::clone(&handle), stat.clone());
-                found.stat = stat;
-                found.directory = Some(handle);
-            }
+    fn enter_found(&mut self, found: Found, handle: Handle) -> Visit {
+        let handle = Arc::new(handle);
+        self.enter(found.path.clone(), Arc::clone(&handle), found.stat.clone());
+        Visit::Found(Found { directory: Some(handle), ..found })
+    }
+
+    fn visit_directory(&mut self, found: Found) -> Option<Visit> {
+        match open_directory(&found.parent, &found.name) {
+            Ok((handle, stat)) => return Some(self.enter_found(Found { stat, ..found }, handle)),
             Err(Errno::NOENT) => return None,
             Err(Errno::XDEV) => return Some(Visit::OtherMount { path: found.path, stat: found.stat }),
             Err(Errno::NOTDIR | Errno::LOOP) => {
@@ -265,6 +274,13 @@ impl Walker {
     pub fn root(&self) -> Arc<Handle> {
         Arc::clone(&self.root)
     }
+}
+
+/// A directory with its own attributes: of what was opened, not of the name.
+fn open_directory(parent: &Handle, name: &[u8]) -> Result<(Handle, Stat), Errno> {
+    let handle = parent.open(name, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let stat = handle.with(|fd| Stat::of_fd(fd))?;
+    Ok((handle, stat))
 }
 
 /// How many bytes of `rest` (whole names) one call resolves.
