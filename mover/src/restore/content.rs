@@ -20,6 +20,8 @@ use super::worker::{Leftover, Unread, Worker};
 
 /// Between two looks at the grant at most this much is written.
 const BATCH_BYTES: usize = 1 << 20;
+/// And at most this much is given blocks.
+const ALLOCATED_BYTES: u64 = 1 << 30;
 /// Files that wait for their other parts stay open up to this many; beyond, they are opened again.
 const OPEN_FILES_MAX: usize = 256;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -194,15 +196,38 @@ impl Worker {
         match (origin, content) {
             (Origin::Trusted, _) | (Origin::Made, Content::Hole(_)) => Ok(()),
             (Origin::Standing, content) => self.correct(file, &fd, offset, content),
-            (_, content) => self.write_new(file, &fd, offset, content),
+            (_, content) => {
+                self.allocate(file, &fd)?;
+                self.write_new(file, &fd, offset, content)
+            }
         }
+    }
+
+    /// Blocks for all that will be written: pieces come in the order of the packs, and a file that took blocks in that order would be in as
+    /// many pieces. And what has blocks of its own shares the file with other writes past the cache; else each has it to itself for as long as
+    /// the disk takes.
+    fn allocate(&self, file: &FileTask, fd: &OwnedFd) -> Result<(), Failure> {
+        // Nobody writes before that is done.
+        let mut state = file.state();
+        for range in std::mem::take(&mut state.unallocated) {
+            let mut at = range.start;
+            while at < range.end {
+                self.shared.gate.pass()?;
+                let length = ALLOCATED_BYTES.min(range.end - at);
+                match rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, at, length) {
+                    Ok(()) => at += length,
+                    Err(Errno::INTR) => {}
+                    // The file system does not know that, or has no room: then the writes say so.
+                    Err(_) => return Ok(()),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn write_new(&mut self, file: &FileTask, fd: &OwnedFd, offset: u64, content: Content<'_>) -> Result<(), Failure> {
         let Some((before, blocks)) = direct::split(offset, content.length()) else { return self.write_cached(file, fd, offset, content) };
         let Some(handle) = self.direct_handle(file)? else { return self.write_cached(file, fd, offset, content) };
-        // With blocks of its own already, a write shares the file with others; without, it has the file to itself for as long as the disk takes.
-        let _ = rustix::fs::fallocate(&*handle, FallocateFlags::KEEP_SIZE, offset + before, blocks);
         let after = before + blocks;
         let mut done = before;
         while done < after {

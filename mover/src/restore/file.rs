@@ -1,10 +1,11 @@
 //! One file while it is restored: written to by several threads, finished by the last of them.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::direct::Direct;
+use super::direct::{self, Direct};
 use super::directory::Directory;
 use crate::catalog::{Entry, Extent};
 
@@ -31,6 +32,8 @@ pub(super) struct FileState {
     /// Device and inode, once it was made or found.
     pub(super) identity: Option<(u64, u64)>,
     pub(super) origin: Origin,
+    /// What will be written and has no blocks yet, of a large file.
+    pub(super) unallocated: Vec<Range<u64>>,
 }
 
 /// Where the file comes from.
@@ -72,6 +75,18 @@ impl FileTask {
 
     pub(super) fn expect_write(&self) {
         self.open_ends.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Something will be written there. Ranges come in their order.
+    pub(super) fn expect_content(&self, offset: u64, length: u64) {
+        if self.entry.size < direct::FILE_BYTES_MIN {
+            return;
+        }
+        let (unallocated, end) = (&mut self.state().unallocated, offset.saturating_add(length));
+        match unallocated.last_mut() {
+            Some(last) if last.end == offset => last.end = end,
+            _ => unallocated.push(offset..end),
+        }
     }
 
     /// One write is done, or all are planned. True: that was the last, and the caller finishes the file.

@@ -84,6 +84,9 @@ impl Window {
 
     pub(super) fn add_extent(&mut self, file: &Arc<FileTask>, file_offset: u64, extent: &Extent) {
         file.expect_write();
+        if !matches!(extent, Extent::Hole { .. }) {
+            file.expect_content(file_offset, extent.length());
+        }
         match *extent {
             // Something may stand there.
             Extent::Hole { length } | Extent::Zero { length } => {
@@ -96,7 +99,7 @@ impl Window {
                 entry.pieces.push(Piece { file: Arc::clone(file), file_offset, blob_offset: offset, length });
             }
         }
-        self.weight_bytes += 96;
+        self.weight_bytes += 112;
     }
 }
 

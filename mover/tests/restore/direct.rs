@@ -1,7 +1,11 @@
 //! Large files, which are written past the page cache: pieces that begin and end anywhere, written zeros, holes, and what stood there before.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use holdfast_mover::stop::StopToken;
 
 use crate::cached::{cached_pages, made_cold};
 use crate::fixture::{Fixture, noise};
@@ -39,6 +43,29 @@ fn a_large_file_comes_back_and_little_of_it_is_cached() {
     }
     let pages = file.metadata().unwrap().len() / 4096;
     assert!(cached < pages / 4, "{cached} of {pages} pages are cached: the crumbs, and the ends of each piece");
+    fixture.assert_identical();
+}
+
+#[test]
+fn a_large_file_has_blocks_for_all_its_data_before_its_first_byte() {
+    let fixture = Fixture::new();
+    large(&fixture);
+    let snapshot = fixture.backup();
+    let (place, first) = (fixture.target("large"), Arc::new(AtomicU64::new(0)));
+    let mut asked = fixture.request(snapshot);
+    let seen = Arc::clone(&first);
+    asked.request.may_write = Arc::new(move || {
+        let bytes = std::fs::metadata(&place).map_or(0, |data| data.blocks() * 512);
+        if bytes > 0 {
+            // Whoever sees it first.
+            let _ = seen.compare_exchange(0, bytes, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        true
+    });
+    assert!(fixture.try_run(asked, &StopToken::new()).unwrap().is_complete());
+    let (bytes, last) = (first.load(Ordering::SeqCst), File::open(fixture.target("large")).unwrap().metadata().unwrap().blocks() * 512);
+    // A run of data before the hole, and one behind it: at most a whole one is still to come.
+    assert!(bytes >= 11 * MIB && bytes <= last && last < 23 * MIB, "{bytes} at first, {last} in the end");
     fixture.assert_identical();
 }
 
