@@ -107,7 +107,7 @@ impl Limits {
     const PACK_BYTES_MIN: u64 = 40 << 20;
     const PACK_BYTES_MAX: u64 = 256 << 20;
     /// The program itself, the index, metadata packs, entries on their way, what is known of duplicates.
-    const BASE_BYTES: u64 = 24 << 20;
+    const BASE_BYTES: u64 = 27 << 20;
     /// Chunk buffer, bundle, and the compressor's working memory.
     const WORKER_BYTES: u64 = 14 << 20;
 
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn memory_is_shared_out_and_never_given_twice() {
-        for (mebibytes, cpus, workers, packs_mebibytes) in [(100, 2, 2, 48), (100, 8, 2, 48), (100, 1, 1, 62), (50, 4, 1, 40), (256, 4, 4, 176), (4096, 8, 8, 256)] {
+        for (mebibytes, cpus, workers, packs_mebibytes) in [(100, 2, 2, 45), (100, 8, 2, 45), (100, 1, 1, 59), (50, 4, 1, 40), (256, 4, 4, 173), (4096, 8, 8, 256)] {
             let limits = Limits { memory_bytes: mebibytes << 20, cpus, ..Limits::default() };
             assert_eq!((limits.workers(), limits.data_pack_bytes()), (workers, packs_mebibytes << 20), "{mebibytes} MiB, {cpus} processors");
         }
