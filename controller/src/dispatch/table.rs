@@ -1,7 +1,7 @@
 //! The table of tasks: who wants what, which attempt runs where, what waits for what.
 //!
 //! Pure state, no IO: callers pass the time, and take the messages to send and the objects to reconcile out of
-//! [`Table::drain`]. The invariants, each held by a property test:
+//! [`Table::drain`]. The invariants, each held by a test, most by a property test:
 //! - of one task at most one attempt is starting or running here, and attempts only ever grow;
 //! - what an agent brings with it of a backup that nobody has begun here goes on;
 //! - no more tasks than slots on a node, per storage and in all;

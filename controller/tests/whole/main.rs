@@ -90,11 +90,11 @@ async fn from_storage_to_restore() {
     assert_eq!(snapshot["spec"]["snapshotID"].as_str().unwrap().len(), 26);
     house
         .until("the Repository's numbers, which may be late", || async {
-            house.get("Repository", "one-repo").await.unwrap()["status"]["snapshotCount"] == 1
+            let status = &house.get("Repository", "one-repo").await.unwrap()["status"];
+            status["snapshotCount"] == 1 && status["recentSnapshots"][0]["phase"] == "Succeeded"
         })
         .await;
     let repository = house.get("Repository", "one-repo").await.unwrap();
-    assert_eq!(repository["status"]["recentSnapshots"][0]["phase"], "Succeeded");
     assert!(repository["status"].get("integrity").is_none(), "nothing was checked");
 
     // What went to the agent: secrets from their Secrets, the volume by its UID, an attempt of this leadership.
