@@ -66,7 +66,7 @@ fn failed(reason: v1::task_failure::Reason) -> v1::task_finished::Outcome {
 
 /// The nth attempt whose number is not written down, of this epoch.
 fn unwritten(epoch: u32, nth: u32) -> u32 {
-    epoch << 20 | nth
+    (epoch << 20) | nth
 }
 
 /// Starts all that can run and hands it to its agents.
