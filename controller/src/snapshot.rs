@@ -61,6 +61,11 @@ pub struct Observed {
     pub predecessor: Option<Arc<Snapshot>>,
 }
 
+/// Whether it is over.
+pub fn has_ended(snapshot: &Snapshot) -> bool {
+    snapshot.status.as_ref().and_then(|status| status.phase).is_some_and(SnapshotPhase::is_terminal)
+}
+
 /// Component of the task that writes the snapshot's views.
 pub const VIEWS: &str = "";
 

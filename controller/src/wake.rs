@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::dispatch::assign::storage_of;
 use crate::invoker::{Invoker, either};
 use crate::object::{Key, Kind, Named};
-use crate::{restore_session, verification};
+use crate::{restore_session, snapshot, verification};
 
 /// How long a storage's list of repositories may lag behind: it changes with every backup of every one of them.
 const LIST_LAG: Duration = Duration::from_secs(5);
@@ -147,7 +147,7 @@ fn repository(context: &Context, repository: &Arc<Repository>) {
     let users = Invoker::using(&context.caches, &named);
     context.queue.extend(users.iter().filter(|invoker| !shows_ready(invoker, repository)).map(Invoker::key));
     for snapshot in context.caches.snapshots.awake_of(By::Repository, named) {
-        if !has_ended(&snapshot) {
+        if !snapshot::has_ended(&snapshot) {
             add(context, Kind::Snapshot, snapshot.as_ref());
         }
     }
@@ -164,10 +164,6 @@ fn shows_ready(invoker: &Invoker, repository: &Repository) -> bool {
 fn is_open(repository: &Repository) -> bool {
     let phase = repository.status.as_ref().and_then(|status| status.phase);
     phase == Some(RepositoryPhase::Ready) && repository.metadata.deletion_timestamp.is_none()
-}
-
-fn has_ended(snapshot: &Snapshot) -> bool {
-    snapshot.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal())
 }
 
 fn invoker(context: &Context, invoker: &Invoker) {

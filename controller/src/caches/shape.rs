@@ -15,6 +15,7 @@ use crate::holder::is_holder;
 use crate::invoker::either;
 use crate::object::Named;
 use crate::repository::views;
+use crate::snapshot;
 use crate::target::observe::claims_in;
 use crate::verification;
 
@@ -82,14 +83,10 @@ fn pack_verification(session: &BackupVerificationSession) -> Option<Box<[u8]>> {
     if rests { content::pack(session) } else { None }
 }
 
-fn has_ended(snapshot: &Snapshot) -> bool {
-    snapshot.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal())
-}
-
 fn of_snapshot(snapshot: &Snapshot) -> Vec<Group> {
     let named = |name: &Option<String>| Named::new(snapshot.namespace().unwrap_or_default(), name.clone().unwrap_or_default());
     let mut groups = vec![(By::Repository, named(&snapshot.spec.repository))];
-    if !has_ended(snapshot) {
+    if !snapshot::has_ended(snapshot) {
         groups.push((By::Session, named(&snapshot.spec.backup_session)));
     }
     groups
@@ -97,7 +94,7 @@ fn of_snapshot(snapshot: &Snapshot) -> Vec<Group> {
 
 /// One that has ended and is not on its way out: nobody has anything to do about it.
 fn pack_snapshot(snapshot: &Snapshot) -> Option<Box<[u8]>> {
-    let rests = has_ended(snapshot)
+    let rests = snapshot::has_ended(snapshot)
         && snapshot.metadata.deletion_timestamp.is_none()
         && snapshot.metadata.finalizers.as_ref().is_none_or(Vec::is_empty)
         && snapshot.spec.deletion_policy != Some(DeletionPolicy::WipeOut);

@@ -20,12 +20,9 @@ pub(super) fn snapshot(snapshot: &mut Snapshot) {
             component.restic_stats = summary(&component.restic_stats).into_iter().collect();
             component.restic_stats.shrink_to_fit();
         }
-        // Which attempts there were, whose it is, what it is found by: of no more interest to us.
+        // Whose it is, what it is found by: of no more interest to us.
         snapshot.metadata.labels = None;
         snapshot.metadata.owner_references = None;
-        if let Some(annotations) = &mut snapshot.metadata.annotations {
-            annotations.remove(crate::dispatch::attempts::ANNOTATION);
-        }
     }
 }
 

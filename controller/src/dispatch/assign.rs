@@ -6,7 +6,6 @@ use std::sync::Arc;
 use holdfast_api::backup_storage::{Backend, LocalBackend, Provider, S3Backend};
 use holdfast_api::{ObjectReference, Repository};
 use holdfast_proto::v1;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::attempts;
 use super::secrets::{Secrets, without_newline};
@@ -15,7 +14,7 @@ use super::task::{NotStarted, Work};
 use crate::{api, backup_storage};
 use crate::caches::Caches;
 use crate::first_use;
-use crate::object::{Kind, Named};
+use crate::object::{Key, Named};
 
 const PASSWORD_KEY: &str = "RESTIC_PASSWORD";
 const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
@@ -42,7 +41,9 @@ impl Preparer {
     pub async fn prepare(&self, start: &Start, epoch: u64) -> Result<v1::Assign, NotStarted> {
         let spec = self.spec(&start.request.work, start.request.again_after.is_some()).await?;
         if start.request.class.is_persisted() {
-            attempts::persist(&self.client, start, self.known_metadata(start)).await?;
+            let Key { namespace, name, .. } = &start.owner.key;
+            let known = self.caches.restores.get(namespace, name).map(|restore| restore.metadata.clone());
+            attempts::persist(&self.client, start, known).await?;
         }
         Ok(v1::Assign {
             task: Some(start.reference()),
@@ -52,16 +53,6 @@ impl Preparer {
             bandwidth_bytes_per_second: 0,
             spec: Some(spec),
         })
-    }
-
-    fn known_metadata(&self, start: &Start) -> Option<ObjectMeta> {
-        let key = &start.owner.key;
-        match key.kind {
-            Kind::RestoreSession => {
-                self.caches.restores.get(&key.namespace, &key.name).map(|object| object.metadata.clone())
-            }
-            _ => None,
-        }
     }
 
     /// `afresh` where the Secrets that were read before may be what has failed.

@@ -1,4 +1,4 @@
-//! Attempt numbers, persisted before they are assigned: one annotation on the task's owner, written by compare-and-swap.
+//! Attempt numbers of restores, persisted before they are assigned: one annotation on the task's owner, written by compare-and-swap.
 
 use std::collections::BTreeMap;
 

@@ -240,13 +240,9 @@ impl Table {
     /// Where a task begins that this leadership has not seen, and with which attempt: an earlier one may still run somewhere.
     fn first_state(&mut self, key: &TaskKey, request: &TaskRequest, now_ms: u64) -> (u32, State) {
         let queued = State::Queued { not_before_ms: now_ms };
-        let persisted = match &request.persisted {
-            Some(persisted) if request.class.is_persisted() => persisted,
-            _ if request.class == Class::Backup => match self.agents.take_newest_announced(key) {
-                Some((agent, announced)) => return (announced.attempt, adopted(agent, announced)),
-                None => return (0, queued),
-            },
-            _ => return (0, queued),
+        let Some(persisted) = &request.persisted else {
+            let brought = if request.class.is_taken_over() { self.agents.take_newest_announced(key) } else { None };
+            return brought.map_or((0, queued), |(agent, announced)| (announced.attempt, adopted(agent, announced)));
         };
         if self.ended.remove(key).is_some_and(|ended| ended >= persisted.number) {
             return (persisted.number, queued);
@@ -267,11 +263,13 @@ impl Table {
             && wanted.iter().any(|wanted| match wanted {
                 Wanted::Keep(component) => *component == announced.task.component,
                 Wanted::Hold(_) | Wanted::Function(_) => false,
-                Wanted::Task(request) if request.component != announced.task.component => false,
-                Wanted::Task(request) if request.class.is_persisted() => {
-                    request.persisted.as_ref().is_some_and(|attempt| attempt.number == announced.attempt)
+                Wanted::Task(request) => {
+                    request.component == announced.task.component
+                        && match &request.persisted {
+                            Some(attempt) => attempt.number == announced.attempt,
+                            None => request.class.is_taken_over() && !self.tasks.contains_key(&announced.task),
+                        }
                 }
-                Wanted::Task(request) => request.class == Class::Backup && !self.tasks.contains_key(&announced.task),
             })
     }
 

@@ -49,9 +49,14 @@ impl Class {
     }
 
     /// Whether each attempt is written down before it is assigned: where two at once would do harm, because both write to one volume.
-    /// Two backups of one volume are work done twice, and the older is stopped as soon as its agent is heard.
     pub fn is_persisted(self) -> bool {
         self == Self::Restore
+    }
+
+    /// Whether an attempt that is written nowhere goes on under the next leader, because its agent says that it has it. Two backups of one
+    /// volume are work done twice, and the older is stopped as soon as its agent is heard.
+    pub fn is_taken_over(self) -> bool {
+        self == Self::Backup
     }
 }
 

@@ -14,7 +14,7 @@ use holdfast_proto::v1;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Observed, VIEWS, deletion, manifests, result, waiting};
+use super::{Observed, VIEWS, deletion, has_ended, manifests, result, waiting};
 use crate::action::Action;
 use crate::backup_session::claims;
 use crate::backup_session::plan::is_cancelled;
@@ -39,9 +39,8 @@ const VIEW_RETRIES_MAX: u32 = 4;
 
 /// Whether nothing is left to do.
 pub fn is_settled(snapshot: &Snapshot) -> bool {
-    let phase = snapshot.status.as_ref().and_then(|status| status.phase);
     snapshot.metadata.deletion_timestamp.is_some()
-        || phase.is_some_and(SnapshotPhase::is_terminal)
+        || has_ended(snapshot)
         || snapshot.spec.backup_session.is_none()
         // Its status is on the way; until then it must not look like a backup that nobody wants any more.
         || read_back::is_read_back(&snapshot.metadata)
@@ -452,32 +451,26 @@ impl Pass<'_> {
     }
 
     fn conclude(&mut self, status: &mut SnapshotStatus, uploaded: Result<(), String>) {
-        let condition = match uploaded {
-            Ok(()) => Condition::new(
-                kinds::SNAPSHOT_METADATA_UPLOADED,
-                true,
-                kinds::SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA,
-                "",
-                self.now,
-            ),
-            Err(message) => {
-                self.events.push(Action::warning("ViewsNotWritten", message.clone()));
-                Condition::new(
-                    kinds::SNAPSHOT_METADATA_UPLOADED,
-                    false,
-                    kinds::FAILED_TO_UPLOAD_SNAPSHOT_METADATA,
-                    message,
-                    self.now,
-                )
-            }
-        };
-        condition::set(&mut status.conditions, condition);
-        self.list_as_recent(status);
-        status.phase = Some(phase::snapshot(status));
+        if let Err(message) = &uploaded {
+            self.events.push(Action::warning("ViewsNotWritten", message.clone()));
+        }
+        self.end(status, uploaded);
         if status.phase == Some(SnapshotPhase::Succeeded) {
             self.compare(status);
         }
         self.wanted.clear();
+    }
+
+    /// The last steps, and what they amount to.
+    fn end(&self, status: &mut SnapshotStatus, uploaded: Result<(), String>) {
+        let (is_uploaded, reason, message) = match uploaded {
+            Ok(()) => (true, kinds::SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA, String::new()),
+            Err(message) => (false, kinds::FAILED_TO_UPLOAD_SNAPSHOT_METADATA, message),
+        };
+        let condition = Condition::new(kinds::SNAPSHOT_METADATA_UPLOADED, is_uploaded, reason, message, self.now);
+        condition::set(&mut status.conditions, condition);
+        self.list_as_recent(status);
+        status.phase = Some(phase::snapshot(status));
     }
 
     /// What its repository lists is made of what its snapshots say: that this one is listed follows from its end, and is said with it.
@@ -510,16 +503,7 @@ impl Pass<'_> {
         let Some(repository) = &self.observed.repository else { return Vec::new() };
         let mut shown = self.observed.snapshot.as_ref().clone();
         let mut status = status;
-        let uploaded = Condition::new(
-            kinds::SNAPSHOT_METADATA_UPLOADED,
-            true,
-            kinds::SUCCESSFULLY_UPLOADED_SNAPSHOT_METADATA,
-            "",
-            self.now,
-        );
-        condition::set(&mut status.conditions, uploaded);
-        self.list_as_recent(&mut status);
-        status.phase = Some(phase::snapshot(&status));
+        self.end(&mut status, Ok(()));
         shown.status = Some(status);
         let repository = with_this(repository, &shown);
         [views::snapshot(&repository, &shown), views::repository(&repository)].into_iter().flatten().collect()

@@ -68,7 +68,7 @@ fn a_name_swapped_for_a_link_between_two_calls() {
     let fixture = Fixture::new();
     let outside = tempfile::TempDir::new().unwrap();
     std::fs::write(outside.path().join("file"), b"SECRET").unwrap();
-    for name in ["directory/file", "file", "large", "linked", "stays"] {
+    for name in ["directory/file", "file", "large", "linked", "stays", "turned"] {
         fixture.write(name, if name == "large" { &[7; 200_000] } else { b"public" });
     }
     std::fs::write(outside.path().join("large"), [9; 200_000]).unwrap();
@@ -81,7 +81,13 @@ fn a_name_swapped_for_a_link_between_two_calls() {
             return false;
         }
         let target = match path.as_bytes() {
-            b"directory" => beyond.clone(),
+            b"directory" | b"turned" => beyond.clone(),
+            // Listed as a file, and a directory when it is looked at.
+            b"stays" => {
+                std::fs::remove_file(inside.join("turned")).unwrap();
+                std::fs::create_dir(inside.join("turned")).unwrap();
+                return false;
+            }
             b"file" | b"linked" | b"zlinked" => beyond.join("file"),
             b"large" => beyond.join("large"),
             _ => return false,
@@ -97,10 +103,10 @@ fn a_name_swapped_for_a_link_between_two_calls() {
         let content = fixture.content(&contents, entry);
         assert!(content == b"public" || content == [7; 200_000], "{} is from outside", entry.path);
     }
-    assert!(!contents.paths().contains(&"directory/file".to_string()));
+    assert!(!contents.paths().contains(&"directory/file".to_string()) && !contents.paths().contains(&"turned/file".to_string()));
     let directory = contents.entries.iter().find(|entry| entry.path.as_bytes() == b"directory").unwrap();
     assert!(matches!(directory.kind, holdfast_mover::catalog::EntryKind::Symlink { .. }), "{:?}", directory.kind);
-    assert!(report.unreadable_count + report.changed_while_read_count >= 3, "{:?} {:?}", report.unreadable_first, report.changed_first);
+    assert!(report.unreadable_count + report.changed_while_read_count >= 4, "{:?} {:?}", report.unreadable_first, report.changed_first);
 }
 
 /// Runs on a thread without privileges, and with all that it starts: false if this machine does not allow that.

@@ -4,7 +4,7 @@ use holdfast_proto::v1;
 
 use super::{State, Table, occupied_by, reference};
 use crate::dispatch::agents::{Agent, AgentId, Announced};
-use crate::dispatch::task::{Class, Owner, TaskKey};
+use crate::dispatch::task::{Owner, TaskKey};
 use crate::object::Key;
 
 impl Table {
@@ -30,7 +30,7 @@ impl Table {
     fn adopt(&mut self, id: AgentId, announced: &Announced) {
         let Some(task) = self.tasks.get_mut(&announced.task) else { return };
         // Nobody has begun it here: what the leader before began goes on.
-        if task.attempt == 0 && task.request.class == Class::Backup {
+        if task.attempt == 0 && task.request.class.is_taken_over() {
             task.attempt = announced.attempt;
         }
         let same_attempt = task.attempt == announced.attempt;
