@@ -9,7 +9,7 @@ run_control_plane() {
         --listen-client-urls "$ETCD_URL" --advertise-client-urls "$ETCD_URL" \
         --listen-peer-urls http://127.0.0.1:23800 --initial-advertise-peer-urls http://127.0.0.1:23800 \
         --initial-cluster holdfast=http://127.0.0.1:23800
-    wait_until 20 "etcd to answer on $ETCD_URL (see $logs/etcd.log)" curl -fsS "$ETCD_URL/health"
+    wait_until 60 "etcd to answer on $ETCD_URL (see $logs/etcd.log)" curl -fsS "$ETCD_URL/health"
     # Aggregator routing: webhooks are called at their pods' addresses, since no kube-proxy serves the host's namespace.
     daemon kube-apiserver "$bin/kube-apiserver" \
         --etcd-servers "$ETCD_URL" --bind-address "$HOST_IP" --advertise-address "$HOST_IP" --secure-port 6443 \
@@ -20,7 +20,7 @@ run_control_plane() {
         --kubelet-preferred-address-types InternalIP \
         --service-account-issuer https://kubernetes.default.svc.cluster.local \
         --service-account-key-file "$pki/service-account.pub" --service-account-signing-key-file "$pki/service-account.key"
-    wait_until 60 "the API server to be ready (see $logs/kube-apiserver.log)" api_ready
+    wait_until 120 "the API server to be ready (see $logs/kube-apiserver.log)" api_ready
     # The binder's resync is 15 s by default; hand-made volumes bind sooner with less.
     daemon kube-controller-manager "$bin/kube-controller-manager" --kubeconfig "$STATE/kubeconfigs/controller-manager" \
         --leader-elect=false --secure-port 0 --use-service-account-credentials --allocate-node-cidrs=false \

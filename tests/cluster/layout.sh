@@ -110,13 +110,13 @@ import_image() { # TAR
 }
 
 wait_until() { # SECONDS DESCRIPTION COMMAND...: a command that returns 2 says that waiting is in vain
-    local deadline=$((SECONDS + $1)) description=$2 status
+    local deadline=$((SECONDS + $1)) description=$2 status said
     shift 2
     while true; do
         status=0
-        "$@" >/dev/null 2>&1 || status=$?
+        said=$("$@" 2>&1) || status=$?
         [[ $status -ne 0 ]] || return 0
-        [[ $status -ne 2 && $SECONDS -lt $deadline ]] || fail "gave up waiting for $description"
+        [[ $status -ne 2 && $SECONDS -lt $deadline ]] || fail "gave up waiting for $description; its last answer: $(tail -c 500 <<<"${said:-nothing}")"
         sleep 0.1
     done
 }

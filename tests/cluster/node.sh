@@ -17,7 +17,7 @@ mount_own_folders() { # NODE
 }
 
 join_network() { # NODE
-    wait_until 20 "the host to hand over eth0" ip link show eth0
+    wait_until 60 "the host to hand over eth0" ip link show eth0
     ip link set lo up
     ip address add "$(node_ip "$1")/24" dev eth0
     ip link set eth0 up
@@ -116,9 +116,9 @@ run_node() { # NODE
     write_network_config "$node"
     write_kubelet_config "$node"
     daemon containerd containerd --config /var/lib/node/containerd.toml --log-level info
-    wait_until 20 "containerd (see $log_folder/containerd.log)" ctr version
+    wait_until 60 "containerd (see $log_folder/containerd.log)" ctr version
     import_images
-    wait_until 60 "the API server" api_ready
+    wait_until 120 "the API server" api_ready
     daemon kubelet kubelet --config /var/lib/node/kubelet.yaml --kubeconfig /var/lib/node/kubelet.kubeconfig \
         --hostname-override "$node" --node-ip "$(node_ip "$node")"
     # These conntrack sysctls belong to the machine, and cannot be written everywhere.

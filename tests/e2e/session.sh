@@ -42,7 +42,9 @@ begin() {
     rm -rf "${S3_FOLDER:?}/$BUCKET"
     kube create namespace "$NAMESPACE" >/dev/null
     "$CLUSTER/s3" bucket "$BUCKET"
-    eval "$("$CLUSTER/s3" env)"
+    local environment
+    environment=$("$CLUSTER/s3" env)
+    eval "$environment"
     k create secret generic s3-secret --from-literal AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" \
         --from-literal AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" >/dev/null
     k create secret generic encrypt-secret --from-literal RESTIC_PASSWORD=correct-horse >/dev/null
