@@ -125,8 +125,12 @@ impl View {
             }
         })?;
         let unlisted = listing::unlisted(core, state, &candidates).await?;
+        let behind = match looker {
+            Looker::Reader if !unlisted.readable.is_empty() => listing::behind(core, state, &candidates).await?,
+            Looker::Reader | Looker::Writer | Looker::Pruner => Vec::new(),
+        };
         let mut wanted: BTreeSet<RunName> = state.runs.keys().copied().collect();
-        wanted.extend(unlisted.readable.iter().flat_map(|(_, record)| record.runs.iter().copied()));
+        wanted.extend(unlisted.readable.iter().chain(&behind).flat_map(|(_, record)| record.runs.iter().copied()));
 
         let view = Self { candidates, unreadable_snapshots: unlisted.unreadable, ..Self::default() };
         let mut loading = Loading { core, index: IndexBuilder::new(state, spill), view, lengths: BTreeMap::new(), looker };

@@ -15,7 +15,7 @@ use crate::repository::Repository;
 use crate::secret::SecretBytes;
 use crate::snapshot::SnapshotDraft;
 use crate::store::Store;
-use crate::testing::{MemoryStore, StandingClock, WaitingStore};
+use crate::testing::{Fate, MemoryStore, Operation, ScriptedStore, StandingClock, WaitingStore};
 
 const ROUND_TRIP: Duration = Duration::from_millis(30);
 
@@ -69,6 +69,34 @@ async fn round_trips_do_not_grow_with_what_is_checked() {
         println!("{depth}: {round_trips} round trips");
         assert!(round_trips <= round_trips_max, "{depth}: {round_trips} round trips for 48 snapshots and 96 packs");
     }
+}
+
+/// Found by the simulation (seed 350565276): while the list of snapshots is on its way one is committed behind it, and in front of it one
+/// that uses what the first stored.
+#[tokio::test]
+async fn a_snapshot_that_the_list_had_passed_is_no_loss_of_those_that_use_it() {
+    let store = Arc::new(MemoryStore::new());
+    let writes = Repository::init(Arc::clone(&store) as Arc<dyn Store>, &password(), environment()).await.expect("init").repository;
+    let is_list = |operation: Operation, name: &str| operation == Operation::List && name == "snapshots";
+    let mut lists = 0;
+    let torn = ScriptedStore::new(store, move |operation, name| {
+        lists += u32::from(is_list(operation, name));
+        if is_list(operation, name) && lists == 1 { Fate::Passed } else { Fate::Through }
+    });
+    let writes = Arc::new(tokio::sync::Mutex::new(Some(writes)));
+    let meanwhile = WaitingStore::new(Arc::new(torn), move |operation, name| {
+        let (writes, is_list) = (Arc::clone(&writes), is_list(operation, name));
+        async move {
+            if is_list && let Some(repository) = writes.lock().await.take() {
+                backup(&repository, 0..1).await;
+                backup(&repository, 0..2).await;
+            }
+        }
+        .boxed()
+    });
+    let reads = Repository::open(Arc::new(meanwhile), &password(), environment()).await.expect("open");
+    let report = reads.check(CheckOptions::default(), &CheckProgress::default()).await.expect("check");
+    assert!(report.is_clean() && report.snapshots == 1, "{report:?}");
 }
 
 #[test]

@@ -73,15 +73,17 @@ pub(super) struct Look {
 
 impl Look {
     /// Marks, and joins what is marked with the index. Whatever cannot be read is an error, unless another prune has just published:
-    /// then it may be what that one took away.
+    /// then it may be what that one took away. What no run lists is looked for once more: a list of snapshots is no single moment,
+    /// and may have passed the place of one that later ones in it use.
     pub(super) async fn take(core: &Arc<Core>, opened: &Opened, inventory: &mut Inventory, memory_bytes: usize, progress: &PruneProgress) -> Result<Self, PruneError> {
-        for _ in 0..RACES_MAX {
+        for race in 0..RACES_MAX {
             let state = state::newest(core).await?;
             if let Some(needs) = state.features.missing_to_write() {
                 return Err(PruneError::Write(WriteError::TooNew { needs }));
             }
             let seen_epoch = state.prune_epoch;
             match Self::under(core, state, opened, inventory, memory_bytes, progress).await {
+                Err(PruneError::Unlisted { .. }) if race == 0 => {}
                 Err(PruneError::Unreadable(_) | PruneError::Unlisted { .. }) if state::newest(core).await?.prune_epoch != seen_epoch => {}
                 look => return look,
             }

@@ -70,6 +70,14 @@ pub(crate) async fn unlisted(core: &Core, state: &State, candidates: &[LeaseId])
     read_all(core, state, leases).await
 }
 
+/// Commits that a list gave no place to, although others in it may use what they stored: they came behind the place where it was
+/// already, before the others came in front of it. A list made now has them.
+pub(crate) async fn behind(core: &Core, state: &State, listed: &[LeaseId]) -> Result<Vec<(SnapshotId, SnapshotRecord)>, ReadError> {
+    let now = candidates(core, state).await?;
+    let leases = now.into_iter().filter(|lease| !listed.contains(lease)).collect();
+    Ok(read_all(core, state, leases).await?.readable)
+}
+
 /// The newest snapshots until `enough` says so, newest lease first, some at once: to find a parent without reading all of them.
 /// A lease's number is the state that it saw, so what was begun after another had committed comes before it.
 pub(crate) async fn newest_until(core: &Core, state: &State, candidates: &[LeaseId], enough: impl Fn(&Snapshots) -> bool) -> Result<Snapshots, ReadError> {

@@ -38,6 +38,8 @@ pub enum Fate {
     Denied,
     /// Refused for want of space.
     Full,
+    /// Of a list: it has passed the place of its first object when that comes. Anything else goes through.
+    Passed,
 }
 
 type Script = Box<dyn FnMut(Operation, &str) -> Fate + Send>;
@@ -68,7 +70,7 @@ impl ScriptedStore {
         let object = name.to_owned();
         let source: Source = Arc::new(std::io::Error::other("scripted"));
         match self.fate(operation, name) {
-            Fate::Through => done.await,
+            Fate::Through | Fate::Passed => done.await,
             Fate::AnswerLost => {
                 done.await?;
                 Err(StoreError::Unreachable { object, source })
@@ -101,6 +103,7 @@ impl Store for ScriptedStore {
     fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
         match self.fate(Operation::List, prefix) {
             Fate::Through => self.inner.list(prefix, start_after),
+            Fate::Passed => self.inner.list(prefix, start_after).skip(1).boxed(),
             _ => {
                 let source: Source = Arc::new(std::io::Error::other("scripted"));
                 stream::iter([Err(StoreError::Unreachable { object: prefix.to_owned(), source })]).boxed()

@@ -55,8 +55,8 @@ impl Store for WaitingStore {
     }
 
     fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectEntry, StoreError>> {
-        let names = self.inner.list(prefix, start_after);
-        stream::once((self.before)(Operation::List, prefix)).flat_map(|()| stream::empty()).chain(names).boxed()
+        let (folder, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        stream::once((self.before)(Operation::List, prefix)).flat_map(move |()| self.inner.list(&folder, start_after.as_deref())).boxed()
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
