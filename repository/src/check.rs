@@ -7,6 +7,7 @@ use crate::error::ReadError;
 use crate::id::{BlobId, PackId, SnapshotId};
 use crate::reader::{self, Reader};
 use crate::state::State;
+use crate::view::{View, spill_failed};
 
 pub(crate) mod content;
 mod findings;
@@ -158,6 +159,7 @@ pub(crate) async fn look(reader: &Reader, options: CheckOptions, progress: &Chec
         futures::try_join!(packs::lengths(reader.core()), snapshots::all(reader, &view), records::look(reader.core(), &view, deep))?;
     records.into_iter().for_each(|record| record.report(&view, &mut findings));
     (report.pack_bytes, report.read_until) = packs::check(reader, &view, present, options, progress, &mut findings).await?;
+    refuse_failed(&view)?;
     // What a prune took away since the view was made is not missing: what needs it is stored elsewhere by now, or was forgotten.
     let (view, snapshots) = if !findings.bad.packs.is_empty() {
         let view = reader.refresh().await?;
@@ -169,11 +171,14 @@ pub(crate) async fn look(reader: &Reader, options: CheckOptions, progress: &Chec
     };
     report.snapshots = (snapshots.readable.len() + snapshots.unreadable.len()) as u64;
     snapshots::check(reader, &view, &snapshots, &mut findings).await?;
-    if let Some(error) = view.index.failure() {
-        return Err(crate::view::spill_failed(error));
-    }
+    refuse_failed(&view)?;
     report.bytes_read = progress.bytes_read.load(Ordering::Relaxed);
     Ok(Looked { report, findings, unreadable: snapshots.unreadable })
+}
+
+/// What could not be read back from the disk is no loss, and what was not compared with it is not right for that.
+fn refuse_failed(view: &View) -> Result<(), ReadError> {
+    view.index.failure().map_or(Ok(()), |error| Err(spill_failed(error)))
 }
 
 #[cfg(test)]

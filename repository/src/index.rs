@@ -158,11 +158,6 @@ impl<'s> IndexBuilder<'s> {
         Some(slot)
     }
 
-    /// Whether a run that was pushed lists the pack.
-    pub(crate) fn lists(&self, pack: &PackName) -> bool {
-        self.slots.contains_key(pack)
-    }
-
     pub(crate) fn finish(self) -> Result<Index, SpillError> {
         let Self { spill, mut index, mut entries, sorter, .. } = self;
         index.by_name = (0..index.packs.len() as u32).collect();

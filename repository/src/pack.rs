@@ -38,6 +38,8 @@ const PADDING_KIND: u8 = 0;
 
 /// A data pack is closed when it has reached this.
 pub(crate) const DATA_PACK_BYTES: usize = 32 << 20;
+/// Or this many blobs, however small they are: its list fits the room beyond the bytes, and a run that takes packs whole stays short.
+pub(crate) const BLOBS_MAX: usize = 1 << 16;
 /// Metadata is little, and is read whole by ranges: smaller packs bound the memory.
 pub(crate) const META_PACK_BYTES: usize = 8 << 20;
 

@@ -20,6 +20,9 @@ use crate::state::{self, State};
 use crate::store::StoreError;
 use crate::view::{Looker, View};
 
+/// How often a reader loads the index again: each time it is all of it, and a prune that takes something away comes seldom.
+const RELOADS_MAX: u32 = 16;
+
 /// Reads under a lease, so that no prune takes away what it reads. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -34,8 +37,8 @@ struct Inner {
     blobs: Blobs,
     /// Why it is not the newest state that is read by.
     state_damage: Option<ReadError>,
-    /// The index is loaded again at most once: a pack that is still missing then is lost.
-    reloaded: tokio::sync::Mutex<bool>,
+    /// How often the index was loaded again.
+    reloads: tokio::sync::Mutex<u32>,
 }
 
 /// A range of a pack, as stored: `Reader::decode` takes blobs out of it.
@@ -75,7 +78,7 @@ impl Reader {
     async fn with(core: Arc<Core>, purpose: Purpose, lease: Option<Lease>, state: State, state_damage: Option<ReadError>) -> Result<Self, ReadError> {
         let view = load(&core, state).await?;
         let blobs = Blobs::new(Arc::clone(&core), view);
-        Ok(Self { inner: Arc::new(Inner { core, purpose, lease, blobs, state_damage, reloaded: tokio::sync::Mutex::new(false) }) })
+        Ok(Self { inner: Arc::new(Inner { core, purpose, lease, blobs, state_damage, reloads: tokio::sync::Mutex::new(0) }) })
     }
 
     /// Its lease; `None` where the store took none.
@@ -93,11 +96,14 @@ impl Reader {
         listing::all(&self.inner.core, &self.inner.blobs.view().state).await
     }
 
-    /// A blob, its id verified. What is missing is looked for once more in a freshly loaded index.
+    /// A blob, its id verified. What is missing is looked for once more in a freshly loaded index, as long as that has news.
     pub async fn read_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, ReadError> {
-        match self.inner.blobs.read(kind, id).await {
-            Err(error) if error.is_damage() && self.reload().await? => self.inner.blobs.read(kind, id).await,
-            result => result,
+        loop {
+            let seen = self.view();
+            match self.inner.blobs.read(kind, id).await {
+                Err(error) if error.is_damage() && self.reload(&seen).await? => {}
+                result => return result,
+            }
         }
     }
 
@@ -140,14 +146,22 @@ impl Reader {
         Ok(&scratch.raw)
     }
 
-    /// True if the index was loaded again now: a prune may have moved what is missing.
-    async fn reload(&self) -> Result<bool, ReadError> {
-        let mut reloaded = self.inner.reloaded.lock().await;
-        if *reloaded {
+    /// True if there is another index than the one that was `seen`. The first time it may have what no state lists yet; from then on only
+    /// a newer state has news: a prune may have left a blob in other packs, and no reader that came behind it is waited for.
+    async fn reload(&self, seen: &Arc<View>) -> Result<bool, ReadError> {
+        let mut reloads = self.inner.reloads.lock().await;
+        if !Arc::ptr_eq(&self.view(), seen) {
+            return Ok(true);
+        }
+        if *reloads >= RELOADS_MAX {
             return Ok(false);
         }
-        self.refresh().await?;
-        *reloaded = true;
+        let (state, _) = state::newest_readable(&self.inner.core).await?;
+        if *reloads > 0 && state.number <= seen.state.number {
+            return Ok(false);
+        }
+        self.inner.blobs.replace_view(load(&self.inner.core, state).await?);
+        *reloads += 1;
         Ok(true)
     }
 
@@ -236,3 +250,6 @@ pub(crate) fn as_read_error(error: WriteError) -> ReadError {
         other => ReadError::Store(StoreError::Corrupt { object: "lease".to_owned(), reason: other.to_string() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,9 +48,9 @@ pub struct RepairReport {
     pub rescued: Option<Rescued>,
     /// Index runs that cannot be read and are not used any more.
     pub runs_replaced: Vec<String>,
-    /// Packs that no readable run listed, and that the new runs list.
+    /// Packs that no readable run listed, or not all of, and that the new runs list.
     pub packs_indexed: u64,
-    /// Blobs in them.
+    /// Blobs in them that no readable run listed.
     pub blobs_indexed: u64,
     /// Packs that no readable run lists and that do not say what they hold either, with the reason.
     pub packs_unreadable: Vec<(String, String)>,

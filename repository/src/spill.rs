@@ -180,6 +180,10 @@ impl SpillFile {
 
     /// What was appended there, into `plain`, which is replaced.
     pub fn read(&self, place: &SpillPlace, plain: &mut Vec<u8>) -> Result<(), SpillError> {
+        #[cfg(test)]
+        if crate::testing::spilling::fails() {
+            return Err(io::Error::other("as a test says").into());
+        }
         let mut sealed = vec![0; place.plain_bytes as usize + TAG_BYTES];
         self.file.read_exact_at(&mut sealed, place.offset).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => SpillError::Changed,

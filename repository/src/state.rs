@@ -11,7 +11,7 @@ use crate::index::RunName;
 use crate::mutation::left_out;
 
 mod chain;
-pub(crate) use chain::{READS_MAX, ensure_first, named_by_leases, newest, newest_readable, numbers, parse_object_name, publish, publish_after, read, read_if_readable};
+pub(crate) use chain::{READS_MAX, ensure_first, named_by_leases, newest, newest_readable, number_after, numbers, parse_object_name, publish, publish_after, read, read_if_readable};
 
 const VERSION: u8 = 1;
 

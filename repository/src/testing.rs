@@ -31,6 +31,8 @@ pub mod mutation;
 mod mutator;
 mod parsers;
 mod scripted;
+#[cfg(test)]
+pub(crate) mod spilling;
 mod waiting;
 pub use conformance::conformance;
 pub use dying::{DyingStore, VARIABLE as DIE_VARIABLE, dying};
@@ -92,6 +94,10 @@ pub(crate) fn checkpoint_bytes() -> Option<u64> {
 
 /// Entries of an index that stay in memory, instead of the usual many: for tests of what is spilled.
 pub(crate) fn resident_entries() -> Option<usize> {
+    #[cfg(test)]
+    if spilling::is_on() {
+        return Some(0);
+    }
     std::env::var("HOLDFAST_TEST_RESIDENT_ENTRIES").ok()?.parse().ok()
 }
 

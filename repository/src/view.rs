@@ -38,8 +38,8 @@ pub(crate) struct View {
     /// For a writer: runs of leases that have not committed, not yet below the floor, with these objects' lengths. What an
     /// interrupted backup uploaded is used from there; the snapshot that uses it names the run, and so adopts it.
     pub(crate) resumed: BTreeMap<RunName, u64>,
-    /// Packs that only such a run lists.
-    pub(crate) resumed_packs: HashMap<PackName, RunName>,
+    /// The packs of such runs, each with all of them that list it, whoever else does: none of them need list all of it.
+    pub(crate) resumed_packs: HashMap<PackName, Vec<RunName>>,
     /// For a prune: the packs of each run that readers see.
     pub(crate) run_packs: BTreeMap<RunName, Vec<PackName>>,
 }
@@ -202,8 +202,8 @@ impl Loading<'_> {
         while let Some(loaded) = reads.next().await {
             // Nobody's snapshot depends on it: damaged, it is as if it had never been.
             let (name, Ok((run, object_bytes))) = loaded? else { continue };
-            for pack in run.packs.iter().filter(|pack| !self.index.lists(&pack.name)) {
-                self.view.resumed_packs.entry(pack.name).or_insert(name);
+            for pack in &run.packs {
+                self.view.resumed_packs.entry(pack.name).or_default().push(name);
             }
             self.view.resumed.insert(name, object_bytes);
             self.index.push(&run)?;

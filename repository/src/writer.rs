@@ -269,8 +269,8 @@ impl Inner {
     /// Whether the blob is stored and usable; the snapshot will depend on where it is listed.
     fn use_stored(&self, id: &BlobId) -> bool {
         let Some(location) = self.blobs.usable(id) else { return false };
-        if let Some(run) = self.blobs.view().resumed_packs.get(&location.pack) {
-            locked(&self.resumed).insert(*run);
+        if let Some(runs) = self.blobs.view().resumed_packs.get(&location.pack) {
+            locked(&self.resumed).extend(runs);
         }
         true
     }

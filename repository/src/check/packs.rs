@@ -127,10 +127,10 @@ fn part(mut packs: Vec<PackInfo>, next: NextPart) -> (Vec<PackInfo>, Vec<PackInf
 
 /// How many blobs the index lists in each pack.
 #[derive(Debug, Default)]
-pub(super) struct Listed(HashMap<PackName, u32>);
+pub(crate) struct Listed(HashMap<PackName, u32>);
 
 impl Listed {
-    fn count(view: &View) -> Result<Self, ReadError> {
+    pub(crate) fn count(view: &View) -> Result<Self, ReadError> {
         let mut listed = Self::default();
         for (_, found) in view.index.all() {
             *listed.0.entry(found.location.pack).or_default() += 1;
@@ -141,11 +141,15 @@ impl Listed {
         }
     }
 
+    pub(crate) fn of(&self, pack: &PackName) -> usize {
+        self.0.get(pack).copied().unwrap_or_default() as usize
+    }
+
     /// Every blob that the index lists in a pack must stand in the pack's own list, at the same place.
     pub(super) fn compare(&self, view: &View, pack: PackName, own: &[PackEntry], findings: &mut Findings) {
         let stands = |entry: &&PackEntry| view.index.find(&entry.id).any(|found| found.location == entry.location(pack));
         let same = own.iter().filter(stands).count();
-        if same == self.0.get(&pack).copied().unwrap_or_default() as usize {
+        if same == self.of(&pack) {
             return;
         }
         // Rare, so it may be slow: the blobs are looked for one by one.

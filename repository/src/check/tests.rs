@@ -7,15 +7,20 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::*;
-use crate::blob::BlobKind;
+use crate::testing::spilling::Spilling;
+use crate::blob::{BlobKind, PackClass};
 use crate::compress::Scratch;
 use crate::environment::Environment;
+use crate::index::RunName;
 use crate::lease::{Activity, Purpose};
 use crate::repository::Repository;
+use crate::sealed::ObjectKind;
 use crate::secret::SecretBytes;
 use crate::snapshot::SnapshotDraft;
+use crate::state;
 use crate::store::Store;
-use crate::testing::{Fate, MemoryStore, Operation, ScriptedStore, StandingClock, WaitingStore};
+use crate::testing::{Fate, MemoryStore, Operation, ScriptedStore, SeededRandom, StandingClock, WaitingStore};
+use crate::view;
 
 const ROUND_TRIP: Duration = Duration::from_millis(30);
 
@@ -134,4 +139,59 @@ fn threads_find_every_flipped_byte_of_a_pack_of_several_parts() {
         let report = repository.check(options, &CheckProgress::default()).await.expect("check");
         assert!(report.is_clean() && report.bytes_read > 30 << 20, "{report:?}");
     });
+}
+
+/// What was found of packs makes it load the index again: the first one's failure must not be forgotten with it.
+#[tokio::test]
+async fn whatever_read_of_a_spilled_index_fails_it_says_the_same_or_nothing() {
+    let written = Arc::new(MemoryStore::new());
+    let repository = Repository::init(Arc::clone(&written) as Arc<dyn Store>, &password(), environment()).await.expect("init").repository;
+    backup(&repository, 0..40).await;
+    backup(&repository, 40..60).await;
+    let missing = written.objects().into_keys().find(|name| name.starts_with("packs/data/")).expect("pack");
+    written.take(&missing);
+    lists_what_is_not_there(&repository, &missing).await;
+    let options = CheckOptions { trailers: true, ..CheckOptions::default() };
+    let expected = repository.check(options, &CheckProgress::default()).await.expect("check");
+    assert_eq!(expected.findings.len(), 2, "{expected:?}");
+    let directory = tempfile::TempDir::new().expect("folder");
+    for reads in 0.. {
+        // The same chance each time: in another order of the packs it is another read.
+        let environment = Environment { random: Arc::new(SeededRandom::new(1)), ..environment() };
+        let store = Arc::new(MemoryStore::new());
+        written.objects().into_iter().for_each(|(name, object)| store.put(&name, object));
+        let repository = Repository::open(store, &password(), environment).await.expect("open");
+        repository.use_spill(std::fs::File::open(directory.path()).expect("folder").into(), 1 << 20).expect("spill");
+        let spilling = Spilling::failing_after(reads);
+        let outcome = repository.check(options, &CheckProgress::default()).await;
+        let has_failed = spilling.end();
+        match outcome {
+            Ok(report) => assert_eq!(report, expected, "{reads}"),
+            Err(error) => assert!(has_failed && matches!(error, ReadError::Store(_)), "{reads}: {error}"),
+        }
+        if !has_failed {
+            assert!(reads > 20, "{reads}");
+            break;
+        }
+    }
+}
+
+/// A run that says of another data pack that it holds what it does not.
+async fn lists_what_is_not_there(repository: &Repository, but: &str) {
+    let core = &repository.core;
+    let state = state::newest(core).await.expect("state");
+    let mut wrong = Vec::new();
+    for name in state.runs.keys() {
+        let (mut run, _) = view::read_run(core, name).await.expect("run");
+        let is_other = |pack: u32| run.packs[pack as usize].name.class == PackClass::Data && run.packs[pack as usize].name.to_string() != but;
+        let Some(mut entry) = run.entries.iter().copied().find(|entry| is_other(entry.pack)) else { continue };
+        entry.blob.id = BlobId([7; 32]);
+        run.entries = vec![entry];
+        let name = RunName { number: 7, ..*name };
+        core.write(ObjectKind::IndexRun, &name.to_string(), &run.encode()).await.expect("write");
+        wrong.push((name, core.store.head(&name.to_string()).await.expect("head")));
+    }
+    assert_eq!(wrong.len(), 1);
+    let lists = |state: &State| Some(State { runs: state.runs.iter().map(|(run, bytes)| (*run, *bytes)).chain(wrong.iter().copied()).collect(), ..state.clone() });
+    state::publish(core, lists).await.expect("publish");
 }

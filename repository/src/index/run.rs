@@ -89,6 +89,20 @@ impl Run {
         Ok(run)
     }
 
+    /// Every pack in both, each with half of its blobs: as prunes once merged runs, and as whoever lists what one of the two lacks does.
+    #[cfg(test)]
+    pub(crate) fn halves(&self) -> [Self; 2] {
+        [0, 1].map(|half| {
+            let mut seen = std::collections::HashMap::new();
+            let mut is_in = |entry: &RunEntry| {
+                let count: &mut usize = seen.entry(entry.pack).or_default();
+                *count += 1;
+                *count % 2 == half
+            };
+            Self { entries: self.entries.iter().filter(|entry| is_in(entry)).copied().collect(), ..self.clone() }
+        })
+    }
+
     fn check(&self, entry: &RunEntry) -> Result<(), Malformed> {
         let pack = self.packs.get(entry.pack as usize).ok_or(Malformed("a blob in no pack of the run"))?;
         let end = u64::from(entry.blob.offset) + u64::from(entry.blob.stored_bytes);

@@ -10,9 +10,10 @@ use crate::id::BlobId;
 use crate::lock::locked;
 use crate::spill::{Sorter, Spill, SpillError, SpillFile, SpillPlace};
 
-const SEGMENT_ENTRIES: usize = 512;
+/// Few in tests, so that their small indexes have many segments, and read them again.
+const SEGMENT_ENTRIES: usize = if cfg!(test) { 8 } else { 512 };
 /// Segments kept open, 30 KiB each. A power of two: which slot a segment takes is its number's last bits.
-const OPEN_SEGMENTS: usize = 64;
+const OPEN_SEGMENTS: usize = if cfg!(test) { 2 } else { 64 };
 const FILTER_BITS_PER_ENTRY: u64 = 10;
 const FILTER_PROBES: u64 = 7;
 

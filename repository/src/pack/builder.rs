@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::memory::PackMemory;
-use super::{FOOTER_MAGIC, HEADER_BYTES, PADDING_KIND, PackEntry, PackInfo, SALT_BYTES, blob_aad, header, trailer, trailer_aad};
+use super::{BLOBS_MAX, FOOTER_MAGIC, HEADER_BYTES, PADDING_KIND, PackEntry, PackInfo, SALT_BYTES, blob_aad, header, trailer, trailer_aad};
 use crate::blob::{BlobKind, Encoding, PackClass, PackName};
 use crate::crypto::{Cipher, Keys, TAG_BYTES, padme};
 use crate::environment::Environment;
@@ -64,7 +64,7 @@ impl PackBuilder {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.memory.len() >= self.name.class.target_bytes()
+        self.memory.len() >= self.name.class.target_bytes() || self.entries.len() >= BLOBS_MAX
     }
 
     /// Padding, trailer, footer.

@@ -45,6 +45,21 @@ fn a_pack_gives_back_its_blobs_and_its_list() {
 }
 
 #[test]
+fn a_pack_of_the_smallest_blobs_is_full_before_its_list_outgrows_it() {
+    let keys = keys();
+    let mut builder = PackBuilder::new(&keys, &Environment::system(), PackClass::Data).expect("builder");
+    for number in 0..BLOBS_MAX {
+        assert!(!builder.is_full(), "{number}");
+        let blob = number.to_le_bytes();
+        builder.push(BlobKind::Data, keys.blob_id(BlobKind::Data, &blob), Encoding::Raw, 8, &blob).expect("push");
+    }
+    assert!(builder.is_full());
+    let pack = builder.finish().expect("finish");
+    assert!(pack.info.object_bytes < DATA_PACK_BYTES as u64, "{}", pack.info.object_bytes);
+    assert_eq!(verified(&pack.info.name, &pack.bytes).expect("whole").0.len(), BLOBS_MAX);
+}
+
+#[test]
 fn a_packs_length_does_not_tell_its_blobs_length() {
     let lengths: std::collections::BTreeSet<_> = (40_000..40_500_u32)
         .map(|bytes| {

@@ -129,7 +129,8 @@ impl Prune<'_> {
         next.doomed = doomed_by(look, current, plan.up_to);
         next.condemned.retain(|_, since| !is_due(*since, plan.up_to));
         next.floor = next.floor.max(plan.floor);
-        next.forgotten.retain(|lease| lease.state >= next.floor);
+        // Below the floor nothing else needs them, but whoever dooms the rest asks what was forgotten since that was condemned.
+        next.forgotten.retain(|lease| lease.state >= next.floor || !next.condemned.is_empty());
         next.unused.retain(|pack, _| !next.doomed.contains(pack));
         next.bad_blobs.retain(|(_, pack)| !next.doomed.contains(pack));
         next.bad_packs.retain(|pack| !next.doomed.contains(pack));

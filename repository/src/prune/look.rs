@@ -169,11 +169,12 @@ impl Join<'_> {
             self.blob(&id, &copies, is_used);
             copies.clear();
         }
+        self.fine_blobs();
+        // Behind the last look into the index: what could not be read back there looks unused.
         if let Some(error) = index.failure() {
             return Err(spill_failed(error).into());
         }
         used.end()?;
-        self.fine_blobs();
         Ok((self.packs, self.chosen))
     }
 

@@ -20,6 +20,7 @@ use crate::error::ReadError;
 use crate::id::BlobId;
 use crate::index::Index;
 use crate::pack::{self, PackEntry, PackInfo};
+use crate::view::spill_failed;
 use crate::writer::{WriterOptions, uploads::Uploads};
 
 /// Dead bytes that may stay in packs that are partly used, of all that is used.
@@ -111,12 +112,12 @@ impl Prune<'_> {
     pub(super) async fn rewrite(&mut self, look: &mut Look, wanted: &BTreeMap<PackName, PackUse>) -> Result<Rewritten, PruneError> {
         let mut rewritten = Rewritten::default();
         let Some((view, chosen)) = look.view.take().filter(|_| !wanted.is_empty()) else { return Ok(rewritten) };
-        let spans = spans(&view.index, &chosen, wanted);
+        let spans = spans(&view.index, &chosen, wanted)?;
         drop(view);
         let core = self.core;
         let uploads = Uploads::new(Arc::clone(core), WriterOptions::default());
         let mut fine: BTreeMap<BlobId, (BlobId, u32)> = BTreeMap::new();
-        let mut failed: BTreeSet<PackName> = BTreeSet::new();
+        let mut copied: BTreeMap<PackName, u64> = BTreeMap::new();
         let mut opened = stream::iter(spans).map(|span| open(core, span)).buffered(AT_ONCE);
         while let Some(outcome) = opened.next().await {
             let (pack, pieces) = outcome?;
@@ -125,13 +126,13 @@ impl Prune<'_> {
                     Ok(stored) => {
                         push(&uploads, &piece.entry, &stored).await?;
                         fine.extend(piece.fine.map(|place| (piece.entry.id, place)));
+                        *copied.entry(pack).or_default() += 1;
                         self.report.bytes_rewritten += stored.len() as u64;
                     }
                     Err(error) => {
                         // What cannot be copied stays where it is: it may be read again one day, or healed.
                         tracing::warn!(%pack, %error, "not rewritten");
                         rewritten.bad.insert((piece.entry.id, pack));
-                        failed.insert(pack);
                     }
                 }
             }
@@ -144,12 +145,11 @@ impl Prune<'_> {
         for stored in uploads.take_stored() {
             let live_bytes = stored.entries.iter().map(|entry| u64::from(entry.stored_bytes)).sum();
             rewritten.new.push((stored.info, PackUse { listed_bytes: live_bytes, live_bytes, live_blobs: stored.entries.len() as u64, is_rotten: false }));
-            for entry in stored.entries {
-                writer.push(&stored.info, entry, fine.get(&entry.id).copied()).await?;
-            }
+            writer.push(&stored.info, stored.entries.into_iter().map(|entry| (entry, fine.get(&entry.id).copied()))).await?;
         }
         rewritten.runs = writer.finish().await?;
-        rewritten.from = wanted.keys().filter(|pack| !failed.contains(pack)).copied().collect();
+        // Counted against the first walk through the index: what the second one missed for whatever reason stays where it is.
+        rewritten.from = wanted.iter().filter(|(pack, used)| copied.get(pack) == Some(&used.live_blobs)).map(|(pack, _)| *pack).collect();
         Ok(rewritten)
     }
 
@@ -170,7 +170,7 @@ impl Prune<'_> {
 }
 
 /// In the order of the packs' names and the blobs' places: what was written together stays together.
-fn spans(index: &Index, chosen: &Chosen, wanted: &BTreeMap<PackName, PackUse>) -> Vec<Span> {
+fn spans(index: &Index, chosen: &Chosen, wanted: &BTreeMap<PackName, PackUse>) -> Result<Vec<Span>, PruneError> {
     let mut pieces: BTreeMap<PackName, (PackInfo, Vec<Piece>)> = BTreeMap::new();
     for (place, (id, found)) in index.all().enumerate() {
         let at = found.location;
@@ -180,6 +180,9 @@ fn spans(index: &Index, chosen: &Chosen, wanted: &BTreeMap<PackName, PackUse>) -
         let fine = found.fine.and_then(|place| Some((*index.fine_blob(place)?, place.offset)));
         let entry = PackEntry { id, kind: at.kind, encoding: at.encoding, offset: at.offset, stored_bytes: at.stored_bytes, raw_bytes: at.raw_bytes };
         pieces.entry(at.pack).or_insert_with(|| (*found.info, Vec::new())).1.push(Piece { entry, fine });
+    }
+    if let Some(error) = index.failure() {
+        return Err(spill_failed(error).into());
     }
     let mut spans: Vec<Span> = Vec::new();
     for (info, mut pieces) in pieces.into_values() {
@@ -199,7 +202,7 @@ fn spans(index: &Index, chosen: &Chosen, wanted: &BTreeMap<PackName, PackUse>) -
             }
         }
     }
-    spans
+    Ok(spans)
 }
 
 /// Damage is each piece's own; a store that does not answer is an error.

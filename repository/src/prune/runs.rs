@@ -10,13 +10,15 @@ use crate::core::{self, Created};
 use crate::error::WriteError;
 use crate::id::{BlobId, LeaseId};
 use crate::index::{FinePlace, Run, RunEntry, RunName};
-use crate::pack::{PackEntry, PackInfo};
+use crate::pack::{BLOBS_MAX, PackEntry, PackInfo};
 use crate::sealed::ObjectKind;
 use crate::store::StoreError;
 use crate::view;
 
-/// About 9 MB of a run, and three times that of memory while it is sealed.
-const RUN_ENTRIES_MAX: usize = 150_000;
+/// About 9 MB of a run, and three times that of memory while it is sealed. Few in tests, so that runs are closed there too.
+const RUN_ENTRIES_MAX: usize = if cfg!(test) { 1000 } else { 150_000 };
+// A pack goes into a run whole, so that no run is longer.
+const _: () = assert!(cfg!(test) || BLOBS_MAX <= RUN_ENTRIES_MAX);
 /// A run below this is small.
 const SMALL_BYTES: u64 = 4 << 20;
 /// So many small runs are better one: each is a request for every backup that has no cache.
@@ -37,13 +39,15 @@ pub(super) struct Merged {
     pub(super) runs: Vec<NewRun>,
 }
 
+/// A blob of a pack, and where its fine hashes are.
+pub(super) type Listed = (PackEntry, Option<(BlobId, u32)>);
+
 /// Writes runs under a name of this prune's own: no lease, since nothing depends on a run that no state lists, and the publish that
 /// lists it proves that no floor has passed the name.
 pub(super) struct RunWriter<'w> {
     core: &'w crate::core::Core,
     lease: LeaseId,
     run: Run,
-    packs: HashMap<PackName, u32>,
     fine: HashMap<BlobId, u32>,
     pub(super) written: Vec<NewRun>,
 }
@@ -52,25 +56,29 @@ impl<'w> RunWriter<'w> {
     /// By who saw state `seen`.
     pub(super) fn new(core: &'w crate::core::Core, seen: u64) -> Self {
         let lease = LeaseId { state: seen, random: core.environment.random() };
-        Self { core, lease, run: Run::default(), packs: HashMap::new(), fine: HashMap::new(), written: Vec::new() }
+        Self { core, lease, run: Run::default(), fine: HashMap::new(), written: Vec::new() }
     }
 
-    pub(super) async fn push(&mut self, info: &PackInfo, blob: PackEntry, fine: Option<(BlobId, u32)>) -> Result<(), PruneError> {
-        let next = self.run.packs.len() as u32;
-        let pack = *self.packs.entry(info.name).or_insert(next);
-        if pack == next {
-            self.run.packs.push(*info);
+    /// All that is listed of a pack, into one run: whoever uses one of its blobs depends on no second one, and if the run is lost the
+    /// pack is in none, and a repair asks it.
+    pub(super) async fn push(&mut self, info: &PackInfo, blobs: impl ExactSizeIterator<Item = Listed>) -> Result<(), PruneError> {
+        if self.run.entries.len() + blobs.len() > RUN_ENTRIES_MAX {
+            self.close().await?;
         }
-        let fine = fine.map(|(fine_blob, offset)| {
-            let next = self.run.fine_blobs.len() as u32;
-            let slot = *self.fine.entry(fine_blob).or_insert(next);
-            if slot == next {
-                self.run.fine_blobs.push(fine_blob);
-            }
-            FinePlace { blob: slot, offset }
-        });
-        self.run.entries.push(RunEntry { blob, pack, fine });
-        if self.run.entries.len() >= RUN_ENTRIES_MAX { self.close().await } else { Ok(()) }
+        let pack = self.run.packs.len() as u32;
+        self.run.packs.push(*info);
+        for (blob, fine) in blobs {
+            let fine = fine.map(|(fine_blob, offset)| {
+                let next = self.run.fine_blobs.len() as u32;
+                let slot = *self.fine.entry(fine_blob).or_insert(next);
+                if slot == next {
+                    self.run.fine_blobs.push(fine_blob);
+                }
+                FinePlace { blob: slot, offset }
+            });
+            self.run.entries.push(RunEntry { blob, pack, fine });
+        }
+        Ok(())
     }
 
     async fn close(&mut self) -> Result<(), PruneError> {
@@ -78,7 +86,6 @@ impl<'w> RunWriter<'w> {
             return Ok(());
         }
         let mut run = std::mem::take(&mut self.run);
-        self.packs.clear();
         self.fine.clear();
         run.sort();
         let name = RunName { lease: self.lease, number: self.written.len() as u32 };
@@ -123,12 +130,13 @@ impl Prune<'_> {
         }
         let mut writer = RunWriter::new(self.core, look.state.number);
         for name in &replaced {
-            let (run, _) = view::read_run(self.core, name).await?;
-            for entry in &run.entries {
-                let info = &run.packs[entry.pack as usize];
-                let fine = entry.fine.map(|place| (run.fine_blobs[place.blob as usize], place.offset));
+            let (mut run, _) = view::read_run(self.core, name).await?;
+            run.entries.sort_unstable_by_key(|entry| (entry.pack, entry.blob.offset));
+            for blobs in run.entries.chunk_by(|one, next| one.pack == next.pack) {
+                let info = &run.packs[blobs[0].pack as usize];
+                let fine = |entry: &RunEntry| entry.fine.map(|place| (run.fine_blobs[place.blob as usize], place.offset));
                 if !doomed.contains(&info.name) {
-                    writer.push(info, entry.blob, fine).await?;
+                    writer.push(info, blobs.iter().map(|entry| (entry.blob, fine(entry)))).await?;
                 }
             }
         }

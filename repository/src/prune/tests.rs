@@ -17,6 +17,7 @@ use crate::testing::{Fate, MemoryStore, Operation, ScriptedStore, TokioClock};
 use crate::writer::Writer;
 
 mod crash;
+mod open;
 mod refused;
 mod rewriting;
 mod rules;

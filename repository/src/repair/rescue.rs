@@ -28,7 +28,7 @@ pub(crate) async fn rescue(core: &Core, dry_run: bool) -> Result<Option<Rescued>
     if from.as_ref().is_some_and(|from| from.number == highest) {
         return Ok(None);
     }
-    let number = highest + 1;
+    let number = state::number_after(highest)?;
     let before = from.clone().unwrap_or_default();
     let first_lost = from.as_ref().map_or(0, |state| state.number + 1);
     let unknown = number - first_lost;

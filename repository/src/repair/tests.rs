@@ -18,6 +18,9 @@ use crate::store::Store;
 use crate::testing::{Fate, MemoryStore, Operation, ScriptedStore};
 use crate::writer::Writer;
 
+mod partly_listed;
+mod stray_names;
+
 struct Place {
     store: Arc<MemoryStore>,
 }

@@ -7,7 +7,7 @@ use futures::stream::StreamExt;
 use super::{State, object_name};
 use crate::core::{Core, Created};
 use crate::error::{ReadError, WriteError};
-use crate::id::LeaseId;
+use crate::id::{LeaseId, STATE_NUMBER_MAX};
 use crate::mutation::left_out;
 use crate::sealed::ObjectKind;
 
@@ -116,7 +116,12 @@ pub(crate) async fn read_if_readable(core: &Core, number: u64) -> Result<Option<
 /// The number of the state with this name.
 pub(crate) fn parse_object_name(name: &str) -> Option<u64> {
     let number = u64::from_str_radix(name.strip_prefix("state/")?, 16).ok()?;
-    (object_name(number) == name).then_some(number)
+    (object_name(number) == name && number <= STATE_NUMBER_MAX).then_some(number)
+}
+
+/// The number after it, unless nobody would see a state of that name.
+pub(crate) fn number_after(number: u64) -> Result<u64, ReadError> {
+    if number < STATE_NUMBER_MAX { Ok(number + 1) } else { Err(ReadError::damaged(object_name(number), "no number follows it: it cannot be a state's")) }
 }
 
 /// No state: init was cut off before its first, or all states were lost. Leases are taken only after the first state stands,
@@ -166,7 +171,7 @@ pub(crate) async fn publish_after(core: &Core, newest_read: State, change: impl 
         let Some(mut next) = change(&current) else {
             return Ok(current);
         };
-        next.number = current.number + 1;
+        next.number = number_after(current.number)?;
         assert!(next.floor >= current.floor && next.prune_epoch >= current.prune_epoch, "a state that goes back");
         if core.write(ObjectKind::State, &object_name(next.number), &next.encode()).await? == Created::Written {
             core.saw_state(&next);

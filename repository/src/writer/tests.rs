@@ -17,6 +17,8 @@ use crate::state::{self, State};
 use crate::store::{Store, StoreError};
 use crate::testing::{Fate, MemoryStore, Operation, ScriptedStore};
 
+mod partly_listed;
+
 fn password() -> SecretBytes {
     SecretBytes::new(b"p".to_vec())
 }

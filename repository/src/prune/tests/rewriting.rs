@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::needed_packs;
+use crate::testing::spilling::Spilling;
 
 fn stored_bytes(store: &MemoryStore) -> usize {
     store.objects().iter().filter(|(name, _)| name.starts_with("packs/")).map(|(_, object)| object.len()).sum()
@@ -16,6 +17,11 @@ fn noise(number: u32) -> Vec<u8> {
 
 async fn backup_noise(repository: &Repository, numbers: impl Iterator<Item = u32>) -> SnapshotId {
     let writer = begin(repository).await;
+    let refs = add_noise(&writer, numbers).await;
+    writer.commit(SnapshotDraft::default(), || refs.iter().copied()).await.expect("commit")
+}
+
+async fn add_noise(writer: &Writer, numbers: impl Iterator<Item = u32>) -> Vec<(BlobId, u64)> {
     let mut refs = Vec::new();
     for number in numbers {
         let raw = noise(number);
@@ -25,7 +31,7 @@ async fn backup_noise(repository: &Repository, numbers: impl Iterator<Item = u32
         refs.push((id, 20_000));
     }
     refs.sort_unstable();
-    writer.commit(SnapshotDraft::default(), || refs.iter().copied()).await.expect("commit")
+    refs
 }
 
 async fn restores_noise(repository: &Repository, numbers: impl Iterator<Item = u32>) {
@@ -178,5 +184,97 @@ async fn many_small_packs_and_runs_become_few() {
     }
     assert!(names(&store, "index/").len() <= 6, "{:?}", names(&store, "index/"));
     restores_noise(&repository, (0..70).chain(100..130)).await;
+    is_clean(&repository).await;
+}
+
+/// Prunes what `written` has, once for each read of the spilled index, which fails, and once more without a failure.
+async fn prune_failing(written: &MemoryStore, numbers: impl Iterator<Item = u32> + Clone) -> PruneReport {
+    let directory = tempfile::TempDir::new().expect("folder");
+    let mut reads = 0;
+    loop {
+        let store = Arc::new(MemoryStore::new());
+        written.objects().into_iter().for_each(|(name, object)| store.put(&name, object));
+        let repository = Repository::open(store, &password(), environment()).await.expect("open");
+        repository.use_spill(std::fs::File::open(directory.path()).expect("folder").into(), 1 << 20).expect("spill");
+        let spilling = Spilling::failing_after(reads);
+        let outcome = repository.prune(&now(), &PruneProgress::default(), std::future::pending()).await;
+        let has_failed = spilling.end();
+        restores_noise(&repository, numbers.clone()).await;
+        is_clean(&repository).await;
+        if !has_failed {
+            assert!(reads > 10, "{reads}");
+            return outcome.expect("nothing failed");
+        }
+        assert!(matches!(outcome, Err(PruneError::Read(_))), "{reads}: {outcome:?}");
+        reads += 1;
+    }
+}
+
+/// The index is walked twice: what the second walk does not find would go with the packs that are thought to be copied.
+#[tokio::test(start_paused = true)]
+async fn whatever_read_of_a_spilled_index_fails_nothing_that_is_used_goes() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = repository(&store).await;
+    let old = backup_noise(&repository, 0..100).await;
+    backup_noise(&repository, (0..100).step_by(10)).await;
+    repository.forget(&[old]).await.expect("forget");
+    let report = prune_failing(&store, (0..100).step_by(10)).await;
+    assert!(report.packs_rewritten >= 1 && report.packs_deleted >= 1, "{report:?}");
+}
+
+/// Fine hashes are looked up behind the first walk, and here nothing is copied that would be behind them.
+#[tokio::test(start_paused = true)]
+async fn whatever_read_of_a_spilled_index_fails_fine_hashes_stay() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = repository(&store).await;
+    let writer = begin(&repository).await;
+    let refs = add_noise(&writer, 0..100).await;
+    // A pack of fine hashes alone.
+    writer.checkpoint().await.expect("checkpoint");
+    writer.commit(SnapshotDraft::default(), || refs.iter().copied()).await.expect("commit");
+    let old = backup_noise(&repository, 200..210).await;
+    repository.forget(&[old]).await.expect("forget");
+    let report = prune_failing(&store, 0..100).await;
+    assert!(report.packs_rewritten == 0 && report.packs_deleted >= 1, "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pack_of_which_less_was_copied_than_is_used_stays() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = repository(&store).await;
+    let old = backup_noise(&repository, 0..20).await;
+    backup_noise(&repository, 0..5).await;
+    repository.forget(&[old]).await.expect("forget");
+    let (options, progress) = (now(), PruneProgress::default());
+    let (mut prune, _) = Prune::begin(&repository.core, &options, &progress).await.expect("begin");
+    for missed in [1, 0] {
+        let mut look = Look::take(&repository.core, &Opened::new(), &mut prune.inventory, options.memory_bytes, &progress).await.expect("look");
+        let mut partly = prune.worth_rewriting(&look);
+        partly.values_mut().for_each(|used| used.live_blobs += missed);
+        let rewritten = prune.rewrite(&mut look, &partly).await.expect("rewrite");
+        assert_eq!(rewritten.from.len(), if missed == 0 { partly.len() } else { 0 });
+        assert!(!partly.is_empty());
+    }
+}
+
+/// A run that is lost then takes whole packs out of the index, which a repair asks what they hold.
+#[tokio::test(start_paused = true)]
+async fn no_pack_is_in_two_of_the_runs_that_many_are_merged_to() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = repository(&store).await;
+    for number in 0..30 {
+        backup(&repository, number * 50..number * 50 + 50).await;
+    }
+    let gone = backup(&repository, 5000..5010).await;
+    repository.forget(&[gone]).await.expect("forget");
+    let report = prune(&repository, &now()).await;
+    assert!(report.runs_merged >= 30, "{report:?}");
+    let mut listed = BTreeSet::new();
+    let runs = newest(&repository).await.runs;
+    for name in runs.keys() {
+        let (run, _) = crate::view::read_run(&repository.core, name).await.expect("run");
+        assert!(run.entries.len() <= 1000 && run.packs.iter().all(|pack| listed.insert(pack.name)), "{name}");
+    }
+    assert!(runs.len() == 2 && listed.len() >= 60, "{} runs, {} packs", runs.len(), listed.len());
     is_clean(&repository).await;
 }
