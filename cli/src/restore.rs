@@ -63,7 +63,8 @@ pub(crate) struct Manner {
     /// No extended attribute whose name matches.
     #[arg(long, value_name = "PATTERN")]
     exclude_xattr: Vec<String>,
-    /// Take a file whose size and time are right to be right, unread. Else what is there is read and compared.
+    /// Take a file whose size and time are right to be right, unread. Else what is there is read and compared. Not for what a
+    /// restore left that a crash of the machine or a power failure cut off: a file of it may have both, and zeros for content.
     #[arg(long)]
     trust_times: bool,
     /// Say success before the data is on the disk, as most tools do: a power failure may then still cost it.

@@ -153,6 +153,8 @@ impl Backup {
                 // Fenced while it read, and a prune took what it wanted to use again: what is gone is read again.
                 Err(BackupError::Commit(CommitError::Gone { missing, .. })) => {
                     tracing::warn!(blobs = missing.len(), "blobs of the parent are gone; the files that need them are read again");
+                    // It has places in bundles that may be among them, and is asked before anything is stored.
+                    self.shared.duplicates.clear();
                     *lock(&self.shared.refs) = Refs::default();
                     *lock(&self.shared.named) = Named::default();
                 }

@@ -7,7 +7,8 @@
 //! those directories that are complete, deepest first. A window begins while the one before it ends.
 //!
 //! Run again after it was killed, a restore goes on: no name is used but the final ones, what is right already is not written
-//! again, and the time of a file is set when all else of it is. What was called restored was synced before.
+//! again, and the time of a file is set when all else of it is. What was called restored was synced before; what a crash of the machine
+//! cut off was not, so that then only content tells, and no time (`Rules::trust_times`).
 
 mod attributes;
 mod content;

@@ -243,18 +243,23 @@ impl OpenFile {
         Ok(self.handle.with(|fd| Stat::of_fd(fd))?.size)
     }
 
-    /// Its entry, still without content. Looks whether it changed since it was opened: what was read may then be a mixture of
-    /// before and after, which is said, and mended by the next backup.
-    pub(super) fn entry(&self, job: &ReadJob, context: &Context) -> Result<Entry, Failure> {
+    /// Its entry, still without its extents, of which there are `length` bytes. Looks whether it changed since it was opened: what was
+    /// read may then be a mixture of before and after, which is said, and mended by the next backup.
+    pub(super) fn entry(&self, job: &ReadJob, context: &Context, length: u64) -> Result<Entry, Failure> {
         let after = self.handle.with(|fd| Stat::of_fd(fd))?;
         let mut entry = entry_of(job.found.path.clone(), &self.before, job.device);
+        entry.size = length;
         entry.xattrs = self.xattrs.list.clone();
         if let Some(reason) = &self.xattrs.missing {
             entry.flags.xattrs_incomplete = true;
             context.unreadable(&entry.path, reason);
         }
-        let changed = !after.is_same_state(&self.before);
-        if changed {
+        // A server may still say what it said before of a file that somebody has cut.
+        let is_short = length < self.before.size;
+        let changed = is_short || !after.is_same_state(&self.before);
+        if is_short {
+            context.changed(&entry.path, &format!("it ended after {length} of {} bytes", self.before.size));
+        } else if changed {
             context.changed(&entry.path, "it changed while it was read");
         }
         entry.flags.read_next_time = changed || is_unsettled(&after, context.settled_before);

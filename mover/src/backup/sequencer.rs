@@ -93,7 +93,7 @@ impl Sequencer<'_> {
         match result {
             OutcomeKind::Entry(entry, link) => {
                 if let Some(link) = link {
-                    links.first(link, entry.path.clone());
+                    links.first(link, &entry);
                 }
                 Resolved::Entry(entry)
             }
@@ -102,21 +102,26 @@ impl Sequencer<'_> {
         }
     }
 
-    /// Another name of a file: a link to its first name, if that is in the catalog. Else this name is read; its outcome comes
-    /// with the same number.
+    /// Another name of a file: a link to its first name, if that is in the catalog as it is now. Else this name is read; its outcome
+    /// comes with the same number.
     fn follow(&self, mut job: Box<ReadJob>, links: &mut LinkPaths) -> Resolved {
         let first = job.link.and_then(|Link { key, .. }| links.further(key));
-        if let Some(first) = first {
+        let has_first = first.is_some();
+        if let Some(first) = first.filter(|first| first.is_still(&job.found.stat)) {
             let mut entry = entry_of(job.found.path.clone(), &job.found.stat, job.device);
+            entry.mtime = first.mtime;
             if let crate::catalog::EntryKind::CharDevice { rdev } | crate::catalog::EntryKind::BlockDevice { rdev } = &mut entry.kind {
                 *rdev = 0;
             }
-            entry.link_to = Some(first);
+            entry.link_to = Some(first.path);
             return Resolved::Entry(Box::new(entry));
         }
         if !job.found.stat.entry_kind().is_file() {
             self.context.changed(&job.found.path, "it was removed or replaced while it was read");
             return Resolved::Nothing;
+        }
+        if has_first {
+            self.context.changed(&job.found.path, "it was written after its first name was read: it is kept as a file of its own");
         }
         if let Some(link) = &mut job.link {
             link.links = link.links.max(2);

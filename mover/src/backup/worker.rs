@@ -197,8 +197,11 @@ impl<'a> Worker<'a> {
             return Ok(None);
         }
         let start = self.bundle.len();
-        let read = self.read_small_content(&file, size, fresh).and_then(|parts| Ok((parts, file.entry(job, self.context)?)));
-        let (parts, mut entry) = match read {
+        let read = self.read_small_content(&file, size, fresh).and_then(|parts| {
+            let length = parts.iter().map(Part::length).sum();
+            Ok((parts, file.entry(job, self.context, length)?))
+        });
+        let (parts, entry) = match read {
             Ok(read) => read,
             Err(failure) => {
                 // Places that were noted for this file's content are cut off with it.
@@ -207,7 +210,6 @@ impl<'a> Worker<'a> {
                 return Err(failure);
             }
         };
-        entry.size = parts.iter().map(Part::length).sum();
         Ok(Some(Bundled { sequence: job.sequence, entry, link: job.link, parts }))
     }
 
@@ -306,8 +308,8 @@ impl<'a> Worker<'a> {
         let spool = file.take_spool()?;
         let content = spool.finish(&mut CatalogSink { context, scratch: &mut self.scratch });
         let content = content.map_err(|error| self.write_failed(error))?;
-        let mut entry = file.open_file().entry(job, context)?;
-        (entry.size, entry.extents, entry.extent_lists) = (content.length, content.extents, content.lists);
+        let mut entry = file.open_file().entry(job, context, content.length)?;
+        (entry.extents, entry.extent_lists) = (content.extents, content.lists);
         Ok(entry)
     }
 

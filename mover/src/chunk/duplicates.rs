@@ -54,6 +54,11 @@ impl Duplicates {
     pub(crate) fn insert(&self, content: BlobId, place: Place) {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner).insert(key(&content), place);
     }
+
+    /// Forgets all of it.
+    pub(crate) fn clear(&self) {
+        *self.generations.lock().unwrap_or_else(PoisonError::into_inner) = Generations::default();
+    }
 }
 
 impl Generations {

@@ -2,7 +2,7 @@
 //! and capabilities, an ACL changes the mode, and everything changes the times. What stands at the end is looked at again,
 //! since a file system may take a value and keep another.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::issue::Severity;
 use super::private_directory::PrivateDirectory;
 use super::rules::Rules;
+use super::worker::file_type;
 use crate::catalog::{Entry, EntryKind};
 
 const SET_ID_BITS: u32 = 0o6000;
@@ -176,15 +177,22 @@ impl Wanted {
     }
 }
 
-/// Sets everything on what has no handle that could be written to: symlinks, pipes, sockets, devices.
+/// Sets everything on what cannot be opened to be written to: symlinks, pipes, sockets, devices. Owner, mode and time by a handle that was
+/// looked at: whoever may rename in the directory may have put a file of somebody else's under the name since it was made. Extended
+/// attributes have no such call before Linux 6.13.
 pub(super) fn set_on_name(private: &PrivateDirectory, parent: BorrowedFd<'_>, name: &[u8], entry: &Entry, policy: &Policy) -> Result<Set, Errno> {
     let mut set = Set::default();
-    let standing = Standing::of(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?, true);
+    let handle = rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let before = rustix::fs::fstat(&handle)?;
+    if !is_as_made(&before, &entry.kind) {
+        return Err(Errno::STALE);
+    }
+    let standing = Standing::of(&before, true);
     let wanted = Wanted::of(entry, policy, &standing, &mut set.notes);
     set.owner_left = wanted.owner_left;
     let notes = &mut set.notes;
     if let Some((uid, gid)) = wanted.new_owner(&standing) {
-        note(notes, "set the owner", rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW))?;
+        note(notes, "set the owner", rustix::fs::chownat(&handle, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH))?;
     }
     let is_symlink = matches!(entry.kind, EntryKind::Symlink { .. });
     if !is_symlink || !entry.xattrs.is_empty() {
@@ -195,29 +203,33 @@ pub(super) fn set_on_name(private: &PrivateDirectory, parent: BorrowedFd<'_>, na
     }
     // A symlink's mode is always 0777; the others were made with theirs, unless a default ACL or the owner's change cut it.
     let mode = if is_symlink { 0o777 } else { wanted.mode };
-    if !is_symlink && rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o7777 != mode {
-        note(notes, "set the mode", chmod_by_handle(parent, name, mode))?;
+    if !is_symlink && rustix::fs::fstat(&handle)?.st_mode & 0o7777 != mode {
+        note(notes, "set the mode", chmod_by_handle(&handle, mode))?;
     }
     match times(entry) {
         Some(_) if standing.mtime == Some((entry.mtime.secs, entry.mtime.nanos.into())) => {}
-        Some(times) => note(notes, "set the time", rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW))?,
+        Some(times) => note(notes, "set the time", rustix::fs::utimensat(&handle, c"", &times, AtFlags::EMPTY_PATH))?,
         None => notes.push((Severity::Failed, "its time is not valid".into())),
     }
     if !has_failed(notes) {
-        let after = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let after = rustix::fs::fstat(&handle)?;
         compare(&after, entry, &Wanted { mode, ..wanted }, notes);
     }
     Ok(set)
 }
 
-/// Only where the mode is not right already: this needs `/proc`.
-fn chmod_by_handle(parent: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(), Errno> {
-    let handle = rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    if FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode) == FileType::Symlink {
-        return Err(Errno::LOOP);
-    }
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle.as_fd()));
-    rustix::fs::chmod(path, Mode::from_raw_mode(mode))
+/// Whether this can be what was made: the kind and the device are not to be had by a rename of a file.
+fn is_as_made(stat: &Stat, kind: &EntryKind) -> bool {
+    let is_device = match kind {
+        EntryKind::CharDevice { rdev } | EntryKind::BlockDevice { rdev } => stat.st_rdev == *rdev,
+        _ => true,
+    };
+    FileType::from_raw_mode(stat.st_mode) == file_type(kind) && stat.st_nlink == 1 && is_device
+}
+
+/// Only where the mode is not right already: this needs `/proc`. Of a symlink it would change what that points to.
+fn chmod_by_handle(handle: &OwnedFd, mode: u32) -> Result<(), Errno> {
+    rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::from_raw_mode(mode))
 }
 
 fn times(entry: &Entry) -> Option<Timestamps> {
@@ -354,3 +366,6 @@ fn note(notes: &mut Notes, doing: &str, result: Result<(), Errno>) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Large pieces of new files, written past the page cache, where the disk else waits until somebody syncs.
 //!
 //! Only whole blocks go this way. The ends of a piece share a block with its neighbours and are written through the cache; no block is ever
-//! written both ways.
+//! written both ways, nor a page: the cache brings in all of a page for a part of it, and would keep what stood there before.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -30,7 +30,11 @@ pub(super) enum Direct {
 
 /// Where a range is cut: what comes before its whole blocks, and these. None: it is not worth it.
 pub(super) fn split(offset: u64, length: u64) -> Option<(u64, u64)> {
-    let block = BLOCK_BYTES as u64;
+    // On some machines a page is 16 or 64 KiB.
+    split_at(BLOCK_BYTES.max(rustix::param::page_size()) as u64, offset, length)
+}
+
+fn split_at(block: u64, offset: u64, length: u64) -> Option<(u64, u64)> {
     let (first, end) = (offset.checked_next_multiple_of(block)?, offset.checked_add(length)? / block * block);
     let blocks = end.checked_sub(first)?;
     (blocks >= PIECE_BYTES_MIN).then_some((first - offset, blocks))
@@ -60,13 +64,24 @@ mod tests {
 
     #[test]
     fn only_whole_blocks_of_large_pieces() {
-        let block = BLOCK_BYTES as u64;
-        assert_eq!(split(0, PIECE_BYTES_MIN), Some((0, PIECE_BYTES_MIN)));
-        assert_eq!(split(0, PIECE_BYTES_MIN - 1), None);
-        assert_eq!(split(1, PIECE_BYTES_MIN + block), Some((block - 1, PIECE_BYTES_MIN)));
-        assert_eq!(split(1, PIECE_BYTES_MIN + block - 2), None, "the second end is one byte short");
-        assert_eq!(split(block + 5, 10 * PIECE_BYTES_MIN), Some((block - 5, 10 * PIECE_BYTES_MIN - block)));
-        assert_eq!((split(7, 3), split(u64::MAX - 1, 100), split(3, u64::MAX)), (None, None, None));
+        for block in [4096, 16 << 10, 64 << 10] {
+            let split = |offset, length| split_at(block, offset, length);
+            assert_eq!(split(0, PIECE_BYTES_MIN), Some((0, PIECE_BYTES_MIN)));
+            assert_eq!(split(0, PIECE_BYTES_MIN - 1), None);
+            assert_eq!(split(1, PIECE_BYTES_MIN + block), Some((block - 1, PIECE_BYTES_MIN)));
+            assert_eq!(split(1, PIECE_BYTES_MIN + block - 2), None, "the second end is one byte short");
+            assert_eq!(split(block + 5, 10 * PIECE_BYTES_MIN), Some((block - 5, 10 * PIECE_BYTES_MIN - block)));
+            assert_eq!((split(7, 3), split(u64::MAX - 1, 100), split(3, u64::MAX)), (None, None, None));
+        }
+    }
+
+    #[test]
+    fn no_page_is_written_both_ways() {
+        let page = rustix::param::page_size() as u64;
+        for offset in [1, 4096, 5 * 4096 + 7, 15 << 12] {
+            let (before, blocks) = split(offset, 10 * PIECE_BYTES_MIN).unwrap();
+            assert_eq!(((offset + before) % page, blocks % page), (0, 0), "from {offset}");
+        }
     }
 
     #[test]

@@ -34,12 +34,21 @@ pub(super) struct TargetRoot {
 
 impl TargetRoot {
     pub(super) fn open(index: usize, target: Target) -> Result<Self, RestoreError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let sync = rustix::fs::openat(&target.root, c".", flags, Mode::empty());
-        let sync = sync.map_err(|errno| RestoreError::Target { reason: format!("its root cannot be opened: {errno}") })?;
+        let sync = open_to_sync(&target.root)?;
         let is_direct = past_cache::is_quick(&sync).unwrap_or(false);
         Ok(Self { index, source: target.snapshot_path, root: target.root, sync, is_direct })
     }
+
+    /// Another handle to sync by. The kernel tells each handle of an error once: who shares one may find that another has heard it.
+    pub(super) fn open_to_sync(&self) -> Result<OwnedFd, RestoreError> {
+        open_to_sync(&self.root)
+    }
+}
+
+fn open_to_sync(root: &OwnedFd) -> Result<OwnedFd, RestoreError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(root, c".", flags, Mode::empty());
+    opened.map_err(|errno| RestoreError::Target { reason: format!("its root cannot be opened: {errno}") })
 }
 
 /// A directory below a target's root, or the root itself.

@@ -2,6 +2,7 @@
 //! ever planned. The target is not touched here.
 
 use std::collections::HashMap;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use super::directory::{Directory, TargetRoot};
@@ -270,7 +271,8 @@ impl Planner {
             }
             content => content.map_err(|error| broken(&self.target.source, error))?,
         };
-        let Some(content) = content.filter(|content| content.link_to.is_none() && content.kind == entry.kind) else {
+        let is_first = |content: &Entry| content.link_to.is_none() && discriminant(&content.kind) == discriminant(&entry.kind);
+        let Some(content) = content.filter(is_first) else {
             return Err(self.hostile(&entry, "it links to nothing"));
         };
         if self.replaced_firsts.len() < REPLACED_FIRSTS_MAX {
@@ -278,7 +280,10 @@ impl Planner {
         } else {
             self.report(&entry.path, "restored as a file of its own: too many groups of links have their first name left out");
         }
-        let whole = Entry { size: content.size, extents: content.extents, extent_lists: content.extent_lists, ..entry };
+        // What only the first name's entry has: the content, a symlink's target or a device's number, the extended attributes.
+        let Entry { kind, size, xattrs, extents, extent_lists, .. } = content;
+        let whole = Entry { kind, size, xattrs, extents, extent_lists, ..entry };
+        window.weigh(&whole);
         self.take_content(whole, parent, window).await
     }
 

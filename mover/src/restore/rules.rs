@@ -16,7 +16,8 @@ pub struct Rules {
     pub include_xattrs: PatternSet,
     /// None whose name matches. Neither kind of pattern removes what the target has.
     pub exclude_xattrs: PatternSet,
-    /// A file whose size and time are the snapshot's counts as the same, and is not read.
+    /// A file whose size and time are the snapshot's counts as the same, and is not read. Wrong after a crash of the machine in the
+    /// middle of a restore: the file system may have kept both of a file, and none of its content.
     pub trust_times: bool,
 }
 

@@ -117,7 +117,7 @@ async fn run_with(
         targets.push(root);
     }
     let lost = Arc::clone(&gate);
-    let synced = if request.sync { targets.clone() } else { Vec::new() };
+    let synced = if request.sync { targets.as_slice() } else { &[] };
     let (flusher, flusher_thread) = Flusher::start(synced, move |errno| {
         lost.shut(unsynced(errno));
     })?;

@@ -2,14 +2,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use holdfast_mover::backup::BackupReport;
 use holdfast_mover::catalog::{Entry, Extent};
+use holdfast_mover::stop::StopToken;
 
-use crate::fixture::{Fixture, noise};
+use crate::fixture::{Fixture, noise, source};
 
 #[test]
 fn sizes_at_every_border() {
@@ -68,6 +70,23 @@ fn holes_stay_holes_and_zeros_zeros() {
     let small = contents.entry(b"small-sparse");
     assert_eq!(small.extents.first(), Some(&Extent::Hole { length: 49_152 }));
     assert!(fixture.content(&contents, small) == std::fs::read(fixture.path("small-sparse")).unwrap());
+}
+
+/// Of a file in sysfs the kernel says that it has a page, always, and gives what it holds.
+#[test]
+fn a_file_that_ends_before_its_size_has_changed() {
+    let place = Path::new("/sys/kernel");
+    let Ok(file) = std::fs::read(place.join("fscaps")) else { return eprintln!("skipped: needs sysfs") };
+    let fixture = Fixture::new();
+    let mut request = fixture.request();
+    request.sources = vec![source(place)];
+    request.is_excluded = Some(Arc::new(|_, path, _| path.as_bytes() != b"fscaps"));
+    let report = fixture.try_run(request, StopToken::new()).unwrap();
+    let contents = fixture.snapshot(report.snapshot);
+    let entry = contents.entry(b"fscaps");
+    assert!(fixture.content(&contents, entry) == file && entry.flags.read_next_time);
+    assert_eq!((report.changed_while_read_count, report.unreadable_count), (1, 0));
+    assert!(report.changed_first[0].contains("it ended after 2 of 4096 bytes"), "{:?}", report.changed_first);
 }
 
 /// Every recorded byte is one that was there, the backup ends, and the next one reads the files again.

@@ -5,8 +5,9 @@ use std::path::Path;
 use holdfast_mover::pattern::PatternSet;
 use holdfast_mover::restore::{RestoreError, Target};
 use holdfast_mover::stop::StopToken;
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
 
-use crate::fixture::{Fixture, noise, open};
+use crate::fixture::{Fixture, is_root, noise, open};
 
 fn names(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -58,10 +59,34 @@ fn exclude_leaves_out_what_matches_and_all_below() {
 fn links_survive_without_their_first_name() {
     let fixture = Fixture::new();
     fixture.write("a/first", noise(1, 200_000));
+    rustix::fs::setxattr(fixture.source("a/first"), "user.note", b"kept", XattrFlags::empty()).unwrap();
     for name in ["b second", "c third"] {
         std::fs::hard_link(fixture.source("a/first"), fixture.source(name)).unwrap();
     }
     assert_eq!(restored(&fixture, &[], &["/data/a"]), ["b second", "c third"]);
+    assert_same_without_first(&fixture);
+}
+
+/// What they are stands at the first name only.
+#[test]
+fn links_to_other_kinds_survive_without_their_first_name() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.source("a")).unwrap();
+    std::os::unix::fs::symlink("where to", fixture.source("a/symlink")).unwrap();
+    mknodat(CWD, fixture.source("a/pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let mut names = vec!["pipe", "symlink"];
+    if is_root() {
+        mknodat(CWD, fixture.source("a/null"), FileType::CharacterDevice, Mode::RUSR, rustix::fs::makedev(1, 3)).unwrap();
+        names.insert(0, "null");
+    }
+    for name in &names {
+        std::fs::hard_link(fixture.source(&format!("a/{name}")), fixture.source(name)).unwrap();
+    }
+    assert_eq!(restored(&fixture, &[], &["/data/a"]), names);
+    assert_same_without_first(&fixture);
+}
+
+fn assert_same_without_first(fixture: &Fixture) {
     std::fs::remove_dir_all(fixture.source("a")).unwrap();
     let differences = fixture.compare().differences;
     // Only the root's own time is another: a name was removed from it just now.
