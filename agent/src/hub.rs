@@ -12,7 +12,7 @@ use holdfast_proto::v1::agent_message::Kind as ToController;
 use holdfast_proto::v1::controller_message::Kind as FromController;
 use holdfast_proto::v1::{
     AgentMessage, Assign, ControllerMessage, CredentialsRequest, DataPiece, DataRequest, GrantAnswer, GrantRequest, Hello, Released, RunningTask,
-    TaskAccepted, TaskProgress, TaskRef, TaskRefused, task_refused,
+    TaskAccepted, TaskFinished, TaskProgress, TaskRef, TaskRefused, task_failure, task_finished, task_refused,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::cache::Caches;
 use crate::config::Config;
 use crate::roster::{Decision, Roster, State};
 use crate::supervisor::{self, Command, Report, Reports};
+use crate::worker::failure::failure;
 use crate::worker::message::wipe;
 use connection::Connections;
 pub(crate) use connection::{ConnectionId, OUTBOUND_MAX};
@@ -110,7 +111,9 @@ impl Hub {
         match message.kind {
             Some(FromController::Welcome(welcome)) => {
                 tracing::info!(node = welcome.node, epoch = welcome.epoch, "a controller answers");
-                self.leadership(id, welcome.epoch, false);
+                // While our token was looked at another may have assigned something, or taken a result.
+                let knows = self.connections.knows(id, self.roster.changes());
+                self.leadership(id, welcome.epoch, !knows);
             }
             Some(FromController::Leadership(leadership)) => self.leadership(id, leadership.epoch, true),
             Some(FromController::Assign(assign)) => self.assign(id, assign),
@@ -182,12 +185,18 @@ impl Hub {
             memory_bytes: self.config.memory_bytes,
             running,
             instance: self.instance.clone(),
+            highest_epoch: self.roster.highest_epoch(),
         };
+        self.connections.told(id, self.roster.changes());
         self.connections.send(id, ToController::Hello(hello));
     }
 
     fn assign(&mut self, id: ConnectionId, mut assign: Assign) {
         let task = assign.task.clone();
+        // Whoever may assign leads, even if the news of that never came: without a leader no result would be told, and no grant asked for.
+        if assign.epoch >= self.roster.highest_epoch() && assign.epoch != self.connections.epoch(id) {
+            self.leadership(id, assign.epoch, false);
+        }
         match self.roster.decide(&assign) {
             Decision::Refuse(reason, message) => {
                 tracing::info!(?task, ?reason, message, "a task is refused");
@@ -241,6 +250,10 @@ impl Hub {
         let Some(task) = task else { return };
         if let Some(mut waiting) = self.roster.take_next(task) {
             wipe(&mut waiting);
+            // It was accepted: until its end is told, the leader counts it as running here.
+            let stopped = failure(task_failure::Reason::Cancelled, format!("stopped before it began: {reason}"), false);
+            let outcome = Some(task_finished::Outcome::Failure(stopped));
+            self.tell_leader(ToController::Finished(TaskFinished { task: Some(task.clone()), elapsed_ms: 0, outcome }));
         }
         self.command(task, Command::Cancel { reason });
     }

@@ -62,11 +62,22 @@ pub(crate) struct Roster<H> {
     entries: HashMap<Key, Entry<H>>,
     finished_so_far: u64,
     highest_epoch: u64,
+    changes: u64,
 }
 
 impl<H> Roster<H> {
     pub(crate) fn new(slots: usize) -> Self {
-        Self { slots, entries: HashMap::new(), finished_so_far: 0, highest_epoch: 0 }
+        Self { slots, entries: HashMap::new(), finished_so_far: 0, highest_epoch: 0, changes: 0 }
+    }
+
+    /// Of the leaderships that are known here.
+    pub(crate) fn highest_epoch(&self) -> u64 {
+        self.highest_epoch
+    }
+
+    /// Another number each time that a task has come or gone.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Leaderships only ever grow; an assignment under an older one comes from a leader that was deposed.
@@ -109,6 +120,7 @@ impl<H> Roster<H> {
 
     pub(crate) fn started(&mut self, task: TaskRef, epoch: u64, spec: &assign::Spec, handle: H) {
         let pods = volumes(spec).map(|volume| volume.pod_uid.clone()).collect();
+        self.changes += 1;
         self.entries.insert(Key::of(&task), Entry { task, epoch, state: State::Running { handle, pods, next: None } });
     }
 
@@ -140,6 +152,7 @@ impl<H> Roster<H> {
         if let Some(Entry { task: known, state: State::Finished { .. }, .. }) = self.entries.get(&key)
             && known.attempt == task.attempt
         {
+            self.changes += 1;
             self.entries.remove(&key);
         }
     }
@@ -185,6 +198,7 @@ impl<H> Roster<H> {
         let oldest = self.entries.iter().filter_map(|(key, entry)| finished(entry).map(|order| (order, key.clone()))).min_by_key(|(order, _)| *order);
         if let Some((_, key)) = oldest {
             tracing::warn!(?key, "a result that no controller took is forgotten");
+            self.changes += 1;
             self.entries.remove(&key);
         }
     }

@@ -21,9 +21,13 @@ pub const APPLICATION: &str = "holdfast.dev/blueprint-application";
 pub const DELETION_POLICY: &str = "holdfast.dev/blueprint-deletion-policy";
 
 /// Fields below a session that are the blueprint's alone.
-const UNREACHED: [&str; 10] = [
+const UNREACHED: [&str; 14] = [
     "namespace",
     "encryptionSecret",
+    "valueFrom",
+    "envFrom",
+    "volumeClaimTemplates",
+    "owner",
     "hookTemplate",
     "backupVerifier",
     "jobTemplate",
@@ -223,12 +227,9 @@ fn expand_session(
     expand_value(&path, &mut value, true, application)?;
     let mut session: Session = serde_json::from_value(value).map_err(malformed)?;
     for repository in &mut session.repositories {
-        let references = [
-            &mut repository.encryption_secret,
-            &mut repository.backup_verifier,
-        ];
-        for reference in references.into_iter().flatten() {
-            *reference = reference.absolute(own);
+        // Its Secret is the configuration's, as KubeStash has it: one of another namespace would have to grant its use.
+        if let Some(verifier) = &mut repository.backup_verifier {
+            *verifier = verifier.absolute(own);
         }
     }
     if let Some(hooks) = &mut session.hooks {
@@ -264,7 +265,9 @@ fn expand_value(
             expand_value(&format!("{path}[{index}]"), item, reached, application)
         }),
         Value::Object(fields) => fields.iter_mut().try_for_each(|(key, field)| {
-            let reached = reached && !UNREACHED.contains(&key.as_str());
+            // The addon says which Functions run: which one is the blueprint's affair.
+            let is_addon = key == "name" && path.ends_with(".addon");
+            let reached = reached && !is_addon && !UNREACHED.contains(&key.as_str());
             expand_value(&format!("{path}.{key}"), field, reached, application)
         }),
         _ => Ok(()),

@@ -78,6 +78,12 @@ pub mod component {
         format!("dump-{node}")
     }
 
+    /// The node of the DaemonSet's pod that a component is of, whether it was named by today's rule or by that of
+    /// older snapshots (the node's name alone).
+    pub fn daemon_set_node_of(component: &str) -> &str {
+        component.strip_prefix("dump-").unwrap_or(component)
+    }
+
     /// The volume snapshots of one pod of a StatefulSet.
     pub fn stateful_set_volume_snapshot(ordinal: u32) -> String {
         format!("volumesnapshot-pod-{ordinal}")
@@ -148,6 +154,9 @@ mod tests {
             Some(0)
         );
         assert_eq!(component::stateful_set_ordinal("pod-3"), Some(3));
+        for component in [component::daemon_set_node("n-1"), "n-1".to_owned()] {
+            assert_eq!(component::daemon_set_node_of(&component), "n-1");
+        }
         for other in [
             "dump",
             "dump-node-a",

@@ -11,6 +11,7 @@ use crate::addon_info::AddonInfo;
 use crate::duration;
 use crate::hook::HookInfo;
 use crate::hook_template::HookTemplate;
+use crate::reference::ObjectReference;
 use crate::usage_policy::{FromNamespaces, Namespace, UsagePolicy};
 
 pub mod backup_batch;
@@ -28,6 +29,9 @@ pub mod retention_policy;
 
 /// How many errors [`FieldErrors`] writes out; a condition's message has no room for more.
 const SHOWN: usize = 10;
+
+/// HookTemplates that one object may name: whoever judges it looks each of them up, while its user waits.
+pub const HOOK_TEMPLATES_MAX: usize = 64;
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -116,11 +120,15 @@ impl FieldErrors {
 
 /// Collects what is wrong.
 #[derive(Debug, Default)]
-struct Findings(Vec<FieldError>);
+struct Findings {
+    errors: Vec<FieldError>,
+    /// HookTemplates that the object names, each once.
+    hook_templates: BTreeSet<ObjectReference>,
+}
 
 impl Findings {
     fn add(&mut self, path: impl Into<String>, problem: Problem) {
-        self.0.push(FieldError {
+        self.errors.push(FieldError {
             path: path.into(),
             problem,
         });
@@ -168,10 +176,10 @@ impl Findings {
     }
 
     fn result(self) -> Result<(), FieldErrors> {
-        if self.0.is_empty() {
+        if self.errors.is_empty() {
             Ok(())
         } else {
-            Err(FieldErrors(self.0))
+            Err(FieldErrors(self.errors))
         }
     }
 
@@ -267,8 +275,14 @@ impl Findings {
                 continue;
             };
             let owner = reference.namespace_or(user.name);
+            let path = format!("{path}[{index}].hookTemplate");
+            let is_new = self.hook_templates.insert(reference.absolute(user.name));
+            if is_new && self.hook_templates.len() > HOOK_TEMPLATES_MAX {
+                let found = format!("{owner}/{}", reference.name);
+                let why = format!("an object may name at most {HOOK_TEMPLATES_MAX} different HookTemplates");
+                self.malformed(path.clone(), &found, why);
+            }
             if let Some(template) = find(templates, owner, &reference.name) {
-                let path = format!("{path}[{index}].hookTemplate");
                 self.usage(
                     path,
                     owner,

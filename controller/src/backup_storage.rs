@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_api::{BackupStorage, Repository, usage_policy};
+use holdfast_api::{BackupStorage, Repository, usage_policy, validation};
 
 use crate::cache::By;
 use crate::caches::Caches;
@@ -25,6 +25,8 @@ pub struct Observed {
     pub storage: Arc<BackupStorage>,
     /// Repositories in it.
     pub repositories: Vec<Arc<Repository>>,
+    /// What admission would have refused, where nobody asked it.
+    pub problem: Option<String>,
     /// Its probe.
     pub probe: Option<TaskView>,
     /// Removing its view.
@@ -60,8 +62,20 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
     let page = crate::read_back::page(&mut tasks);
     let found = read_back::look(context, &storage, page.as_ref()).await?;
     let could_be_there = read_back::could_be_there(context, &storage);
-    let observed = Observed { storage, repositories, probe, views, page, found, could_be_there, pace: context.pace };
+    let problem = problem(&context.caches, &storage);
+    let observed = Observed { storage, repositories, problem, probe, views, page, found, could_be_there, pace: context.pace };
     context.apply(&subject, plan::plan(&observed, context.clock.now())).await
+}
+
+/// Of two that cannot both be, the older one is.
+fn problem(caches: &Caches, storage: &BackupStorage) -> Option<String> {
+    let age = |storage: &BackupStorage| {
+        let metadata = &storage.metadata;
+        (metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.namespace.clone(), metadata.name.clone())
+    };
+    let older = caches.storages.select(|other| age(other) < age(storage));
+    let older: Vec<&BackupStorage> = older.iter().map(AsRef::as_ref).collect();
+    validation::backup_storage::validate(storage, &older).err().map(|errors| errors.to_string())
 }
 
 /// Whether a repository is in a storage.

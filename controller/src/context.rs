@@ -161,9 +161,10 @@ impl Context {
         time_zone: TimeZone,
         pace: Pace,
         functions: Functions,
+        hooks_exec: bool,
     ) -> Self {
         Self {
-            hooks: Runner::new(functions.clone(), client.clone(), queue.clone()),
+            hooks: Runner::new(functions.clone(), client.clone(), queue.clone(), hooks_exec),
             functions,
             client,
             caches,
@@ -452,6 +453,23 @@ impl Context {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// This replica does not lead, or no longer: whatever was begun for objects has stopped here when this returns. Whoever leads next
+    /// begins with as little as a new process, since of what goes meanwhile nobody here takes note; but the cache may still be behind what
+    /// was written a moment ago.
+    pub async fn let_go(&self) {
+        self.queue.close();
+        self.hooks.let_go().await;
+        self.functions.let_go().await;
+        self.claims.let_go();
+        self.turns.let_go();
+        self.holders.let_go();
+        self.unwritten.let_go();
+        let now_ms = self.clock.boottime_ms();
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (_, at_ms)| now_ms < *at_ms + LAG_MS);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Notes that an object waits for pods or claims of a namespace, or no longer; says for how long it has waited.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use holdfast_proto::v1;
+use holdfast_proto::{PROTOCOL_VERSION, v1};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -29,7 +29,7 @@ pub mod task;
 use agents::{Agent, AgentId};
 use assign::Preparer;
 use table::{Limits, Start, Table};
-use task::{NotStarted, Owner, TaskView, Wanted};
+use task::{Brought, NotStarted, Owner, TaskView, Wanted};
 
 /// Longest sleep of the pump; everything that matters wakes it.
 const PUMP_IDLE: Duration = Duration::from_secs(10);
@@ -154,6 +154,11 @@ impl Dispatcher {
         self.with_table(|table, now_ms| table.views(owner_uid, now_ms)).unwrap_or_default()
     }
 
+    /// What agents have brought of an object since another led.
+    pub fn brought(&self, owner_uid: &str) -> Brought {
+        self.with_table(|table, now_ms| table.brought(owner_uid, now_ms)).unwrap_or_default()
+    }
+
     /// Whether a backup to this Repository, or a restore from it, is with an agent.
     pub fn is_used(&self, repository: &Named, directory: &str) -> bool {
         self.with_table(|table, _| table.is_used(repository, directory)).unwrap_or(false)
@@ -164,9 +169,14 @@ impl Dispatcher {
         self.with_table(|table, _| table.owners(kind)).unwrap_or_default()
     }
 
-    /// A pod is being deleted.
-    pub fn pod_terminating(&self, pod_uid: &str) {
-        self.with_table(|table, _| table.pod_terminating(pod_uid));
+    /// Whether anything of an object may still run; `attempted` names the components that somebody has begun and that have not succeeded.
+    pub fn is_at_work<'a>(&self, owner_uid: &str, attempted: impl Iterator<Item = &'a str>) -> bool {
+        self.with_table(|table, now_ms| table.is_at_work(owner_uid, attempted, now_ms)).unwrap_or(false)
+    }
+
+    /// A pod of a node is being deleted.
+    pub fn pod_terminating(&self, pod_uid: &str, node: &str) {
+        self.with_table(|table, _| table.pod_terminating(pod_uid, node));
     }
 
     /// Tasks that wait, and that run.
@@ -217,16 +227,24 @@ impl Dispatcher {
         self.0.pump.notify_one();
     }
 
-    /// A new stream: its number, and the token that ends it.
+    /// A new stream, with its Welcome: its number, and the token that ends it.
     fn open(&self, node: String, outgoing: Outgoing) -> (AgentId, CancellationToken) {
         let id = AgentId(self.0.next_stream.fetch_add(1, Ordering::Relaxed));
         let closed = self.0.shutdown.child_token();
-        let stream = Stream { node, outgoing, closed: closed.clone() };
-        self.0.streams.lock().unwrap_or_else(PoisonError::into_inner).insert(id, stream);
+        let mut streams = self.0.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read under the lock of the announcements: whoever misses one that was just made knows of it already, and of the next it hears.
+        let epoch = self.0.leadership.epoch();
+        let welcome = v1::Welcome { protocol_version: PROTOCOL_VERSION, node: node.clone(), epoch, capabilities: Vec::new() };
+        let kind = v1::controller_message::Kind::Welcome(welcome);
+        // The channel is empty: this cannot wait, and cannot fail while the receiver is here.
+        let _ = outgoing.try_send(Ok(v1::ControllerMessage { kind: Some(kind) }));
+        streams.insert(id, Stream { node, outgoing, closed: closed.clone() });
         (id, closed)
     }
 
-    fn joined(&self, id: AgentId, agent: Agent) {
+    fn joined(&self, id: AgentId, node: String, hello: v1::Hello) {
+        self.0.leadership.heard(hello.highest_epoch);
+        let agent = Agent::from_hello(node, hello);
         self.with_table(|table, now_ms| table.agent_joined(id, agent, now_ms));
         self.0.pump.notify_one();
     }
@@ -263,7 +281,7 @@ impl Dispatcher {
                 let node = streams.get(&id).map(|stream| stream.node.clone());
                 drop(streams);
                 if let Some(node) = node {
-                    self.joined(id, Agent::from_hello(node, hello));
+                    self.joined(id, node, hello);
                 }
             }
             Heard::Accepted(_) | Heard::Released(_) => {}
@@ -305,3 +323,6 @@ impl Dispatcher {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,7 +106,7 @@ pub fn is_function(pod: &Pod) -> bool {
     is_labelled && pod.metadata.name.as_deref().is_some_and(|name| name.starts_with(NAME_PREFIX))
 }
 
-/// Runs Functions. What it knows is lost with the process: the pods are there, and are gone on with.
+/// Runs Functions. What it knows is lost with the process, and with its leadership: the pods are there, and are gone on with.
 #[derive(Clone)]
 pub struct Functions {
     client: kube::Client,
@@ -221,6 +221,15 @@ impl Functions {
     pub fn forget(&self, object: &Key) {
         self.keep(object, |_| false);
     }
+
+    /// Another may lead now, and goes on with the pods: here nobody follows them any more. Hooks that run Functions have stopped before.
+    pub async fn let_go(&self) {
+        self.begun.let_go().await;
+        let stays = std::mem::take(&mut *self.stays.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(stays);
+        // Nobody waits for them here, and yet they stay: somebody may, elsewhere or here again.
+        self.attended.pods().left.clear();
+    }
 }
 
 #[cfg(test)]
@@ -229,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    fn run(id: &str, uid: &str) -> Run {
+    pub(super) fn run(id: &str, uid: &str) -> Run {
         let owner = json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession", "name": "s", "uid": uid});
         Run {
             namespace: "demo".into(),

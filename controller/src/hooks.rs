@@ -20,6 +20,7 @@ pub mod resolve;
 pub mod round;
 pub mod stage;
 pub mod summary;
+pub mod templates;
 
 use resolve::Concrete;
 
@@ -46,20 +47,22 @@ impl HookId {
     }
 }
 
-/// Runs hooks. What it knows is lost with the process: what has ended is in the objects.
+/// Runs hooks. What it knows is lost with the process, and with its leadership: what has ended is in the objects.
 #[derive(Clone)]
 pub struct Runner {
     functions: Functions,
     client: kube::Client,
+    commands_are_allowed: bool,
     runs: Runs<HookId>,
     /// Invokers of sessions that run, as they were last seen.
     invokers: Arc<Mutex<HashMap<Key, Invoker>>>,
 }
 
 impl Runner {
-    /// A runner that wakes a hook's object when it has ended. Its hooks end with the Functions' time.
-    pub fn new(functions: Functions, client: kube::Client, queue: WorkQueue) -> Self {
-        Self { functions, client, runs: Runs::new(queue, RUNNING_MAX), invokers: Arc::default() }
+    /// A runner that wakes a hook's object when it has ended. Its hooks end with the Functions' time, and run commands in pods where that
+    /// is allowed at all.
+    pub fn new(functions: Functions, client: kube::Client, queue: WorkQueue, commands_are_allowed: bool) -> Self {
+        Self { functions, client, commands_are_allowed, runs: Runs::new(queue, RUNNING_MAX), invokers: Arc::default() }
     }
 
     /// How the hooks of a session stand.
@@ -70,12 +73,21 @@ impl Runner {
     /// Starts a hook that was not started; false if too many run.
     pub fn start(&self, key: Key, id: HookId, hook: Result<Concrete, String>) -> bool {
         let (functions, client) = (self.functions.clone(), self.client.clone());
+        let hook = hook.and_then(|hook| self.allowed(hook));
         self.runs.start(key, id, async move {
             match hook {
                 Ok(hook) => functions.until_shutdown(tries(&functions, &client, &hook)).await,
                 Err(error) => Some(Err(error)),
             }
         })
+    }
+
+    fn allowed(&self, hook: Concrete) -> Result<Concrete, String> {
+        let has_command = hook.steps.iter().any(|step| matches!(step, resolve::Step::Exec { .. }));
+        if has_command && !self.commands_are_allowed {
+            return Err("commands of hooks do not run in pods here (hooks.exec and webhooks.enabled of the chart)".to_owned());
+        }
+        Ok(hook)
     }
 
     /// Keeps the invoker of a session that runs, in case it is deleted: the session's hooks are its.
@@ -92,6 +104,12 @@ impl Runner {
     pub fn forget(&self, object: &Key) {
         self.invokers.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
         self.runs.forget(object);
+    }
+
+    /// Another may lead now, which runs the hooks that have not ended.
+    pub async fn let_go(&self) {
+        self.runs.let_go().await;
+        self.invokers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -118,5 +136,49 @@ async fn tries(functions: &Functions, client: &kube::Client, hook: &Concrete) ->
             }
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::object::Kind;
+
+    /// How a command ends, and how often the API server was asked for that.
+    async fn ended(commands_are_allowed: bool) -> (Result<(), String>, usize) {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let server = {
+            let requests = Arc::clone(&requests);
+            tower::service_fn(move |_request: http::Request<kube::client::Body>| {
+                requests.fetch_add(1, Ordering::Relaxed);
+                async { Ok::<_, std::io::Error>(http::Response::builder().status(403).body(kube::client::Body::empty()).unwrap()) }
+            })
+        };
+        let (client, queue) = (kube::Client::new(server, "demo"), WorkQueue::default());
+        let functions = Functions::new(client.clone(), queue.clone(), true, CancellationToken::new());
+        let runner = Runner::new(functions, client, queue, commands_are_allowed);
+        let (key, id) = (Key::new(Kind::BackupSession, "demo", "s"), HookId { owner: "u".into(), before: true, index: 0 });
+        let step = resolve::Step::Exec { namespace: "demo".into(), pod: "web-0".into(), container: "web".into(), command: vec!["id".into()] };
+        let hook = Concrete { name: "h".into(), steps: vec![step], retries: 0, timeout: Duration::from_secs(60) };
+        assert!(runner.start(key, id.clone(), Ok(hook)));
+        loop {
+            match runner.standings("u").remove(&id) {
+                Some(Standing::Ended(result)) => return (result, requests.load(Ordering::Relaxed)),
+                _ => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_is_not_run_where_nobody_could_ask_who_may_have_it_run() {
+        let refused = "commands of hooks do not run in pods here (hooks.exec and webhooks.enabled of the chart)";
+        assert_eq!(ended(false).await, (Err(refused.to_owned()), 0));
+        let (result, requests) = ended(true).await;
+        assert!(result.unwrap_err().starts_with("in pod web-0, container web: "));
+        assert_eq!(requests, 1, "where it is allowed it is tried");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One code for both kinds: a configuration is an invoker of one target (`either`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use holdfast_api::reference::TypedObjectReference;
@@ -17,6 +17,7 @@ use crate::cache::By;
 use crate::catalog::Catalog;
 use crate::context::{Context, Subject};
 use crate::holder::Purpose;
+use crate::hooks::templates;
 use crate::object::{Key, Named};
 use crate::restore_session;
 use crate::target::{self, Shape, Target};
@@ -92,17 +93,22 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
 async fn observe(context: &Context, invoker: Invoker, key: &Key) -> Result<Observed, kube::Error> {
     let caches = &context.caches;
     let namespace = key.namespace.as_str();
-    let (effective, labels) = effective(context, &invoker, namespace).await?;
+    let (effective, mut labels) = effective(context, &invoker, namespace).await?;
+    let templates = templates::read(&context.client, templates_of(&effective, namespace)).await?;
+    if !templates.is_empty() && labels.is_empty() {
+        labels = context.namespace_labels(namespace).await?;
+    }
     let (storages, policies) = (caches.storages.select(|_| true), caches.policies.select(|_| true));
     let repositories = repositories::concerned(caches, &effective, namespace);
     let (storage_refs, policy_refs): (Vec<_>, Vec<_>) =
         (storages.iter().map(AsRef::as_ref).collect(), policies.iter().map(AsRef::as_ref).collect());
+    let template_refs: Vec<_> = templates.iter().collect();
     let repository_refs: Vec<_> = repositories.iter().map(AsRef::as_ref).collect();
     let surroundings = Surroundings {
         namespace: Namespace { name: namespace, labels: &labels },
         storages: &storage_refs,
         retention_policies: &policy_refs,
-        hook_templates: &[],
+        hook_templates: &template_refs,
         repositories: &repository_refs,
     };
     let problem = validate(&effective, surroundings).err().map(|errors| errors.to_string());
@@ -218,6 +224,12 @@ fn refers_elsewhere(invoker: &Invoker, namespace: &str) -> bool {
             backend.retention_policy.is_none()
                 || references.into_iter().flatten().any(|reference| reference.namespace_or(namespace) != namespace)
         })
+}
+
+fn templates_of(invoker: &Invoker, namespace: &str) -> BTreeSet<Named> {
+    let sessions = invoker.sessions();
+    let hooks = sessions.iter().filter_map(|session| session.hooks);
+    templates::named_elsewhere(hooks.flat_map(|hooks| hooks.pre_backup.iter().chain(&hooks.post_backup)), namespace)
 }
 
 fn secrets_of(invoker: &Invoker, namespace: &str) -> Vec<Named> {

@@ -2,7 +2,9 @@
 //!
 //! Leadership holds until a time counted from when its renewal was *asked* for; a successor waits the whole duration
 //! from when it *saw* the last renewal. So the two never overlap, however long a message takes. The epoch is the
-//! Lease's `leaseTransitions`, which every acquisition raises: also that of a restarted replica by its own name.
+//! Lease's `leaseTransitions`, which every acquisition raises: also that of a restarted replica by its own name. Agents obey no
+//! lower one, and a Lease may be deleted, or be as old as the copy that etcd was restored from: an epoch is therefore also above
+//! all that this process has seen and that agents say they have.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,12 +29,18 @@ const DURATION_MS: u64 = 15_000;
 const MARGIN_MS: u64 = 3_000;
 const RENEW_MS: u64 = 4_000;
 const RETRY_MS: u64 = 1_000;
+/// Agents that have seen a higher epoch all say so within moments. One that says another each time must not make leaderships end all
+/// the time.
+const RAISE_PAUSE_MS: u64 = 600_000;
+/// What agents say they have seen is believed up to here: it leaves room for as many acquisitions in what a Lease can hold.
+const HEARD_MAX: u64 = 1 << 30;
 
 /// Whether this replica leads, and how long that is sure.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     epoch: watch::Receiver<u64>,
     holds_until_ms: Arc<AtomicU64>,
+    heard: Arc<AtomicU64>,
 }
 
 impl Leadership {
@@ -50,6 +58,13 @@ impl Leadership {
     pub fn holds(&self, epoch: u64, now_ms: u64) -> bool {
         epoch != 0 && self.epoch() == epoch && now_ms < self.holds_until_ms.load(Ordering::SeqCst)
     }
+
+    /// An agent says that it has seen this epoch.
+    pub fn heard(&self, epoch: u64) {
+        if epoch <= HEARD_MAX {
+            self.heard.fetch_max(epoch, Ordering::SeqCst);
+        }
+    }
 }
 
 /// Stands for election until it is told to stop.
@@ -61,8 +76,14 @@ pub struct Candidate {
     holds_until_ms: Arc<AtomicU64>,
     /// KubeStash's operator, beside which nobody leads.
     neighbour: watch::Receiver<Neighbour>,
-    /// The version of another's Lease, and when it was first seen.
+    /// The version of another's Lease, and when it was first seen; without a version that there was none.
     seen: Option<(String, u64)>,
+    /// The highest epoch that this process has seen in the Lease.
+    highest: u64,
+    /// The highest that agents say they have seen.
+    heard: Arc<AtomicU64>,
+    /// When the epoch was last raised for what agents say.
+    raised_ms: Option<u64>,
     /// A replica of the same name that ran before: its Lease may be taken at once, since it is this process's past.
     fresh: bool,
 }
@@ -70,7 +91,7 @@ pub struct Candidate {
 /// What to do with the Lease as it stands.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
-    Create,
+    Create { epoch: u64 },
     Take { epoch: u64 },
     Renew { epoch: u64 },
     Wait,
@@ -87,9 +108,28 @@ impl Candidate {
     ) -> (Self, Leadership) {
         let (epoch, receiver) = watch::channel(0);
         let holds_until_ms = Arc::new(AtomicU64::new(0));
-        let leadership = Leadership { epoch: receiver, holds_until_ms: Arc::clone(&holds_until_ms) };
-        let leases = Api::namespaced(client, namespace);
-        (Self { leases, identity, clock, epoch, holds_until_ms, neighbour, seen: None, fresh: true }, leadership)
+        let heard = Arc::new(AtomicU64::new(0));
+        let leadership = Leadership { epoch: receiver, holds_until_ms: Arc::clone(&holds_until_ms), heard: Arc::clone(&heard) };
+        let candidate = Self {
+            leases: Api::namespaced(client, namespace),
+            identity,
+            clock,
+            epoch,
+            holds_until_ms,
+            neighbour,
+            seen: None,
+            highest: 0,
+            heard,
+            raised_ms: None,
+            fresh: true,
+        };
+        (candidate, leadership)
+    }
+
+    /// Leads, without a Lease.
+    #[cfg(test)]
+    pub(crate) fn begin(&self, epoch: u64) {
+        self.epoch.send_replace(epoch);
     }
 
     /// Runs until `shutdown`; then gives the Lease back, so that a successor need not wait.
@@ -100,12 +140,18 @@ impl Candidate {
                 self.step_down("KubeStash's operator is at work");
                 self.release().await;
             }
-            let round = if alone { self.round().await } else { Ok(()) };
+            // An API server that is not reached may never answer, and what has lapsed must end all the same.
+            let patience = Duration::from_millis(self.patience_ms());
+            let round = if alone { tokio::time::timeout(patience, self.round()).await } else { Ok(Ok(())) };
             let pause_ms = match round {
-                Ok(()) if self.leads() => RENEW_MS,
-                Ok(()) => RETRY_MS,
-                Err(error) => {
+                Ok(Ok(())) if self.leads() => RENEW_MS,
+                Ok(Ok(())) => RETRY_MS,
+                Ok(Err(error)) => {
                     tracing::warn!(%error, "the election's Lease could not be read or written");
+                    RETRY_MS
+                }
+                Err(_) => {
+                    tracing::warn!("the API server did not answer about the election's Lease in time");
                     RETRY_MS
                 }
             };
@@ -128,6 +174,17 @@ impl Candidate {
         *self.epoch.borrow() != 0
     }
 
+    /// How long a round may take: a leadership that is acquired or renewed later has lapsed already.
+    fn patience_ms(&self) -> u64 {
+        let left_ms = self.holds_until_ms.load(Ordering::SeqCst).saturating_sub(self.clock.boottime_ms());
+        if self.leads() { left_ms } else { DURATION_MS - MARGIN_MS }
+    }
+
+    /// Of the next acquisition.
+    pub(crate) fn next_epoch(&self) -> u64 {
+        self.highest.max(self.heard.load(Ordering::SeqCst)) + 1
+    }
+
     fn step_down(&mut self, why: &str) {
         tracing::info!(why, "this replica no longer leads");
         self.holds_until_ms.store(0, Ordering::SeqCst);
@@ -145,17 +202,22 @@ impl Candidate {
                 }
                 return Ok(());
             }
-            Step::Create => 1,
-            Step::Take { epoch } | Step::Renew { epoch } => epoch,
+            Step::Create { epoch } | Step::Take { epoch } | Step::Renew { epoch } => epoch,
         };
         let wanted = self.lease(lease, epoch);
         let written = match step {
-            Step::Create => self.leases.create(&PostParams::default(), &wanted).await,
+            Step::Create { .. } => self.leases.create(&PostParams::default(), &wanted).await,
             _ => self.leases.replace(LEASE, &PostParams::default(), &wanted).await,
         };
         match written {
             Ok(_) => {
+                if self.leads() && matches!(step, Step::Take { .. }) && self.is_to_rise(asked_ms) {
+                    tracing::info!(epoch, "agents know of a higher leadership than this one, which rises above it");
+                    self.raised_ms = Some(asked_ms);
+                }
                 self.fresh = false;
+                self.seen = None;
+                self.highest = self.highest.max(epoch);
                 self.holds_until_ms.store(asked_ms + DURATION_MS - MARGIN_MS, Ordering::SeqCst);
                 if *self.epoch.borrow() != epoch {
                     tracing::info!(epoch, identity = %self.identity, "this replica leads");
@@ -170,28 +232,51 @@ impl Candidate {
     }
 
     fn step(&mut self, lease: Option<&Lease>, now_ms: u64) -> Step {
-        let Some(lease) = lease else { return Step::Create };
+        let Some(lease) = lease else { return self.step_without_lease(now_ms) };
         let spec = lease.spec.clone().unwrap_or_default();
         let transitions = u64::try_from(spec.lease_transitions.unwrap_or(0)).unwrap_or(0);
+        self.highest = self.highest.max(transitions);
         let holder = spec.holder_identity.unwrap_or_default();
         if holder == self.identity && self.leads() {
             // Another epoch under the same name is another process of that name: it leads now.
-            return if transitions == *self.epoch.borrow() { Step::Renew { epoch: transitions } } else { Step::Wait };
-        }
-        if holder.is_empty() || (holder == self.identity && self.fresh) {
-            return Step::Take { epoch: transitions + 1 };
-        }
-        let version = lease.metadata.resource_version.clone().unwrap_or_default();
-        match &self.seen {
-            Some((seen, since_ms)) if *seen == version => {
-                let duration_ms = u64::try_from(spec.lease_duration_seconds.unwrap_or(15)).unwrap_or(15) * 1000;
-                if now_ms >= since_ms + duration_ms.max(DURATION_MS) {
-                    return Step::Take { epoch: transitions + 1 };
-                }
+            if transitions != *self.epoch.borrow() {
+                return Step::Wait;
             }
-            _ => self.seen = Some((version, now_ms)),
+            return if self.is_to_rise(now_ms) { Step::Take { epoch: self.next_epoch() } } else { Step::Renew { epoch: transitions } };
+        }
+        let is_free = holder.is_empty() || (holder == self.identity && self.fresh);
+        let version = lease.metadata.resource_version.clone().unwrap_or_default();
+        let duration_ms = u64::try_from(spec.lease_duration_seconds.unwrap_or(15)).unwrap_or(15) * 1000;
+        if is_free || self.stands_still(version, duration_ms.max(DURATION_MS), now_ms) {
+            return Step::Take { epoch: self.next_epoch() };
         }
         Step::Wait
+    }
+
+    /// It was deleted, or there never was one: then there is nobody to wait for. Who led under it leads until its time is over, and
+    /// makes it again.
+    fn step_without_lease(&mut self, now_ms: u64) -> Step {
+        let epoch = self.next_epoch();
+        if self.leads() || epoch == 1 || self.stands_still(String::new(), DURATION_MS, now_ms) {
+            return Step::Create { epoch };
+        }
+        Step::Wait
+    }
+
+    /// Whether the Lease has been as it is now for so long, as far as was seen here.
+    fn stands_still(&mut self, version: String, duration_ms: u64, now_ms: u64) -> bool {
+        match &self.seen {
+            Some((seen, since_ms)) if *seen == version => now_ms >= since_ms + duration_ms,
+            _ => {
+                self.seen = Some((version, now_ms));
+                false
+            }
+        }
+    }
+
+    /// Whether agents refuse what is assigned under this leadership.
+    fn is_to_rise(&self, now_ms: u64) -> bool {
+        self.heard.load(Ordering::SeqCst) > *self.epoch.borrow() && self.raised_ms.is_none_or(|at_ms| now_ms >= at_ms + RAISE_PAUSE_MS)
     }
 
     fn lease(&self, old: Option<Lease>, epoch: u64) -> Lease {

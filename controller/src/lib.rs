@@ -113,6 +113,8 @@ pub struct Config {
     pub holder_image: Option<Image>,
     /// Whether Functions that name an image run as pods.
     pub functions: bool,
+    /// Whether hooks run commands in pods.
+    pub hooks_exec: bool,
     /// The time.
     pub clock: SharedClock,
 }
@@ -134,6 +136,7 @@ impl Config {
             pace: Pace::default(),
             holder_image: None,
             functions: true,
+            hooks_exec: true,
             clock: Arc::new(SystemClock),
         }
     }
@@ -215,6 +218,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         config.time_zone.clone(),
         config.pace,
         Functions::new(config.client.clone(), queue.clone(), config.functions, shutdown.clone()),
+        config.hooks_exec,
     ));
 
     let leaf = Arc::new(tls::leaf::CurrentLeaf::default());
@@ -351,6 +355,7 @@ impl Certificates {
 async fn lead(context: Arc<Context>, preparer: Arc<Preparer>, leadership: Leadership, holder_image: Option<Image>, shutdown: CancellationToken) {
     let mut changes = leadership.changes();
     loop {
+        context.let_go().await;
         let epoch = *changes.borrow_and_update();
         let stop = shutdown.child_token();
         let mut work = JoinSet::new();
@@ -365,7 +370,8 @@ async fn lead(context: Arc<Context>, preparer: Arc<Preparer>, leadership: Leader
             () = shutdown.cancelled() => {}
         }
         stop.cancel();
-        work.shutdown().await;
+        // What it had begun must have stopped: it begins something for objects until then.
+        while work.join_next().await.is_some() {}
         if shutdown.is_cancelled() {
             context.dispatcher.follow();
             return;
@@ -373,12 +379,19 @@ async fn lead(context: Arc<Context>, preparer: Arc<Preparer>, leadership: Leader
     }
 }
 
+/// Plans are made from complete caches only: what is merely not listed yet would look deleted.
+async fn listed(caches: &caches::Caches) {
+    while tokio::time::timeout(LISTED_PATIENCE, caches.synced()).await.is_err() {
+        tracing::warn!(kinds = ?caches, "not every kind is listed yet, and nothing is done before");
+    }
+}
+
 async fn work_as_leader(context: Arc<Context>, preparer: Arc<Preparer>, holder_image: Option<Image>, stop: CancellationToken) {
-    // Plans are made from complete caches only: what is merely not listed yet would look deleted.
-    while tokio::time::timeout(LISTED_PATIENCE, context.caches.synced()).await.is_err() {
-        tracing::warn!(kinds = ?context.caches, "not every kind is listed yet, and nothing is done before");
+    if stop.run_until_cancelled(listed(&context.caches)).await.is_none() {
+        return;
     }
     tracing::info!("every kind is listed; work begins");
+    context.queue.open();
     wake::wake_all(&context);
     for kind in Kind::ALL {
         context.dispatcher.owners(kind).into_iter().for_each(|key| context.queue.add(key));

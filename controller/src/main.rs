@@ -60,6 +60,9 @@ struct Arguments {
     /// Whether Functions that name an image run as pods.
     #[arg(long, env = "HOLDFAST_FUNCTIONS", default_value_t = true, action = clap::ArgAction::Set)]
     functions: bool,
+    /// Whether hooks run commands in pods.
+    #[arg(long, env = "HOLDFAST_HOOKS_EXEC", default_value_t = true, action = clap::ArgAction::Set)]
+    hooks_exec: bool,
     /// What is logged, as in RUST_LOG.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     log: String,
@@ -99,6 +102,7 @@ async fn main() -> anyhow::Result<()> {
     let image = arguments.holder_image.filter(|name| !name.is_empty());
     config.holder_image = image.map(|name| Image { name, pull_policy: arguments.holder_pull_policy });
     config.functions = arguments.functions;
+    config.hooks_exec = arguments.hooks_exec;
     let shutdown = CancellationToken::new();
     tokio::spawn(wait_for_signal(shutdown.clone()));
     run(config, shutdown).await.context("the controller stopped")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_api::condition::{self, kinds::shared};
-use holdfast_api::restore_session::PointInTime;
+use holdfast_api::restore_session::{PointInTime, RestorePhase};
 use holdfast_api::snapshot::SnapshotPhase;
 use holdfast_api::usage_policy::Namespace;
 use holdfast_api::validation::restore_session::{LATEST, validate};
@@ -18,7 +18,7 @@ use crate::context::{Context, Subject};
 use crate::dispatch::attempts;
 use crate::dispatch::task::{Attempt, TaskView};
 use crate::first_use;
-use crate::hooks::{HookId, Standing};
+use crate::hooks::{HookId, Standing, templates};
 use crate::invoker::Invoker;
 use crate::holder::Purpose;
 use crate::object::{Key, Kind, Named};
@@ -32,6 +32,7 @@ use own_claims::OwnClaim;
 mod blame;
 pub mod components;
 mod departure;
+mod gone;
 mod hooks;
 mod manifests;
 pub mod own_claims;
@@ -39,6 +40,7 @@ pub mod plan;
 pub mod pods;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 /// On a RestoreSession: the Snapshot that it restores. `latest` is decided once, so that all components, attempts and
 /// controllers mean the same one.
@@ -141,10 +143,9 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     let (restore, is_changed) = first_use::restore_as_begun(restore);
     let key = &subject.key;
     let caches = &context.caches;
-    let none = BTreeMap::new();
-    let own = Namespace { name: &key.namespace, labels: &none };
     let from = source_namespace(&restore).to_owned();
     let chosen = choose(context, &restore, &from);
+    let of_another = chosen.as_ref().ok().and_then(|name| of_another(context, &restore, &from, name));
     let snapshots: Api<Snapshot> = Api::namespaced(context.client.clone(), &from);
     let snapshot = match &chosen {
         Ok(name) => snapshots.get_opt(name).await?.map(as_meant),
@@ -162,13 +163,14 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
             _ => false,
         })
     });
+    let attempts = attempts::persisted(&restore.metadata);
     let mut observed = Observed {
-        problem: validate(&restore, own, &[]).err().map(|errors| errors.to_string()),
+        problem: problem(context, &restore).await?.or(of_another),
         job: work::restore(restore.spec.addon.as_ref(), &Catalog::concerning(caches, &restore.spec.addon)),
         repository: repository_name.and_then(|name| caches.repositories.get(&from, &name)),
-        has_tasks: context.dispatcher.owners(Kind::RestoreSession).contains(key),
+        has_tasks: context.dispatcher.is_at_work(&subject.uid, unfinished(&attempts, &restore)),
         tasks: context.dispatcher.views(&subject.uid),
-        attempts: attempts::persisted(&restore.metadata),
+        attempts,
         pods: BTreeMap::new(),
         reaches: BTreeMap::new(),
         waited: Duration::ZERO,
@@ -182,7 +184,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         is_changed,
     };
     observed.pods = seen(context, &observed);
-    observed.has_tasks |= observed.pods.values().any(|pod| context.caches.pods.get(&pod.run.namespace, &pod.run.pod_name()).is_some());
+    observed.has_tasks |= pods::are_at_work(context, &observed);
     observed.own_claims = own_claims::observe(context, &observed, &key.namespace).await?;
     observed.reaches = components::reaches(&observed);
     let waits = (!observed.target.exists() && !observed.needs_no_target())
@@ -196,6 +198,25 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
     Ok(observed)
 }
 
+/// What admission would have refused, where nobody asked it. What has begun is held up by no template: it asks for each hook when that runs.
+async fn problem(context: &Context, restore: &RestoreSession) -> Result<Option<String>, kube::Error> {
+    let namespace = restore.metadata.namespace.as_deref().unwrap_or_default();
+    let phase = restore.status.as_ref().and_then(|status| status.phase);
+    let has_begun = !matches!(phase, None | Some(RestorePhase::Pending | RestorePhase::Invalid));
+    let hooks = restore.spec.hooks.iter().filter(|_| !has_begun).flat_map(|hooks| hooks.pre_restore.iter().chain(&hooks.post_restore));
+    let names = templates::named_elsewhere(hooks, namespace);
+    let templates = templates::read(&context.client, names).await?;
+    let labels = if templates.is_empty() { BTreeMap::new() } else { context.namespace_labels(namespace).await? };
+    let templates: Vec<_> = templates.iter().collect();
+    Ok(validate(restore, Namespace { name: namespace, labels: &labels }, &templates).err().map(|errors| errors.to_string()))
+}
+
+/// Components that were given to agents, and have not succeeded.
+fn unfinished<'a>(attempts: &'a BTreeMap<String, Attempt>, restore: &'a RestoreSession) -> impl Iterator<Item = &'a str> {
+    let phase = |name: &String| restore.status.as_ref()?.components.get(name)?.phase;
+    attempts.keys().filter(move |name| phase(name) != Some(RestorePhase::Succeeded)).map(String::as_str)
+}
+
 fn seen(context: &Context, observed: &Observed) -> Pods {
     let tasks = observed.job.iter().flat_map(Job::pods);
     let runs = tasks.filter_map(|task| Some((task.component.clone(), pods::run(task, observed)?)));
@@ -207,9 +228,22 @@ fn as_meant(mut snapshot: Snapshot) -> Snapshot {
     snapshot
 }
 
-/// The snapshot that is meant: as decided before, by its name, or the newest good one (at a time, if one is given).
+/// The snapshot that is meant.
 fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Result<String, String> {
-    granted(context, restore, namespace)?;
+    granted(context, restore, namespace, repository_of(context, restore, namespace).as_deref())?;
+    pick(context, restore, namespace)
+}
+
+/// Whoever may use one Repository of a namespace may not thereby read the others, whichever Snapshot is named, by whatever field.
+fn of_another(context: &Context, restore: &RestoreSession, namespace: &str, snapshot: &str) -> Option<String> {
+    let repository = repository_of(context, restore, namespace)?;
+    let found = context.caches.snapshots.get(namespace, snapshot)?;
+    (found.spec.repository.as_ref() != Some(&repository))
+        .then(|| format!("spec.dataSource: Snapshot {namespace}/{snapshot} is not one of Repository {namespace}/{repository}"))
+}
+
+/// As decided before, by its name, or the newest good one (at a time, if one is given).
+fn pick(context: &Context, restore: &RestoreSession, namespace: &str) -> Result<String, String> {
     if !is_mended(restore)
         && let Some(chosen) = restore.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CHOSEN))
     {
@@ -227,6 +261,13 @@ fn choose(context: &Context, restore: &RestoreSession, namespace: &str) -> Resul
     let all = context.caches.snapshots.of(By::Repository, Named::new(namespace, repository));
     newest(all.iter().map(AsRef::as_ref), source.pitr.as_ref())
         .ok_or_else(|| format!("Repository {namespace}/{repository} has no Snapshot that succeeded{}", if source.pitr.is_some() { " by then" } else { "" }))
+}
+
+/// The Repository that is named, or that of the Snapshot that is.
+fn repository_of(context: &Context, restore: &RestoreSession, from: &str) -> Option<String> {
+    let source = restore.spec.data_source.as_ref()?;
+    let of_snapshot = || context.caches.snapshots.get(from, source.snapshot.as_deref()?)?.spec.repository.clone();
+    source.repository.clone().filter(|name| !name.is_empty()).or_else(of_snapshot)
 }
 
 /// Whether its spec has changed since it was refused: the snapshot that was decided on may be what it was refused for.
@@ -262,23 +303,16 @@ pub fn source_namespace(restore: &RestoreSession) -> &str {
 }
 
 /// A Repository of another namespace must grant its use. Until it does, nothing is told of what there is.
-fn granted(context: &Context, restore: &RestoreSession, from: &str) -> Result<(), String> {
+fn granted(context: &Context, restore: &RestoreSession, from: &str, repository: Option<&str>) -> Result<(), String> {
     let own = restore.metadata.namespace.as_deref().unwrap_or_default();
     if from == own {
         return Ok(());
     }
-    let source = restore.spec.data_source.as_ref();
-    let named = |name: Option<&String>| name.filter(|name| !name.is_empty()).cloned();
-    let of_snapshot = || {
-        let snapshot = context.caches.snapshots.get(from, source?.snapshot.as_deref()?)?;
-        snapshot.spec.repository.clone()
-    };
-    let repository = named(source.and_then(|source| source.repository.as_ref())).or_else(of_snapshot);
-    let found = repository.as_deref().and_then(|name| context.caches.repositories.get(from, name));
+    let found = repository.and_then(|name| context.caches.repositories.get(from, name));
     if found.is_some_and(|found| consent::granted(&found.metadata, own)) {
         return Ok(());
     }
-    let name = repository.unwrap_or_else(|| "<its name>".into());
+    let name = repository.unwrap_or("<its name>");
     Err(format!(
         "no Repository of namespace {from} grants its use to {own} for this: kubectl -n {from} annotate repository {name} {}={own}",
         consent::GRANTED_TO

@@ -1,12 +1,12 @@
 //! What runs beside the reconcilers for their objects: begun once, its end remembered until the object is done with it.
 //!
-//! What is known here is lost with the process.
+//! What is known here is lost with the process, and with its leadership.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use crate::object::Key;
 use crate::workqueue::WorkQueue;
@@ -21,7 +21,7 @@ pub enum Standing {
 }
 
 enum Run {
-    Running(AbortHandle),
+    Running(JoinHandle<()>),
     Ended(Result<(), String>),
 }
 
@@ -80,7 +80,7 @@ impl<I: Clone + Eq + Hash + Send + 'static> Runs<I> {
             }
         });
         // It waits for the lock before it says how it ended.
-        known.insert(id, (key, Run::Running(running.abort_handle())));
+        known.insert(id, (key, Run::Running(running)));
         true
     }
 
@@ -98,5 +98,52 @@ impl<I: Clone + Eq + Hash + Send + 'static> Runs<I> {
     /// The object is gone, or has what it wanted: what still runs for it is stopped.
     pub fn forget(&self, object: &Key) {
         self.keep(object, |_| false);
+    }
+    /// Whatever runs is stopped, and has stopped when this returns; nothing is remembered.
+    pub async fn let_go(&self) {
+        let known = std::mem::take(&mut *self.known());
+        let running = known.into_values().filter_map(|(_, run)| if let Run::Running(running) = run { Some(running) } else { None });
+        let running: Vec<JoinHandle<()>> = running.inspect(JoinHandle::abort).collect();
+        for stopped in running {
+            // An error says that it was stopped.
+            let _ = stopped.await;
+        }
+        // One that ended at this moment has still said so.
+        self.known().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Kind;
+
+    /// Says when it is dropped.
+    struct Guard(Arc<Mutex<bool>>);
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap() = true;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_runs_has_stopped_when_it_is_let_go_and_nothing_of_it_is_known() {
+        let runs = Runs::new(WorkQueue::default(), 2);
+        let key = Key::new(Kind::BackupSession, "demo", "s");
+        let is_over = Arc::new(Mutex::new(false));
+        let guard = Guard(Arc::clone(&is_over));
+        assert!(runs.start(key.clone(), "runs", async move {
+            let _guard = guard;
+            std::future::pending().await
+        }));
+        assert!(runs.start(key.clone(), "ends", async { Some(Ok(())) }));
+        while runs.standing(&"ends") != Some(Standing::Ended(Ok(()))) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        runs.let_go().await;
+        assert!(*is_over.lock().unwrap(), "it runs on");
+        assert_eq!((runs.standing(&"runs"), runs.standing(&"ends")), (None, None));
+        assert!(runs.start(key, "runs", async { Some(Ok(())) }), "it can begin again");
     }
 }

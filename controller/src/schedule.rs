@@ -122,9 +122,11 @@ impl Schedule {
         }
     }
 
-    /// A slot that is kept while it still is one; else the next.
+    /// A slot that is kept while it still is one; else the next. One behind the next is of the schedule before: were it kept, a session
+    /// that was yearly and is hourly now would wait for its year.
     pub fn kept(&self, slot: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
-        slot.filter(|slot| self.contains(*slot)).or_else(|| self.next(now))
+        let next = self.next(now);
+        slot.filter(|slot| self.contains(*slot) && next.is_none_or(|next| *slot <= next)).or(next)
     }
 
     /// The slot that runs now, if the time of the `first` one has come: all that were missed since are the last of them. One that is later

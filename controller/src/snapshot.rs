@@ -13,7 +13,7 @@ use crate::backup_session::retention;
 use crate::cache::By;
 use crate::catalog::Catalog;
 use crate::context::{Context, Subject};
-use crate::dispatch::task::TaskView;
+use crate::dispatch::task::{Brought, TaskView};
 use crate::first_use;
 use crate::invoker::{Invoker, either};
 use crate::holder::Purpose;
@@ -28,6 +28,7 @@ mod manifests;
 pub mod plan;
 pub mod pods;
 pub mod result;
+mod takeover;
 #[cfg(test)]
 mod tests;
 pub mod waiting;
@@ -47,10 +48,12 @@ pub struct Observed {
     pub application: TypedObjectReference,
     /// How each component is reached. Empty when that is no longer of interest.
     pub reaches: BTreeMap<String, Reach>,
-    /// Whether the target exists and is of a supported kind: only then are the components' names final.
+    /// Whether the target exists, is of a supported kind, and shows all that it has: only then are the components' names final.
     pub target_found: bool,
     /// Its tasks.
     pub tasks: BTreeMap<String, TaskView>,
+    /// What agents have of it since another led.
+    pub brought: Brought,
     /// Components that pods fill.
     pub pods: Pods,
     /// Whether hooks before the backup have not ended yet.
@@ -94,6 +97,7 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
     let repository = caches.repositories.get(&key.namespace, &named(&snapshot.spec.repository));
     let mut observed = Observed {
         tasks: context.dispatcher.views(&subject.uid),
+        brought: context.dispatcher.brought(&subject.uid),
         job: Err("not looked at".into()),
         application: TypedObjectReference::not_applicable(),
         reaches: BTreeMap::new(),
@@ -132,8 +136,9 @@ async fn observe(context: &Context, snapshot: Arc<Snapshot>, subject: &Subject) 
         let made = invoker.as_ref().and_then(Invoker::configuration);
         let target: Target = target::observe::target(&context.client, caches, &key.namespace, reference, made, Purpose::Backup).await?;
         observed.application = part.map_or_else(TypedObjectReference::not_applicable, |part| part.application(&key.namespace));
-        observed.target_found = target.exists() || !(job.reads_target() || job.has_pods());
-        observed.reaches = components(job, &target);
+        let is_found = target.exists() && (target.is_whole() || !job.has_volumes());
+        observed.target_found = is_found || !(job.reads_target() || job.has_pods());
+        observed.reaches = components(job, &target, &observed.snapshot);
         if let (Some(session), Some(spec)) = (&observed.session, &spec) {
             let timeout = session.spec.backup_timeout.as_deref().or(spec.backup_timeout);
             let others = if job.has_pods() { caches.snapshots.of(By::Session, session_of(&observed.snapshot)) } else { Vec::new() };
@@ -162,8 +167,8 @@ fn session_of(snapshot: &Snapshot) -> Named {
 }
 
 /// The components of a backup, and how each is reached.
-fn components(job: &Job, target: &Target) -> BTreeMap<String, Reach> {
-    let mut reaches = if job.has_volumes() { target.components(&job.paths) } else { BTreeMap::new() };
+fn components(job: &Job, target: &Target, snapshot: &Snapshot) -> BTreeMap<String, Reach> {
+    let mut reaches = if job.has_volumes() { volumes(job, target, snapshot) } else { BTreeMap::new() };
     for task in job.pods() {
         let reach = match &target.shape {
             Shape::Missing(what) => Reach::Waiting(what.clone()),
@@ -180,6 +185,14 @@ fn components(job: &Job, target: &Target) -> BTreeMap<String, Reach> {
         reaches.insert(component::MANIFEST.to_owned(), reach);
     }
     reaches
+}
+
+/// Those of volumes. Once they are named, nodes that come or go change nothing of what a backup of a DaemonSet is of.
+fn volumes(job: &Job, target: &Target, snapshot: &Snapshot) -> BTreeMap<String, Reach> {
+    let named = snapshot.status.as_ref().filter(|status| status.total_components.is_some());
+    let (Shape::DaemonSet(_), Some(status)) = (&target.shape, named) else { return target.components(&job.paths) };
+    let names = status.components.keys().filter(|name| name.as_str() != component::MANIFEST && job.pod(name).is_none());
+    names.map(|name| (name.clone(), target.reach(name, &job.paths))).collect()
 }
 
 /// What a volume held at the backup before.

@@ -13,11 +13,13 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 pub mod consent;
 pub mod environment;
 mod held;
+pub mod nodes;
 pub mod observe;
 pub mod paths;
 #[cfg(test)]
 mod tests;
 
+use nodes::Nodes;
 use paths::Place;
 
 use crate::holder::keeper::has_ended;
@@ -77,6 +79,8 @@ pub enum Shape {
         /// Its pod template, without the claims that are each ordinal's own: those are named.
         template: Box<(Pod, Vec<String>)>,
     },
+    /// A DaemonSet, by its nodes.
+    DaemonSet(Nodes),
 }
 
 /// How one component's data is reached.
@@ -137,7 +141,7 @@ impl Target {
         match &self.shape {
             Shape::Missing(what) => one(component::DUMP, Reach::Waiting(what.clone())),
             Shape::Unsupported(what) => one(component::DUMP, Reach::Impossible(what.clone())),
-            Shape::Claim { .. } | Shape::Deployment { .. } => one(component::DUMP, self.reach(None, paths)),
+            Shape::Claim { .. } | Shape::Deployment { .. } => one(component::DUMP, self.reach(component::DUMP, paths)),
             Shape::StatefulSet { first, replicas, name, .. } => {
                 let ordinals = match replicas {
                     0 => self.idle_ordinals(),
@@ -146,14 +150,34 @@ impl Target {
                 if ordinals.is_empty() {
                     return one(component::DUMP, Reach::Waiting(format!("StatefulSet {name} has no replicas, and no ordinal has claims")));
                 }
-                let reached = |ordinal| (component::stateful_set_pod(ordinal), self.reach(Some(ordinal), paths));
-                ordinals.into_iter().map(reached).collect()
+                self.each(ordinals.into_iter().map(component::stateful_set_pod), paths)
+            }
+            Shape::DaemonSet(nodes) => {
+                let mut reaches = self.each(nodes.components(), paths);
+                reaches.extend(nodes.missing().map(|what| (component::DUMP.to_owned(), Reach::Waiting(what))));
+                reaches
             }
         }
     }
 
-    /// How `paths` are reached: of the pod with this ordinal, if the target has ordinals.
-    pub fn reach(&self, ordinal: Option<u32>, paths: &[String]) -> Reach {
+    fn each(&self, names: impl Iterator<Item = String>, paths: &[String]) -> BTreeMap<String, Reach> {
+        let reached = |name: String| {
+            let reach = self.reach(&name, paths);
+            (name, reach)
+        };
+        names.map(reached).collect()
+    }
+
+    /// Whether it shows already which components a backup of it has.
+    pub fn is_whole(&self) -> bool {
+        match &self.shape {
+            Shape::DaemonSet(nodes) => nodes.missing().is_none(),
+            _ => true,
+        }
+    }
+
+    /// How `paths` are reached for a component: of the pod that its name tells, if the target has several.
+    pub fn reach(&self, of: &str, paths: &[String]) -> Reach {
         match &self.shape {
             Shape::Missing(what) => Reach::Waiting(what.clone()),
             Shape::Unsupported(what) => Reach::Impossible(what.clone()),
@@ -164,7 +188,7 @@ impl Target {
                 (None, _) => Reach::Waiting("no pod of the Deployment is running".into()),
             },
             Shape::StatefulSet { name, pods, first, replicas, template } => {
-                let Some(ordinal) = ordinal else {
+                let Some(ordinal) = component::stateful_set_ordinal(of) else {
                     return Reach::Impossible(format!(
                         "a component of StatefulSet {name} must name an ordinal: dump-pod-0"
                     ));
@@ -179,6 +203,7 @@ impl Target {
                     None => self.reach_idle(&held::of_ordinal(template, &pod_name), paths),
                 }
             }
+            Shape::DaemonSet(nodes) => self.reach_node(nodes, of, paths),
         }
     }
 

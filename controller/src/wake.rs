@@ -274,8 +274,9 @@ fn blueprints_of(context: &Context, meant: impl Fn(&str) -> bool) {
 fn pod(context: &Context, change: &Change<Pod>) {
     let pod = change.object();
     let going = matches!(change, Change::Deleted(_)) || pod.metadata.deletion_timestamp.is_some();
-    if going && let Some(uid) = &pod.metadata.uid {
-        context.dispatcher.pod_terminating(uid);
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    if going && let (Some(uid), Some(node)) = (&pod.metadata.uid, node) {
+        context.dispatcher.pod_terminating(uid, node);
     }
     waiting(context, &pod.namespace().unwrap_or_default());
 }
@@ -290,10 +291,12 @@ pub fn wake_all(context: &Context) {
             })*
         };
     }
+    // Restores first: those that run stop writing when nobody who leads has heard of them for a while.
     all!(
-        storages: BackupStorage, repositories: Repository, configurations: BackupConfiguration, batches: BackupBatch,
-        restores: RestoreSession, blueprints: BackupBlueprint, verifications: BackupVerificationSession
+        restores: RestoreSession, storages: BackupStorage, repositories: Repository, configurations: BackupConfiguration,
+        batches: BackupBatch, blueprints: BackupBlueprint, verifications: BackupVerificationSession
     );
+    context.queue.extend(context.departed.keys());
     // Of those at rest nothing is wanted.
     for session in caches.sessions.awake() {
         add(context, Kind::BackupSession, session.as_ref());

@@ -39,7 +39,7 @@ pub struct Job {
     pub include: Vec<String>,
     /// Whose eyes and hands the worker has.
     pub run_as: RunAs,
-    /// Claims to make and to restore into, instead of the target's.
+    /// Claims to make and to restore into, instead of the target's: one for each path of a component, in their order.
     pub claim_templates: Vec<holdfast_api::offshoot::volume::PersistentVolumeClaim>,
 }
 
@@ -201,13 +201,9 @@ fn unsupported_volumes(purpose: TaskPurpose, task: &TaskReference) -> Option<Str
     if volumes.is_some_and(|volumes| purpose == TaskPurpose::Backup || !volumes.volumes.is_empty() || !volumes.volume_mounts.is_empty()) {
         return Some("of targetVolumes only the volumeClaimTemplates of a restore are supported yet".into());
     }
-    let templates = volumes.map(|volumes| volumes.volume_claim_templates.as_slice()).unwrap_or_default();
+    let makes_none = volumes.is_none_or(|volumes| volumes.volume_claim_templates.is_empty());
     let clones = canonical_name(task.name.as_deref().unwrap_or_default()) == CLONE_TASK;
-    match (templates, clones) {
-        ([], true) => Some(format!("task {CLONE_TASK} needs targetVolumes.volumeClaimTemplates")),
-        ([_, _, ..], _) => Some("of several volumeClaimTemplates nobody can tell which component means which".into()),
-        _ => None,
-    }
+    (clones && makes_none).then(|| format!("task {CLONE_TASK} needs targetVolumes.volumeClaimTemplates"))
 }
 
 fn job(purpose: TaskPurpose, info: Option<&AddonInfo>, catalog: &Catalog) -> Result<Job, String> {

@@ -1,4 +1,6 @@
 //! What is to be reconciled, and when: each object once at a time, at the earliest moment anybody asked for.
+//!
+//! Closed while this replica does not lead: nobody takes anything out then, and who begins to lead asks for every object.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -33,6 +35,7 @@ struct State {
     ready: BinaryHeap<Reverse<(Instant, Instant, Key)>>,
     running: HashSet<Key>,
     failures: HashMap<Key, u32>,
+    is_closed: bool,
 }
 
 /// How long something of this kind lets others go first when there is more to do than can be done. What begins backups comes after those
@@ -47,6 +50,18 @@ fn patience(kind: Kind) -> Duration {
 impl WorkQueue {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes nothing from now on, and forgets what it has.
+    pub fn close(&self) {
+        let mut state = self.state();
+        let running = std::mem::take(&mut state.running);
+        *state = State { running, is_closed: true, ..State::default() };
+    }
+
+    /// Takes again what it is asked for.
+    pub fn open(&self) {
+        self.state().is_closed = false;
     }
 
     /// Look at this object now.
@@ -66,7 +81,7 @@ impl WorkQueue {
 
     fn add_at(&self, key: Key, at: Instant) {
         let mut state = self.state();
-        if state.due.get(&key).is_some_and(|due| *due <= at) {
+        if state.is_closed || state.due.get(&key).is_some_and(|due| *due <= at) {
             return;
         }
         state.due.insert(key.clone(), at);
@@ -125,7 +140,7 @@ impl WorkQueue {
         if let Some(at) = state.due.get(key).copied() {
             state.later.push(Reverse((at, key.clone())));
         }
-        if succeeded {
+        if succeeded || state.is_closed {
             state.failures.remove(key);
             drop(state);
             self.0.changed.notify_one();
@@ -204,5 +219,27 @@ mod tests {
         queue.add(key("a"));
         assert_eq!(queue.next().await, configuration);
         assert_eq!(queue.next().await, key("a"));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn closed_it_takes_nothing_and_forgets_what_it_had() {
+        let queue = WorkQueue::default();
+        queue.add(key("running"));
+        assert_eq!(queue.next().await, key("running"));
+        queue.extend([key("a"), key("b")]);
+        queue.add_after(key("later"), Duration::from_secs(1));
+        queue.done(&key("b"), false);
+        queue.close();
+        assert!(queue.is_empty());
+        queue.add(key("c"));
+        queue.done(&key("running"), false);
+        assert!(queue.state().failures.is_empty());
+        assert!(queue.is_empty(), "nobody takes it out, so it grows for ever");
+        tokio::time::advance(Duration::from_secs(600)).await;
+        queue.open();
+        queue.add(key("z"));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        queue.add(key("a"));
+        assert_eq!((queue.next().await, queue.next().await), (key("z"), key("a")), "in the order of the new wishes");
+        assert!(tokio::time::timeout(Duration::from_secs(600), queue.next()).await.is_err(), "an old wish is left");
     }
 }

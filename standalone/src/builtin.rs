@@ -11,6 +11,7 @@ use k8s_openapi::api::{
     },
     discovery::v1::EndpointSlice,
     events::v1::Event,
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     storage::v1::StorageClass,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -30,6 +31,10 @@ pub(crate) fn kinds() -> Vec<Kind> {
             .selecting(&["spec.unschedulable"]),
         cluster::<PersistentVolume>().with_status(),
         cluster::<StorageClass>(),
+        cluster::<ClusterRole>(),
+        cluster::<ClusterRoleBinding>(),
+        namespaced::<Role>(),
+        namespaced::<RoleBinding>(),
         cluster::<MutatingWebhookConfiguration>().counted(),
         cluster::<ValidatingWebhookConfiguration>().counted(),
         definition(),

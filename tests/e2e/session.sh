@@ -122,7 +122,7 @@ fill() { # APPLICATION MEBIBYTES: random data in files of 8 MiB, and small files
 configuration() {
     local group=apps params=''
     [[ $2 != PersistentVolumeClaim ]] || group=''
-    [[ -z ${5-} ]] || params="params: {paths: \"$5\", exclude: \"$5/lost+found\"}"
+    [[ -z ${5-} ]] || params="params: {paths: \"$5\", exclude: \"${5//,//lost+found,}/lost+found\"}"
     k apply -f - >/dev/null <<MANIFEST
 apiVersion: core.kubestash.com/v1alpha1
 kind: BackupConfiguration

@@ -19,6 +19,8 @@ struct Connection {
     sender: mpsc::Sender<AgentMessage>,
     close: CancellationToken,
     epoch: u64,
+    /// What the roster's number was when it was told of our tasks.
+    told_at: u64,
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +30,7 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn opened(&mut self, id: ConnectionId, sender: mpsc::Sender<AgentMessage>, close: CancellationToken) {
-        self.open.insert(id, Connection { sender, close, epoch: 0 });
+        self.open.insert(id, Connection { sender, close, epoch: 0, told_at: 0 });
     }
 
     pub(super) fn closed(&mut self, id: ConnectionId) {
@@ -39,6 +41,22 @@ impl Connections {
         if let Some(connection) = self.open.get_mut(&id) {
             connection.epoch = epoch;
         }
+    }
+
+    pub(super) fn epoch(&self, id: ConnectionId) -> u64 {
+        self.open.get(&id).map_or(0, |connection| connection.epoch)
+    }
+
+    /// It is told of our tasks as they are at this number of the roster.
+    pub(super) fn told(&mut self, id: ConnectionId, changes: u64) {
+        if let Some(connection) = self.open.get_mut(&id) {
+            connection.told_at = changes;
+        }
+    }
+
+    /// Whether it has been told of our tasks as they are.
+    pub(super) fn knows(&self, id: ConnectionId, changes: u64) -> bool {
+        self.open.get(&id).is_some_and(|connection| connection.told_at == changes)
     }
 
     /// The stream with the highest leadership; None if nobody claims one.

@@ -1,4 +1,4 @@
-use holdfast_proto::v1::{BackupTask, Leadership, VolumeAccess, VolumeSource, Welcome, assign};
+use holdfast_proto::v1::{BackupTask, Cancel, Leadership, VolumeAccess, VolumeSource, Welcome, assign};
 
 use super::*;
 use crate::config::{SandboxMode, Source};
@@ -100,4 +100,68 @@ fn a_controller_that_does_not_read_loses_its_stream() {
     say(&mut hub, 1, FromController::Assign(Assign::default()));
     assert!(close.is_cancelled());
     assert_eq!(hub.connections.leader(), None);
+}
+
+fn hellos(outbound: &mut mpsc::Receiver<AgentMessage>) -> Vec<Hello> {
+    let said = kinds(outbound).into_iter();
+    said.filter_map(|said| if let ToController::Hello(hello) = said { Some(hello) } else { None }).collect()
+}
+
+#[test]
+fn a_leader_hears_again_what_runs_here_if_that_has_changed_since_the_hello() {
+    let mut hub = hub();
+    let (sender, mut outbound) = mpsc::channel(OUTBOUND_MAX);
+    hub.event(Event::Opening { id: ConnectionId(1), sender, close: CancellationToken::new() });
+    let _task = running(&mut hub, "a", "pod-1");
+    say(&mut hub, 1, FromController::Welcome(Welcome { epoch: 4, ..Welcome::default() }));
+    let said: Vec<usize> = hellos(&mut outbound).iter().map(|hello| hello.running.len()).collect();
+    assert_eq!(said, [0, 1], "what another assigned meanwhile is unknown to this one");
+    assert_eq!(hellos(&mut open(&mut hub, 2, 5)).len(), 1, "nothing has changed, and what it assigns at once must not look lost");
+    let _other = running(&mut hub, "b", "pod-1");
+    assert_eq!(hellos(&mut open(&mut hub, 3, 0)).len(), 1, "it does not lead");
+}
+
+#[test]
+fn an_assignment_says_who_leads_if_nothing_else_has() {
+    let mut hub = hub();
+    let _task = running(&mut hub, "a", "pod-1");
+    let task = TaskRef { session_uid: "a".into(), attempt: 1, ..TaskRef::default() };
+    let (mut outbound, mut old) = (open(&mut hub, 1, 0), open(&mut hub, 2, 2));
+    let spec = Some(assign::Spec::Backup(BackupTask::default()));
+    let assign = Assign { task: Some(task.clone()), epoch: 3, spec, ..Assign::default() };
+    say(&mut hub, 1, FromController::Assign(assign.clone()));
+    kinds(&mut outbound);
+    hub.report(task, Report::GrantWanted { sequence: 1 });
+    assert!(matches!(kinds(&mut outbound).as_slice(), [ToController::GrantRequest(_)]));
+    say(&mut hub, 2, FromController::Assign(Assign { epoch: 2, ..assign }));
+    assert!(matches!(kinds(&mut old).last(), Some(ToController::Refused(_))));
+    assert_eq!(hub.connections.epoch(ConnectionId(2)), 2, "who is refused leads nothing new");
+}
+
+#[test]
+fn a_controller_hears_how_high_leaderships_have_risen() {
+    let mut hub = hub();
+    assert_eq!(hellos(&mut open(&mut hub, 1, 7))[0].highest_epoch, 0);
+    assert_eq!(hellos(&mut open(&mut hub, 2, 0))[0].highest_epoch, 7);
+}
+
+#[test]
+fn an_attempt_that_is_withdrawn_before_it_begins_is_told_to_have_ended() {
+    let mut hub = hub();
+    let mut older = running(&mut hub, "a", "pod-1");
+    let mut outbound = open(&mut hub, 1, 3);
+    let task = TaskRef { session_uid: "a".into(), attempt: 2, ..TaskRef::default() };
+    let spec = Some(assign::Spec::Backup(BackupTask::default()));
+    say(&mut hub, 1, FromController::Assign(Assign { task: Some(task.clone()), epoch: 3, spec, ..Assign::default() }));
+    assert!(matches!(older.try_recv(), Ok(Command::Cancel { .. })));
+    kinds(&mut outbound);
+    let cancel = Cancel { task: Some(task.clone()), reason: "no longer wanted".into() };
+    say(&mut hub, 1, FromController::Cancel(cancel.clone()));
+    let said = kinds(&mut outbound);
+    let [ToController::Finished(finished)] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!(finished.task.as_ref(), Some(&task));
+    let Some(task_finished::Outcome::Failure(failure)) = &finished.outcome else { panic!() };
+    assert_eq!(failure.reason(), task_failure::Reason::Cancelled);
+    say(&mut hub, 1, FromController::Cancel(cancel));
+    assert!(kinds(&mut outbound).is_empty() && older.try_recv().is_err(), "nothing waits any more, and the older one is not meant");
 }

@@ -65,6 +65,7 @@ fn a_result_is_repeated_after_a_reconnect_until_it_is_acknowledged() {
         stream.say(Say::Leadership(Leadership { epoch: 3 })).await;
         let Said::Hello(hello) = stream.next().await else { panic!("a new leader is not greeted") };
         assert!(hello.running.is_empty());
+        assert_eq!((first_hello.highest_epoch, hello.highest_epoch), (0, 3));
         agent.stop().await;
     });
 }

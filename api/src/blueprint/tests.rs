@@ -76,7 +76,7 @@ fn a_blueprint_makes_a_configuration_of_an_application() {
     assert_eq!(session["scheduler"]["schedule"], "*/5 * * * *");
     assert_eq!(session["repositories"][0]["name"], "repo");
     assert_eq!(session["repositories"][0]["directory"], "/apps/demo/web");
-    assert_eq!(session["repositories"][0]["encryptionSecret"]["namespace"], "vault");
+    assert_eq!(session["repositories"][0]["encryptionSecret"], json!({ "name": "encrypt-secret" }), "that of the configuration's namespace");
     assert_eq!(session["addon"]["tasks"][0]["params"]["paths"], "/data");
 }
 
@@ -129,6 +129,9 @@ fn variables_never_reach_references_namespaces_or_pods() {
         ("/sessions/0/hooks", json!({ "preBackup": [{ "hookTemplate": { "name": "${hook}" } }] })),
         ("/sessions/0/addon/jobTemplate", json!({ "spec": { "serviceAccountName": "${account}" } })),
         ("/sessions/0/scheduler/jobTemplate/template", json!({ "spec": { "serviceAccountName": "${account}" } })),
+        ("/sessions/0/addon/tasks/0/variables", json!([{ "name": "KEY", "valueFrom": { "secretKeyRef": { "name": "${v}", "key": "k" } } }])),
+        ("/sessions/0/hooks", json!({ "preBackup": [{ "name": "h", "hookTemplate": { "name": "h" }, "variables": [{ "name": "K", "valueFrom": { "secretKeyRef": { "name": "${v}", "key": "k" } } }] }] })),
+        ("/sessions/0/addon/name", json!("${v}")),
         ("/sessions/0/addon/tasks/0/addonVolumes", json!([{ "name": "${v}", "source": {} }])),
     ] {
         let mut hostile = template();

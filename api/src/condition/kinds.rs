@@ -132,6 +132,12 @@ pub mod restore_session {
     pub const BACKUP_AT_FAULT: &str = "BackupAtFault";
     /// Reason of [`BACKUP_AT_FAULT`] False.
     pub const FAILED_ELSEWHERE: &str = "FailedElsewhere";
+    /// Not KubeStash's: what components wait for that have not begun, but for a free slot; type and reason are the same word.
+    pub const WAITING: &str = "Waiting";
+    /// Not KubeStash's: False while the Snapshot or Repository of a restore that has begun is gone; it fails if that lasts.
+    pub const RESTORE_SOURCE_FOUND: &str = "RestoreSourceFound";
+    /// Reason of [`RESTORE_SOURCE_FOUND`] False.
+    pub const RESTORE_SOURCE_GONE: &str = "RestoreSourceGone";
     /// The restore ended too early: True is bad.
     pub const RESTORE_INCOMPLETE: &str = "RestoreIncomplete";
     /// Reason of [`RESTORE_INCOMPLETE`].

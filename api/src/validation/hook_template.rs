@@ -54,7 +54,7 @@ fn check_executor(findings: &mut Findings, executor: &HookExecutor) -> Option<Ho
                 Some(selector) if !is_selector(selector) => findings.malformed(
                     "spec.executor.pod.selector",
                     selector,
-                    "labels are written key=value,key=value",
+                    "it is a label selector, such as key=value,other in (a,b),!absent",
                 ),
                 Some(_) => {}
             }
@@ -63,11 +63,41 @@ fn check_executor(findings: &mut Findings, executor: &HookExecutor) -> Option<Ho
     kind
 }
 
+/// A label selector as the API server reads one: requirements with commas between, those in parentheses aside.
 fn is_selector(text: &str) -> bool {
-    text.split(',').all(|part| {
-        part.split_once('=')
-            .is_some_and(|(key, value)| !key.trim().is_empty() && !value.contains('='))
-    })
+    let mut depth = 0_u32;
+    let is_border = |c: char| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    };
+    text.split(is_border).all(|part| is_requirement(part.trim()))
+}
+
+fn is_requirement(text: &str) -> bool {
+    let fits = |text: &str, others: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+    };
+    let is_key = |text: &str| !text.is_empty() && fits(text, "-_./");
+    let is_value = |text: &str| fits(text, "-_.");
+    if let Some((key, values)) = text.split_once('(') {
+        let (key, word) = key.trim().rsplit_once(' ').unwrap_or_default();
+        let values = values.strip_suffix(')').unwrap_or("(");
+        return is_key(key.trim())
+            && ["in", "notin"].contains(&word)
+            && values.split(',').all(|value| is_value(value.trim()));
+    }
+    let operator = ["!=", "==", "=", ">", "<"]
+        .into_iter()
+        .find_map(|operator| text.split_once(operator));
+    match operator {
+        Some((key, value)) => is_key(key.trim()) && is_value(value.trim()),
+        None => is_key(text.strip_prefix('!').unwrap_or(text).trim()),
+    }
 }
 
 /// Exactly one action; a command needs a container.

@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod kinds;
+mod surroundings;
 
 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 const DEMO: Namespace<'static> = Namespace {
@@ -166,8 +167,31 @@ fn wrong_values_are_named() {
             json!({ "preBackup": [{ "timeout": "x" }] }),
             "spec.sessions[0].hooks.preBackup[0].timeout",
         ),
+        (
+            "/backends/-",
+            json!({ "name": "s3", "storageRef": { "name": "g" }, "retentionPolicy": { "name": "keep" } }),
+            "spec.backends[1].name",
+        ),
+        (
+            "/sessions/0/repositories/-",
+            json!({ "name": "web-repo", "backend": "s3", "directory": "/demo/web" }),
+            "spec.sessions[0].repositories[1].name",
+        ),
     ] {
         assert_eq!(check_with(pointer, value), [path], "{pointer}");
+    }
+    for (pointer, value) in [
+        (
+            "/backends/-",
+            json!({ "name": "gcs", "storageRef": { "name": "g" }, "retentionPolicy": { "name": "keep" } }),
+        ),
+        (
+            "/sessions/0/repositories/-",
+            json!({ "name": "far-repo", "backend": "s3", "directory": "/demo/far" }),
+        ),
+        ("/sessions/0/backupTimeout", json!("1h")),
+    ] {
+        assert_eq!(check_with(pointer, value), [""; 0], "{pointer}");
     }
     let error = check_with(
         "/sessions/0/addon/tasks/-",
@@ -357,6 +381,21 @@ fn storages_name_their_place_and_share_it_with_none() {
 }
 
 #[test]
+fn an_endpoint_tells_two_buckets_of_one_name_apart() {
+    let at = |name: &str, endpoint: &str| -> BackupStorage {
+        let s3 = json!({ "endpoint": endpoint, "bucket": "b", "prefix": "demo" });
+        object(name, json!({ "storage": { "provider": "s3", "s3": s3 } }))
+    };
+    let one = at("one", "https://s3.example.com");
+    let (other, same) = (at("other", "https://minio.demo"), at("same", "https://s3.example.com/"));
+    assert_eq!(backup_storage::validate(&one, &[&one, &other]), Ok(()));
+    assert_eq!(
+        paths(backup_storage::validate(&one, &[&one, &other, &same])),
+        ["spec.storage"]
+    );
+}
+
+#[test]
 fn a_namespace_has_one_default() {
     let default: BackupStorage = object(
         "a",
@@ -466,6 +505,18 @@ fn a_restore_says_what_it_restores() {
             paths(restore_session::validate(&restore, DEMO, &[])),
             expected,
             "{source}"
+        );
+    }
+    for (timeout, expected) in [("30m", &[][..]), ("soon", &["spec.restoreTimeout"])] {
+        let source = json!({ "repository": "r", "snapshot": "latest" });
+        let restore: RestoreSession = object(
+            "r",
+            json!({ "dataSource": source, "addon": addon, "restoreTimeout": timeout }),
+        );
+        assert_eq!(
+            paths(restore_session::validate(&restore, DEMO, &[])),
+            expected,
+            "{timeout}"
         );
     }
     let empty: RestoreSession = object("r", json!({}));

@@ -20,6 +20,7 @@ const SLOTS: u32 = 4;
 const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
 const CACHE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
+const RIGHT_MS: u64 = 6_000;
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -44,6 +45,9 @@ impl Operator {
         // A day is too long for a demo.
         config.pace.interval = PRUNE_INTERVAL;
         config.pace.settle = PRUNE_INTERVAL;
+        // So long a controller's first restores wait, in case that another before it has begun one.
+        config.limits.grant_ttl_ms = RIGHT_MS;
+        config.limits.grant_margin_ms = RIGHT_MS / 4;
         let ended = shutdown.clone();
         let mut tasks = vec![tokio::spawn(async move {
             holdfast_controller::run(config, ended)

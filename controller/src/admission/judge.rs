@@ -9,7 +9,7 @@ use holdfast_api::hook_template::HookTemplateSpec;
 use holdfast_api::usage_policy::Namespace;
 use holdfast_api::validation::backup_configuration::Surroundings;
 use holdfast_api::validation::{
-    FieldErrors, backup_batch, backup_blueprint, backup_configuration, backup_session, backup_storage,
+    FieldErrors, HOOK_TEMPLATES_MAX, backup_batch, backup_blueprint, backup_configuration, backup_session, backup_storage,
     backup_verification_session, backup_verifier, hook_template, repository, restore_session, retention_policy,
 };
 use holdfast_api::{
@@ -28,9 +28,6 @@ use super::rights::{self, Known, RIGHTS_MAX, Right};
 use crate::caches::Caches;
 use crate::catalog::Catalog;
 use crate::object::Named;
-
-/// HookTemplates that one object may name.
-const TEMPLATES_MAX: usize = 64;
 
 /// Judges what the API server shows us.
 #[derive(Clone)]
@@ -218,7 +215,9 @@ impl Judge {
             repositories: self.caches.repositories.select(|_| true),
             templates: Vec::new(),
         };
-        for name in templates_of(&request.object, &request.namespace).into_iter().take(TEMPLATES_MAX) {
+        // An object that names more is refused. Parameters may hold what only looks like a name, and takes the place of one: that
+        // template counts as one that does not exist, of which more is asked, not less.
+        for name in templates_of(&request.object, &request.namespace).into_iter().take(HOOK_TEMPLATES_MAX) {
             let templates: Api<HookTemplate> = Api::namespaced(self.client.clone(), &name.namespace);
             around.templates.extend(templates.get_opt(&name.name).await?);
         }
@@ -301,6 +300,8 @@ fn answered(answer: Result<Answer, Unanswered>) -> Answer {
     }
 }
 
+/// Both are read with the HookTemplates of today. By that nothing counts as granted which nobody was asked for: whoever named a template
+/// first was asked for all that it may become without its author being asked, and a hook with other parameters is another one.
 fn wanted<K>(new: &K, old: Option<&K>, rights: impl Fn(&K) -> Vec<Right>) -> Vec<Right> {
     let had = old.map(&rights).unwrap_or_default();
     rights::changed(rights(new), &had)

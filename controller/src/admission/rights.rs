@@ -3,17 +3,21 @@
 
 use holdfast_api::addon::tasks::{TaskPurpose, is_of_manifests};
 use holdfast_api::addon_info::{AddonInfo, TaskReference};
-use holdfast_api::hook::HookInfo;
-use holdfast_api::hook_template::{HookExecutorType, HookTemplateSpec};
+use holdfast_api::hook_template::HookTemplateSpec;
 use holdfast_api::invoker::SessionView;
 use holdfast_api::offshoot::PodTemplateSpec;
 use holdfast_api::reference::{ObjectReference, TypedObjectReference};
 use holdfast_api::{
-    BackupBatch, BackupBlueprint, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, HookTemplate, Repository,
-    RestoreSession,
+    BackupBatch, BackupBlueprint, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Repository, RestoreSession,
 };
 use serde::Serialize;
 use serde_json::Value;
+
+mod hooks;
+
+pub use hooks::hook_template;
+
+use hooks::Around;
 
 /// Hooks and repositories of one object, and so the questions asked about it, have an end.
 pub const RIGHTS_MAX: usize = 200;
@@ -128,7 +132,7 @@ pub fn backup_configuration(configuration: &BackupConfiguration, own: &str, know
     let spec = &configuration.spec;
     let mut rights = Vec::new();
     elsewhere(&mut rights, "spec.target", spec.target.as_ref(), own, "get");
-    sessions(&mut rights, "spec.sessions", spec.session_views(), own, known);
+    sessions(&mut rights, "spec.sessions", spec.session_views(), (own, own), known);
     rights
 }
 
@@ -138,7 +142,7 @@ pub fn backup_batch(batch: &BackupBatch, own: &str, known: &Known<'_>) -> Vec<Ri
     for (index, target) in batch.spec.targets.iter().enumerate() {
         elsewhere(&mut rights, &format!("spec.targets[{index}].appRef"), target.app_ref.as_ref(), own, "get");
     }
-    sessions(&mut rights, "spec.sessions", batch.spec.session_views(), own, known);
+    sessions(&mut rights, "spec.sessions", batch.spec.session_views(), (own, own), known);
     rights
 }
 
@@ -154,7 +158,7 @@ pub fn backup_blueprint(blueprint: &BackupBlueprint, own: &str, known: &Known<'_
         }
         // Of an application that asks for it, whichever that is.
         let views = template.sessions.iter().map(|session| session.view(None));
-        sessions(&mut rights, &format!("{path}.sessions"), views, namespace, known);
+        sessions(&mut rights, &format!("{path}.sessions"), views, (namespace, own), known);
     }
     rights
 }
@@ -179,10 +183,11 @@ pub fn restore_session(restore: &RestoreSession, own: &str, known: &Known<'_>) -
         encryption(&mut rights, "spec.dataSource.encryptionSecret", source.encryption_secret.as_ref(), own);
     }
     addon(&mut rights, "spec.addon", spec.addon.as_ref(), own, (TaskPurpose::Restore, known));
-    if let Some(around) = &spec.hooks {
+    if let Some(given) = &spec.hooks {
         let pods = spec.target.as_ref().map_or(own, |target| target.namespace_or(own));
-        hooks(&mut rights, "spec.hooks.preRestore", &around.pre_restore, (own, pods), known.templates);
-        hooks(&mut rights, "spec.hooks.postRestore", &around.post_restore, (own, pods), known.templates);
+        let around = Around { own, home: own, pods };
+        hooks::of(&mut rights, "spec.hooks.preRestore", &given.pre_restore, around, known.templates);
+        hooks::of(&mut rights, "spec.hooks.postRestore", &given.post_restore, around, known.templates);
     }
     rights
 }
@@ -207,37 +212,21 @@ pub fn backup_verification_session(session: &BackupVerificationSession, own: &st
     vec![Right::new("spec", "create", ("", "persistentvolumeclaims"), own, "").with(&session.spec)]
 }
 
-/// Of a hook's template: whoever changes what is run must be allowed to run it.
-pub fn hook_template(template: &HookTemplate, own: &str) -> Vec<Right> {
-    template_rights("spec", &template.spec, (own, own))
-}
-
-/// What a template does for an object of `own`, whose hooks reach the pods of another namespace or of the same.
-fn template_rights(path: &str, spec: &HookTemplateSpec, (own, pods): (&str, &str)) -> Vec<Right> {
-    let content = (&spec.action, &spec.executor);
-    let is_exec = spec.action.as_ref().is_some_and(|action| action.exec.is_some());
-    match spec.executor.as_ref().and_then(|executor| executor.type_) {
-        Some(HookExecutorType::Function) => vec![Right::pods(format!("{path}.executor"), own).with(&content)],
-        Some(HookExecutorType::Pod) if is_exec => {
-            vec![Right::exec(format!("{path}.action.exec"), pods).with(&content)]
-        }
-        _ => Vec::new(),
-    }
-}
-
+/// What sessions do in `own`. Hooks' templates and verifiers without a namespace are those of `home`: a blueprint's stay its own, wherever
+/// its configurations are.
 fn sessions<'a>(
     rights: &mut Vec<Right>,
     path: &str,
     sessions: impl Iterator<Item = SessionView<'a>>,
-    own: &str,
+    (own, home): (&str, &str),
     known: &Known<'_>,
 ) {
     for (index, session) in sessions.enumerate() {
         let path = format!("{path}[{index}]");
-        if let Some(around) = session.hooks {
-            let pods = session.pods_namespace(own);
-            hooks(rights, &format!("{path}.hooks.preBackup"), &around.pre_backup, (own, pods), known.templates);
-            hooks(rights, &format!("{path}.hooks.postBackup"), &around.post_backup, (own, pods), known.templates);
+        if let Some(given) = session.hooks {
+            let around = Around { own, home, pods: session.pods_namespace(own) };
+            hooks::of(rights, &format!("{path}.hooks.preBackup"), &given.pre_backup, around, known.templates);
+            hooks::of(rights, &format!("{path}.hooks.postBackup"), &given.post_backup, around, known.templates);
         }
         for target in &session.targets {
             let path = format!("{path}{}", target.path);
@@ -245,20 +234,9 @@ fn sessions<'a>(
             for (position, repository) in target.repositories.iter().enumerate() {
                 let path = format!("{path}.repositories[{position}]");
                 encryption(rights, format!("{path}.encryptionSecret"), repository.encryption_secret.as_ref(), own);
-                verification(rights, &format!("{path}.backupVerifier"), repository.backup_verifier.as_ref(), own);
+                verification(rights, &format!("{path}.backupVerifier"), repository.backup_verifier.as_ref(), (own, home));
             }
         }
-    }
-}
-
-/// A template that does not exist yet is judged when it is created: whoever does that must be allowed what it runs.
-fn hooks(rights: &mut Vec<Right>, path: &str, hooks: &[HookInfo], (own, pods): (&str, &str), templates: &Templates<'_>) {
-    for (index, hook) in hooks.iter().enumerate() {
-        let Some(reference) = &hook.hook_template else { continue };
-        let Some(spec) = templates(reference.namespace_or(own), &reference.name) else { continue };
-        let path = format!("{path}[{index}].hookTemplate");
-        let asked = template_rights("", &spec, (own, pods));
-        rights.extend(asked.into_iter().map(|right| Right { path: path.clone(), ..right }.with(hook)));
     }
 }
 
@@ -293,10 +271,10 @@ fn encryption(rights: &mut Vec<Right>, path: impl Into<String>, secret: Option<&
 
 /// Backups are tried out in claims of the namespace of what takes them. A verifier of that namespace was asked about when it was applied;
 /// what one of another runs, it runs here.
-fn verification(rights: &mut Vec<Right>, path: &str, verifier: Option<&ObjectReference>, own: &str) {
+fn verification(rights: &mut Vec<Right>, path: &str, verifier: Option<&ObjectReference>, (own, home): (&str, &str)) {
     let Some(verifier) = verifier else { return };
     rights.push(Right::new(path, "create", ("", "persistentvolumeclaims"), own, "").with(verifier));
-    if verifier.namespace_or(own) != own {
+    if verifier.namespace_or(home) != own {
         rights.push(Right::pods(path, own).with(verifier));
     }
 }

@@ -67,6 +67,11 @@ impl Claims {
         }
     }
 
+    /// Others may lead meanwhile, and let sessions begin and end.
+    pub fn let_go(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// This session is gone.
     pub fn release_session(&self, name: &Named) {
         let mut claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);

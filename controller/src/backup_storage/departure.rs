@@ -40,6 +40,11 @@ impl Departed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), repositories);
     }
 
+    /// Those that are noted: nothing else says any more that there is something to do.
+    pub fn keys(&self) -> Vec<Key> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// It is there: whatever was noted is over.
     pub fn forget(&self, key: &Key) {
         self.take(key);

@@ -1,5 +1,7 @@
 //! What a storage needs.
 
+use std::time::Duration;
+
 use holdfast_api::backup_storage::{BackupStorage, BackupStorageStatus, Provider, RepositoryInfo};
 use holdfast_api::condition::kinds::{backup_storage as kinds, shared};
 use holdfast_api::condition::{self, Condition};
@@ -18,6 +20,8 @@ use crate::object::Named;
 const REPOSITORIES_MAX: usize = 1000;
 /// An agent that is on its way deserves this long before its absence is a condition.
 const AGENT_GRACE: SignedDuration = SignedDuration::from_secs(10);
+/// How often one that cannot be beside another is looked at again.
+const PROBLEM_PAUSE: Duration = Duration::from_secs(30);
 
 /// What is to be done about a storage.
 pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
@@ -30,13 +34,18 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     let mut status = storage.status.clone().unwrap_or_default();
     let mut actions = Vec::new();
-    let wanted = match first_use::moved(storage) {
-        Some(why) => {
+    let wanted = match (first_use::moved(storage), &observed.problem) {
+        (Some(why), _) => {
             first_use::keep_backend(storage, &mut status.conditions, now);
             fail(storage, &mut status, why, &mut actions, now);
             Vec::new()
         }
-        None => {
+        (None, Some(problem)) => {
+            fail(storage, &mut status, problem.clone(), &mut actions, now);
+            actions.push(Action::Later(PROBLEM_PAUSE));
+            Vec::new()
+        }
+        (None, None) => {
             let mut wanted = probe(observed, &mut status, &mut actions, now);
             wanted.extend(read_back::plan(observed, &mut status, &mut actions, now));
             wanted

@@ -31,6 +31,7 @@ fn observed(conditions: Value) -> Observed {
     Observed {
         storage: Arc::new(storage),
         repositories: Vec::new(),
+        problem: None,
         probe: None,
         views: None,
         page: None,
@@ -55,6 +56,18 @@ fn place() -> String {
 
 fn finished(outcome: Outcome) -> TaskView {
     TaskView::Finished { attempt: 4, retries: 0, elapsed_ms: 1, outcome: Arc::new(outcome) }
+}
+
+#[test]
+fn what_admission_would_have_refused_is_not_ready_and_not_tried_out() {
+    let refused = Observed { problem: Some("spec.storage: another is there".into()), ..observed(json!([open()])) };
+    let actions = plan(&refused, now());
+    let phase = actions.iter().find_map(|action| match action {
+        Action::Status(patch) => Some((patch["phase"].clone(), patch["conditions"][0]["message"].clone())),
+        _ => None,
+    });
+    assert_eq!(phase, Some((json!("NotReady"), json!("spec.storage: another is there"))));
+    assert!(actions.iter().any(|action| matches!(action, Action::Tasks(wanted) if wanted.is_empty())), "{actions:?}");
 }
 
 /// Where each page that is wanted begins.

@@ -41,6 +41,8 @@ pub(super) fn pod(pod: &mut Pod) {
         let expanded = spec.containers.iter().any(has_expression);
         pod.metadata.annotations = pod.metadata.annotations.take().filter(|_| expanded);
         pod.spec = Some(PodSpec {
+            // A DaemonSet's pod says there which node it is for.
+            affinity: spec.affinity.filter(|_| spec.node_name.is_none()),
             node_name: spec.node_name,
             volumes: spec.volumes.map(|volumes| volumes.into_iter().map(volume).collect()),
             containers: spec.containers.into_iter().map(container).collect(),
@@ -124,6 +126,18 @@ pub(super) fn claim(claim: &mut PersistentVolumeClaim) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_keeps_where_it_is_to_be_until_it_is_there() {
+        let affinity = serde_json::json!({"nodeAffinity": {}});
+        for (node, kept) in [(None, true), (Some("a"), false)] {
+            let mut stripped: Pod =
+                serde_json::from_value(serde_json::json!({"spec": {"containers": [], "affinity": affinity, "nodeName": node}})).unwrap();
+            pod(&mut stripped);
+            let spec = stripped.spec.unwrap();
+            assert_eq!((spec.affinity.is_some(), spec.node_name.as_deref()), (kept, node));
+        }
+    }
 
     #[test]
     fn a_finished_snapshot_keeps_what_retention_needs() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use holdfast_proto::v1;
 
-use super::task::TaskKey;
+use super::task::{TaskKey, TaskRequest};
 use crate::object::{Key, Kind};
 
 /// One stream of one agent; never used twice.
@@ -102,9 +102,9 @@ impl Agents {
         self.0.iter().find(|(_, agent)| agent.node == node).map(|(id, _)| *id)
     }
 
-    /// The agent that announced this attempt; it is no longer merely announced.
-    pub(super) fn take_announced(&mut self, task: &TaskKey, attempt: u32) -> Option<(AgentId, Announced)> {
-        for (id, agent) in &mut self.0 {
+    /// The agent that announced this attempt, of those on nodes where it can be; it is no longer merely announced.
+    pub(super) fn take_announced(&mut self, task: &TaskKey, request: &TaskRequest, attempt: u32) -> Option<(AgentId, Announced)> {
+        for (id, agent) in self.0.iter_mut().filter(|(_, agent)| request.may_be_on(&agent.node, attempt)) {
             if let Some(at) = agent.announced.iter().position(|said| said.task == *task && said.attempt == attempt) {
                 return Some((*id, agent.announced.swap_remove(at)));
             }
@@ -112,11 +112,16 @@ impl Agents {
         None
     }
 
-    /// The newest attempt that any agent announced, and which; it is no longer merely announced.
-    pub(super) fn take_newest_announced(&mut self, task: &TaskKey) -> Option<(AgentId, Announced)> {
-        let all = self.0.values().flat_map(|agent| &agent.announced);
-        let newest = all.filter(|said| said.task == *task).map(|said| said.attempt).max()?;
-        self.take_announced(task, newest)
+    /// The newest attempt that any of them announced, and which; it is no longer merely announced.
+    pub(super) fn take_newest_announced(&mut self, task: &TaskKey, request: &TaskRequest) -> Option<(AgentId, Announced)> {
+        let all = self.0.values().flat_map(|agent| agent.announced.iter().map(|said| (&agent.node, said)));
+        let theirs = all.filter(|(node, said)| said.task == *task && request.may_be_on(node, said.attempt));
+        let newest = theirs.map(|(_, said)| said.attempt).max()?;
+        self.take_announced(task, request, newest)
+    }
+
+    pub(super) fn announced_of(&self, owner_uid: &str) -> impl Iterator<Item = &Announced> {
+        self.0.values().flat_map(|agent| &agent.announced).filter(move |said| said.task.owner_uid == owner_uid)
     }
 
     pub(super) fn announced_for(&self, owner: &Key) -> Vec<(AgentId, Announced)> {

@@ -4,17 +4,18 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use holdfast_api::backup_storage::{Backend, LocalBackend, Provider, S3Backend};
-use holdfast_api::{ObjectReference, Repository};
+use holdfast_api::Repository;
 use holdfast_proto::v1;
 
 use super::attempts;
-use super::secrets::{Secrets, without_newline};
+use super::secrets::{SecretData, Secrets, without_newline};
 use super::table::Start;
 use super::task::{NotStarted, Work};
 use crate::{api, backup_storage};
 use crate::caches::Caches;
 use crate::first_use;
 use crate::object::{Key, Named};
+use crate::target::consent;
 
 const PASSWORD_KEY: &str = "RESTIC_PASSWORD";
 const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
@@ -185,6 +186,25 @@ impl Preparer {
         found.ok_or_else(|| NotStarted::Storage(format!("Repository {name} does not exist")))
     }
 
+    /// The Secret of a Repository. One of another namespace says itself who may have it used; until it does, nothing is told of it.
+    async fn own_secret(&self, repository: &Repository, name: &Named, afresh: bool) -> Result<Arc<SecretData>, NotStarted> {
+        let reference = repository.spec.encryption_secret.as_ref();
+        let reference = reference.ok_or_else(|| NotStarted::Secret(format!("Repository {name} names no Secret in spec.encryptionSecret")))?;
+        let secret = Named::new(reference.namespace_or(&name.namespace), &reference.name);
+        let read = self.secrets.read(&secret, afresh).await;
+        if secret.namespace == name.namespace {
+            return read;
+        }
+        match read {
+            Ok(data) if data.grants(&name.namespace) => Ok(data),
+            Ok(_) | Err(NotStarted::Secret(_)) => Err(NotStarted::Secret(format!(
+                "Secret {secret} does not grant its use to {}, where Repository {name} is: kubectl -n {} annotate secret {} {}={}",
+                name.namespace, secret.namespace, secret.name, consent::GRANTED_TO, name.namespace
+            ))),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Also where it was not opened before.
     async fn access_where_it_says(&self, name: &Named, other_secret: Option<&Named>, afresh: bool) -> Result<v1::RepositoryAccess, NotStarted> {
         let repository = self.repository(name)?;
@@ -197,11 +217,10 @@ impl Preparer {
                 "Repository {name}: spec.path {directory:?} must not contain `..`"
             )));
         }
-        let secret_name = match other_secret {
-            Some(secret) => secret.clone(),
-            None => encryption_secret(&repository, name)?,
+        let secret = match other_secret {
+            Some(secret) => self.secrets.read(secret, afresh).await?,
+            None => self.own_secret(&repository, name, afresh).await?,
         };
-        let secret = self.secrets.read(&secret_name, afresh).await?;
         Ok(v1::RepositoryAccess {
             backend: Some(self.backend(&storage, afresh).await?),
             directory,
@@ -218,23 +237,6 @@ pub fn storage_of(repository: &Repository, name: &Named) -> Result<Named, NotSta
         .as_ref()
         .ok_or_else(|| NotStarted::Storage(format!("Repository {name} names no storage in spec.storageRef")))?;
     Ok(Named::new(reference.namespace_or(&name.namespace), &reference.name))
-}
-
-/// The Secret of a Repository. One of another namespace would let whoever may create a Repository use it.
-fn encryption_secret(repository: &Repository, name: &Named) -> Result<Named, NotStarted> {
-    let reference: &ObjectReference = repository
-        .spec
-        .encryption_secret
-        .as_ref()
-        .ok_or_else(|| NotStarted::Secret(format!("Repository {name} names no Secret in spec.encryptionSecret")))?;
-    let namespace = reference.namespace_or(&name.namespace);
-    if namespace != name.namespace {
-        return Err(NotStarted::Secret(format!(
-            "Repository {name} may only use a Secret of its own namespace, not {namespace}/{}",
-            reference.name
-        )));
-    }
-    Ok(Named::new(namespace, &reference.name))
 }
 
 /// A backend that agents can reach.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::task::NotStarted;
 use crate::api;
 use crate::object::Named;
+use crate::target::consent;
 
 /// How long what was read is used: a minute's slot has the same few Secrets in hundreds of tasks. Much less than whoever changes one waits.
 const KEPT_FOR: Duration = Duration::from_secs(10);
@@ -21,6 +22,7 @@ const KEPT_MAX: usize = 1_000;
 /// A Secret's data, wiped when it is dropped.
 pub struct SecretData {
     name: Named,
+    granted_to: Option<String>,
     data: BTreeMap<String, ByteString>,
 }
 
@@ -32,6 +34,11 @@ impl Drop for SecretData {
 }
 
 impl SecretData {
+    /// Whether the objects of another namespace may have it used.
+    pub fn grants(&self, namespace: &str) -> bool {
+        consent::names(self.granted_to.as_ref(), namespace)
+    }
+
     /// The value of a key; nothing if there is none.
     pub fn optional(&self, key: &str) -> Vec<u8> {
         self.data.get(key).map(|value| value.0.clone()).unwrap_or_default()
@@ -93,8 +100,9 @@ impl Secrets {
         }
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
         match secrets.get_opt(&name.name).await {
-            Ok(Some(secret)) => {
-                let data = Arc::new(SecretData { name: name.clone(), data: secret.data.unwrap_or_default() });
+            Ok(Some(mut secret)) => {
+                let granted_to = secret.metadata.annotations.as_mut().and_then(|annotations| annotations.remove(consent::GRANTED_TO));
+                let data = Arc::new(SecretData { name: name.clone(), granted_to, data: secret.data.unwrap_or_default() });
                 let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
                 if kept.len() < KEPT_MAX {
                     kept.insert(name.clone(), (now, Arc::clone(&data)));

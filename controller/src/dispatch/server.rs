@@ -13,7 +13,6 @@ use tonic::{Request, Response, Status, Streaming};
 use v1::dispatch_server::{Dispatch, DispatchServer};
 
 use super::Dispatcher;
-use super::agents::Agent;
 use super::assign::Preparer;
 use super::authenticate::{Authenticator, Identity, Refusal};
 use crate::tls::incoming;
@@ -119,15 +118,6 @@ impl Dispatch for AgentService {
             )));
         }
         let (outgoing, receiver) = mpsc::channel(OUTGOING_MAX);
-        let welcome = v1::Welcome {
-            protocol_version: PROTOCOL_VERSION,
-            node: identity.node.clone(),
-            epoch: self.dispatcher.0.leadership.epoch(),
-            capabilities: Vec::new(),
-        };
-        let kind = v1::controller_message::Kind::Welcome(welcome);
-        // The channel is empty: this cannot wait, and cannot fail while the receiver is here.
-        let _ = outgoing.try_send(Ok(v1::ControllerMessage { kind: Some(kind) }));
         let (id, closed) = self.dispatcher.open(identity.node.clone(), outgoing);
         tracing::info!(
             node = identity.node,
@@ -136,7 +126,7 @@ impl Dispatch for AgentService {
             running = hello.running.len(),
             "an agent attends"
         );
-        self.dispatcher.joined(id, Agent::from_hello(identity.node, hello));
+        self.dispatcher.joined(id, identity.node, hello);
         tokio::spawn(self.clone().attend_to(id, messages, closed));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }

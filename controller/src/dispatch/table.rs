@@ -3,12 +3,13 @@
 //! Pure state, no IO: callers pass the time, and take the messages to send and the objects to reconcile out of
 //! [`Table::drain`]. The invariants, each held by a test, most by a property test:
 //! - of one task at most one attempt is starting or running here, and attempts only ever grow;
-//! - what an agent brings with it of a backup that nobody has begun here goes on;
+//! - what an agent brings with it of a backup that nobody has begun here goes on, if it can be on its node; of two the newer;
 //! - no more tasks than slots on a node, per storage and in all;
 //! - a restore is assigned again only when the last grant that anybody may have given has lapsed, with a margin;
+//! - a volume has one restore at a time, whoever asked for it;
 //! - a result stays until its owner has taken it, so nothing that an agent reports is lost.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use holdfast_proto::v1;
@@ -23,9 +24,11 @@ mod report;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub use admission::Start;
 use tasks::Tasks;
+use volumes::{Place, Right};
 
 /// Bounds of admission and of waiting.
 #[derive(Clone, Debug)]
@@ -86,10 +89,12 @@ pub struct Table {
     since_ms: u64,
     agents: Agents,
     tasks: Tasks,
-    /// When the last grant for a restore was answered, until the attempt it was for has ended.
-    granted_ms: HashMap<TaskKey, u64>,
+    /// The last grant for each restore, until the attempt it was for has ended.
+    rights: HashMap<TaskKey, Right>,
     /// Attempts that ended under this leadership: what their node says of them no longer matters.
     ended: HashMap<TaskKey, u32>,
+    /// Tasks that were asked for under this leadership, while it is new.
+    asked: BTreeSet<TaskKey>,
     order: u64,
     unwritten_attempt: u32,
     outbox: Vec<(AgentId, v1::ControllerMessage)>,
@@ -100,9 +105,13 @@ pub struct Table {
 struct Task {
     owner: Owner,
     request: TaskRequest,
+    /// Where the attempt that is with an agent writes: what is wanted by now may be elsewhere.
+    places: Vec<Place>,
     order: u64,
     /// The newest attempt that was started by anybody.
     attempt: u32,
+    /// This leadership has begun one of it: what an agent brings is older, whatever its number.
+    begun_here: bool,
     state: State,
     /// Cancel was sent: whatever comes back is not a result.
     withdrawn: bool,
@@ -161,8 +170,9 @@ impl Table {
             since_ms: now_ms,
             agents: Agents::default(),
             tasks: Tasks::default(),
-            granted_ms: HashMap::new(),
+            rights: HashMap::new(),
             ended: HashMap::new(),
+            asked: BTreeSet::new(),
             order: 0,
             unwritten_attempt: 0,
             outbox: Vec::new(),
@@ -193,7 +203,7 @@ impl Table {
             self.withdraw(&key);
         }
         for (agent, announced) in self.agents.announced_for(&owner.key) {
-            if !self.is_wanted(owner, &wanted, &announced) {
+            if !self.is_wanted(owner, &wanted, agent, &announced) {
                 self.agents.forget_announced(agent, &announced.task);
                 self.dismiss(agent, &owner.key, &announced);
             }
@@ -209,9 +219,14 @@ impl Table {
 
     fn want_one(&mut self, owner: &Owner, request: TaskRequest, now_ms: u64) -> bool {
         let key = TaskKey { owner_uid: owner.uid.clone(), component: request.component.clone() };
-        if self.tasks.contains_key(&key) {
-            self.restate(&key, request, now_ms);
-            return true;
+        if let Some(task) = self.tasks.get(&key) {
+            let persisted = request.persisted.as_ref().map_or(0, |attempt| attempt.number);
+            if persisted <= task.attempt || !matches!(task.state, State::Queued { .. }) {
+                self.restate(&key, request, now_ms);
+                return true;
+            }
+            // The cache was behind: the leader before has begun what seemed to be new.
+            self.tasks.remove(&key);
         }
         if self.tasks.len() >= self.limits.tasks {
             return false;
@@ -220,19 +235,31 @@ impl Table {
         // A result that came before its owner was looked at: whoever asks now has looked already, and no message follows.
         if matches!(state, State::Finished { .. }) {
             self.touched.push(owner.key.clone());
+            self.note_end(&key, request.class, attempt);
         }
         self.order += 1;
         let task = Task {
             owner: owner.clone(),
+            places: Place::all(&request.work),
             request,
             order: self.order,
             attempt,
+            begun_here: false,
             state,
             withdrawn: false,
             unwanted: false,
             retries: 0,
             progress: Progress { shown: None, shown_ms: now_ms },
         };
+        // The same of one that has to wait for others: its owner is to say so.
+        if let State::Queued { not_before_ms } = task.state
+            && self.waits_for_volumes(&task, not_before_ms, now_ms).is_some()
+        {
+            self.touched.push(owner.key.clone());
+        }
+        if self.more_within(now_ms).is_some() {
+            self.asked.insert(key.clone());
+        }
         self.tasks.insert(key, task);
         true
     }
@@ -241,14 +268,17 @@ impl Table {
     fn first_state(&mut self, key: &TaskKey, request: &TaskRequest, now_ms: u64) -> (u32, State) {
         let queued = State::Queued { not_before_ms: now_ms };
         let Some(persisted) = &request.persisted else {
-            let brought = if request.class.is_taken_over() { self.agents.take_newest_announced(key) } else { None };
-            return brought.map_or((0, queued), |(agent, announced)| (announced.attempt, adopted(agent, announced)));
+            // What the leader before had begun there may be of a session that is gone by now, or that the cache does not show yet.
+            let not_before_ms = if Place::all(&request.work).is_empty() { now_ms } else { self.safe_ms(key, request.class, now_ms) };
+            let queued = State::Queued { not_before_ms };
+            let brought = if request.class.is_taken_over() { self.agents.take_newest_announced(key, request) } else { None };
+            return brought.map_or((0, queued), |(agent, announced)| (announced.attempt, self.adopted(agent, announced, request.class, now_ms)));
         };
-        if self.ended.remove(key).is_some_and(|ended| ended >= persisted.number) {
+        if self.ended.get(key).is_some_and(|ended| *ended >= persisted.number) {
             return (persisted.number, queued);
         }
-        let state = match self.agents.take_announced(key, persisted.number) {
-            Some((agent, announced)) => adopted(agent, announced),
+        let state = match self.agents.take_announced(key, request, persisted.number) {
+            Some((agent, announced)) => self.adopted(agent, announced, request.class, now_ms),
             None if self.agents.on_node(&persisted.node).is_some() => {
                 State::Queued { not_before_ms: self.safe_ms(key, request.class, now_ms) }
             }
@@ -258,13 +288,15 @@ impl Table {
     }
 
     /// Whether an announced attempt is that of a task which its owner wants, and which nobody else has.
-    fn is_wanted(&self, owner: &Owner, wanted: &[Wanted], announced: &Announced) -> bool {
+    fn is_wanted(&self, owner: &Owner, wanted: &[Wanted], agent: AgentId, announced: &Announced) -> bool {
+        let may_have = |request: &TaskRequest| self.agents.get(agent).is_some_and(|agent| request.may_be_on(&agent.node, announced.attempt));
         announced.task.owner_uid == owner.uid
             && wanted.iter().any(|wanted| match wanted {
                 Wanted::Keep(component) => *component == announced.task.component,
                 Wanted::Hold(_) | Wanted::Function(_) => false,
                 Wanted::Task(request) => {
                     request.component == announced.task.component
+                        && may_have(request)
                         && match &request.persisted {
                             Some(attempt) => attempt.number == announced.attempt,
                             None => request.class.is_taken_over() && !self.tasks.contains_key(&announced.task),
@@ -276,6 +308,8 @@ impl Table {
     /// A task that is wanted again: as it stands now, and perhaps for another attempt.
     fn restate(&mut self, key: &TaskKey, request: TaskRequest, now_ms: u64) {
         let pause = self.limits.retry_pause_ms;
+        // One that could not be begun because another controller had begun it leaves that its time to end.
+        let safe_ms = self.safe_ms(key, request.class, now_ms);
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.unwanted = false;
         let again_after = request.again_after;
@@ -286,7 +320,7 @@ impl Table {
             let reference = reference(&task.owner, key, task.attempt);
             let doubled = pause << task.retries.min(4);
             task.retries += 1;
-            task.state = State::Queued { not_before_ms: now_ms + doubled };
+            task.state = State::Queued { not_before_ms: safe_ms.max(now_ms + doubled) };
             if let Some(agent) = agent {
                 self.acknowledge(agent, reference);
             }
@@ -298,9 +332,11 @@ impl Table {
         if class != Class::Restore {
             return now_ms;
         }
-        // Grants of the leadership before this one are not known: the last could have been answered just before it ended.
-        let answered = self.granted_ms.get(key).copied().unwrap_or(0).max(self.since_ms);
-        now_ms.max(answered + self.limits.grant_ttl_ms + self.limits.grant_margin_ms)
+        // Grants of the leadership before this one are not known: the last could have been answered just before it ended. Of what has
+        // ended since there is none left.
+        let before = (!self.ended.contains_key(key)).then_some(self.since_ms);
+        let answered = self.rights.get(key).map(|right| right.answered_ms).max(before);
+        now_ms.max(answered.map_or(0, |answered_ms| answered_ms + self.lapse_ms()))
     }
 
     /// The owner no longer wants this task: its agent is told to stop, and the entry stays until it has.
@@ -366,6 +402,9 @@ impl Table {
     }
 
     fn waits_for(&self, task: &Task, not_before_ms: u64, now_ms: u64) -> String {
+        if let Some(why) = self.waits_for_volumes(task, not_before_ms, now_ms) {
+            return why;
+        }
         match &task.request.node {
             _ if not_before_ms > now_ms => "waiting before the next attempt".into(),
             Some(node) if self.agents.on_node(node).is_none() => format!("no agent is connected from node {node}"),
@@ -382,26 +421,20 @@ impl Table {
         }
     }
 
-    /// A pod is being deleted: whoever uses its volumes lets go at once.
-    pub fn pod_terminating(&mut self, pod_uid: &str) {
-        let users: Vec<(AgentId, Key)> = self
-            .tasks
-            .values()
-            .filter(|task| task.request.pod_uids.iter().any(|uid| uid == pod_uid))
-            .filter_map(|task| match task.state {
-                State::Running { agent } => Some((agent, task.owner.key.clone())),
-                _ => None,
-            })
-            .collect();
-        let mut told: Vec<AgentId> = Vec::new();
-        for (agent, owner) in users {
-            if !told.contains(&agent) {
-                let release = v1::Release { pod_uid: pod_uid.to_owned(), reason: "the pod is being deleted".into() };
-                self.send(agent, v1::controller_message::Kind::Release(release));
-                told.push(agent);
-            }
-            self.touched.push(owner);
+    /// A pod of this node is being deleted: whoever uses its volumes lets go at once. Through which pods an attempt has its volumes only
+    /// its agent knows for certain: another may be wanted by now, and what was taken over does not say.
+    pub fn pod_terminating(&mut self, pod_uid: &str, node: &str) {
+        let Some(agent) = self.agents.on_node(node) else { return };
+        let running = self.tasks.values().filter(|task| task.state == State::Running { agent } && !task.request.pod_uids.is_empty());
+        let running: Vec<(Key, bool)> =
+            running.map(|task| (task.owner.key.clone(), task.request.pod_uids.iter().any(|uid| uid == pod_uid))).collect();
+        // What an agent has brought and nobody has asked for yet may use it, too.
+        if running.is_empty() && self.agents.announced_by(agent).is_empty() {
+            return;
         }
+        let release = v1::Release { pod_uid: pod_uid.to_owned(), reason: "the pod is being deleted".into() };
+        self.send(agent, v1::controller_message::Kind::Release(release));
+        self.touched.extend(running.into_iter().filter(|(_, uses_it)| *uses_it).map(|(owner, _)| owner));
     }
 
     /// Whether a backup to this Repository, a restore from it, or a view below its directory is with an agent.
@@ -435,18 +468,6 @@ impl Table {
 
     fn acknowledge(&mut self, agent: AgentId, task: v1::TaskRef) {
         self.send(agent, v1::controller_message::Kind::FinishedAck(v1::FinishedAck { task: Some(task) }));
-    }
-}
-
-/// What an agent brings with it becomes of a task that this leadership has not begun.
-fn adopted(agent: AgentId, announced: Announced) -> State {
-    match announced.result {
-        None => State::Running { agent },
-        Some(result) => State::Finished {
-            agent: Some(agent),
-            elapsed_ms: result.elapsed_ms,
-            outcome: Arc::new(Outcome::from_message(result.outcome)),
-        },
     }
 }
 

@@ -1,6 +1,8 @@
 //! A task: a piece of work that an agent does for one object, named by (owner, component, attempt).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_proto::v1;
 
@@ -90,6 +92,17 @@ pub struct TaskRequest {
     pub pod_uids: Vec<String>,
     /// The work, without secrets.
     pub work: Work,
+}
+
+impl TaskRequest {
+    /// Whether an attempt of it can be on this node: where it was written down to be, or else where it is wanted. An agent learns the UID
+    /// that other nodes' components have in common with its own; what it says of those is not believed.
+    pub fn may_be_on(&self, node: &str, attempt: u32) -> bool {
+        match self.persisted.as_ref().filter(|written| written.number == attempt) {
+            Some(written) => written.node == node,
+            None => self.node.as_ref().is_none_or(|wanted| wanted == node),
+        }
+    }
 }
 
 /// What an object says about one of its tasks.
@@ -287,6 +300,19 @@ pub enum NotStarted {
     /// The API server did not answer.
     #[error("{0}")]
     Api(String),
+}
+
+/// What agents have brought of an object since another led, that nobody has asked for here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// Components that they say they run.
+    pub running: BTreeSet<String>,
+    /// Components whose result is here.
+    pub ended: BTreeSet<String>,
+    /// Components that have been asked for here: what has become of those is known.
+    pub asked: BTreeSet<String>,
+    /// For how long more may come: this leadership is new.
+    pub more_within: Option<Duration>,
 }
 
 /// What is waited for when nothing is wrong: nobody needs to be told.

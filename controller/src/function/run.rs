@@ -15,6 +15,8 @@ use crate::api;
 
 /// Pause after an answer of the API server that may be another one next time.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How a run ends whose pod has gone.
+const REMOVED: &str = "its pod was removed before it had ended";
 
 /// Why a look at a pod did not end with its end.
 enum Stopped {
@@ -71,22 +73,30 @@ impl Functions {
     /// Watches the pod to its end; makes it if there is none.
     async fn look(&self, run: &Run, seen: &mut Option<Pod>) -> Result<Result<(), String>, Stopped> {
         let (pods, name): (Api<Pod>, _) = (Api::namespaced(self.client.clone(), &run.namespace), run.pod_name());
-        let standing = match pods.get_opt(&name).await? {
-            Some(pod) if !run.owns(&pod) => return Err(Stopped::ForGood(format!("pod {name} is there, and is somebody else's"))),
-            Some(pod) if pod.metadata.deletion_timestamp.is_some() => {
+        let standing = match (pods.get_opt(&name).await?, seen.as_ref()) {
+            (Some(pod), _) if !run.owns(&pod) => return Err(Stopped::ForGood(format!("pod {name} is there, and is somebody else's"))),
+            // Whoever removed it may have seen its end, as a later leader does: to make it again would be to run it again.
+            (found, Some(known)) => match found.filter(|pod| pod.metadata.uid == known.metadata.uid) {
+                None => return Ok(Err(REMOVED.to_owned())),
+                same => same,
+            },
+            (Some(pod), None) if pod.metadata.deletion_timestamp.is_some() => {
                 until_gone(&pods, &pod).await?;
                 None
             }
-            other => other,
+            (found, None) => found,
         };
-        *seen = Some(match standing {
+        let pod = match standing {
             Some(pod) => pod,
             None => pods.create(&PostParams::default(), &self.pod(run).await?).await?,
-        });
+        };
+        let uid = pod.metadata.uid.clone();
+        *seen = Some(pod);
         let mut versions = pin!(watch_object(pods, &name));
         while let Some(version) = versions.next().await {
-            let Some(pod) = version.map_err(|error| Stopped::ForNow(api::said_of_watch(&error)))? else {
-                return Ok(Err("its pod was removed before it had ended".to_owned()));
+            let version = version.map_err(|error| Stopped::ForNow(api::said_of_watch(&error)))?;
+            let Some(pod) = version.filter(|pod| pod.metadata.uid == uid) else {
+                return Ok(Err(REMOVED.to_owned()));
             };
             let verdict = verdict::of(&pod);
             *seen = Some(pod);
@@ -132,3 +142,6 @@ async fn until_gone(pods: &Api<Pod>, pod: &Pod) -> Result<(), Stopped> {
     let stuck = || Err(Stopped::ForGood(format!("the pod {name} of the try before does not go")));
     tokio::time::timeout(ENDING_MAX, gone).await.unwrap_or_else(|_| stuck())
 }
+
+#[cfg(test)]
+mod tests;

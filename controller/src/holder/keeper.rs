@@ -39,6 +39,11 @@ impl Holders {
         }
     }
 
+    /// Another leader hears what is wanted.
+    pub fn let_go(&self) {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// By the pod. Of several for one pod a restore's counts.
     fn wanted(&self) -> BTreeMap<Named, Wish> {
         let all = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -206,25 +206,21 @@ impl Fill<'_> {
     }
 }
 
-/// Pods that the executor selects: one that is ready, by name, or all.
+/// Of the pods that the executor's selector selects: one that is ready, by name, or all.
 fn chosen<'a>(template: &HookTemplateSpec, namespace: &str, pods: &'a [Pod]) -> Result<Vec<&'a Pod>, String> {
     let executor = template.executor.as_ref().and_then(|executor| executor.pod.as_ref());
     let executor = executor.ok_or("the HookTemplate's executor says no pod")?;
     let selector = executor.selector.as_deref().unwrap_or_default();
-    let wanted: Vec<(&str, &str)> =
-        selector.split(',').filter_map(|part| part.split_once('=')).map(|(key, value)| (key.trim(), value.trim())).collect();
     let owner = executor.owner.as_ref();
-    if wanted.is_empty() && owner.is_none() {
+    if selector.trim().is_empty() && owner.is_none() {
         return Err(format!("the selector {selector:?} selects nothing"));
     }
     let selected = |pod: &&Pod| {
-        let labels = pod.metadata.labels.as_ref();
-        let has = |(key, value): &(&str, &str)| labels.and_then(|labels| labels.get(*key)).is_some_and(|found| found == value);
         let owned = owner.is_none_or(|owner| {
             pod.metadata.owner_references.iter().flatten().any(|found| found.kind == owner.kind && found.name == owner.name)
         });
         let runs = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
-        wanted.iter().all(has) && owned && runs && pod.metadata.deletion_timestamp.is_none()
+        owned && runs && pod.metadata.deletion_timestamp.is_none()
     };
     let mut found: Vec<&Pod> = pods.iter().filter(selected).collect();
     found.sort_by_key(|pod| (!is_ready(pod), pod.metadata.name.clone()));

@@ -179,13 +179,22 @@ fn a_pause_keeps_the_slot_for_later_and_a_new_schedule_does_not_run_the_old_one(
 }
 
 #[test]
+fn a_schedule_that_has_the_old_slot_among_others_does_not_wait_for_it() {
+    let now = at("2026-11-22T22:31:00Z");
+    for (schedule, next) in [("*/5 * * * *", "2026-11-22T22:35:00Z"), ("@every 1h", "2026-11-22T23:31:00Z"), ("0 0 1 1 *", "2027-01-01T00:00:00Z")] {
+        let changed = observed(configuration(json!({"schedule": schedule}), scheduled("2027-01-01T00:00:00Z")));
+        assert_eq!(status(&plan(&changed, now))["sessions"][0]["nextSchedule"], next, "{schedule}");
+    }
+}
+
+#[test]
 fn what_is_wrong_or_not_supported_is_invalid_with_the_reason() {
     let mut wrong = hourly(Value::Null);
     wrong.problem = Some("spec.sessions: nothing".into());
     let mut unsupported = hourly(Value::Null);
-    unsupported.targets[0].shape = Shape::Unsupported("DaemonSet is not supported yet".into());
+    unsupported.targets[0].shape = Shape::Unsupported("CronJob is not supported yet".into());
     for (observed, reason) in
-        [(wrong, "spec.sessions: nothing"), (unsupported, "DaemonSet")]
+        [(wrong, "spec.sessions: nothing"), (unsupported, "CronJob")]
     {
         let actions = plan(&observed, at("2026-11-22T22:00:10Z"));
         let status = status(&actions);

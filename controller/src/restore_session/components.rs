@@ -117,13 +117,12 @@ pub fn reaches(observed: &Observed) -> BTreeMap<String, Reach> {
         if observed.makes_claims() {
             return own_claims::reach(observed, name, &paths(stored));
         }
-        let ordinal = component::stateful_set_ordinal(name);
         match &observed.target.shape {
             Shape::Claim { .. } | Shape::Deployment { .. } if several => Reach::Impossible(
                 "the Snapshot has several components and the target takes one: name it in spec.dataSource.components"
                     .into(),
             ),
-            _ => only(&paths(stored), observed.target.reach(ordinal, &paths(stored))),
+            _ => only(&paths(stored), observed.target.reach(name, &paths(stored))),
         }
     };
     let of_agents = chosen.into_iter().map(|(name, stored)| (name.to_owned(), reach(name, stored)));

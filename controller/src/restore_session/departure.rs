@@ -1,20 +1,15 @@
 //! A restore that is deleted while it runs: its work stops, and the hooks after it run before it goes. One before it may have stopped an
 //! application that only they start again.
 
-use std::time::Duration;
-
 use holdfast_api::restore_session::{RestorePhase, RestoreSession, RestoreSessionStatus};
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::{Pass, write};
+use super::plan::{LET_GO, Pass, write};
 use super::{Observed, key_of};
 use crate::action::Action;
 use crate::backup_session::departure::{given_up, left};
 use crate::finalizer::{self, is_held};
 use crate::hooks::round::Turn;
-
-/// How often it is asked whether agents have let go.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether it is being deleted, and hooks after it are still to run.
 pub(super) fn is_running(restore: &RestoreSession) -> bool {
@@ -52,7 +47,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         actions.push(Action::HooksOver);
         actions.extend(release(restore));
     } else {
-        actions.push(Action::Later(if observed.has_tasks { LOOK_AGAIN } else { left.unsigned_abs() }));
+        actions.push(Action::Later(if observed.has_tasks { LET_GO } else { left.unsigned_abs() }));
     }
     actions
 }

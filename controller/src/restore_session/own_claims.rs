@@ -1,10 +1,10 @@
-//! Claims that a restore makes for itself: one for each component, filled, and left to whoever mounts it then.
+//! Claims that a restore makes for itself: one for each path of a component, filled, and left to whoever mounts it then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use holdfast_api::addon_info::TargetVolumes;
 use holdfast_api::names::component;
 use holdfast_api::offshoot::volume::PersistentVolumeClaim as Template;
-use holdfast_api::snapshot::Component;
 use holdfast_api::template::{ExpandError, expand};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -24,7 +24,7 @@ pub const PATHS_MAX: usize = 16;
 /// On a claim that a restore has made: the restore's UID.
 pub const MADE_BY: &str = "holdfast.dev/made-by";
 
-/// A claim for one component, and how it stands.
+/// A claim for one path of a component, and how it stands.
 #[derive(Clone, Debug)]
 pub struct OwnClaim {
     /// As it is to be made; or why it cannot be.
@@ -38,13 +38,7 @@ pub struct OwnClaim {
 /// The claims of the components that are chosen.
 pub(super) async fn observe(context: &Context, observed: &Observed, namespace: &str) -> Result<BTreeMap<String, OwnClaim>, kube::Error> {
     let mut own = BTreeMap::new();
-    let (Ok(job), Ok(chosen)) = (&observed.job, components::chosen(observed)) else { return Ok(own) };
-    let Some(template) = job.claim_templates.first() else { return Ok(own) };
-    let volumes = chosen.iter().filter(|(name, _)| **name != component::MANIFEST);
-    let wanted = volumes.flat_map(|(name, stored)| (0..count(observed, stored)).map(move |number| (*name, number)));
-    for (name, number) in wanted {
-        let key = key(name, number);
-        let claim = claim(observed, template, name, number, namespace);
+    for (key, claim) in wanted(observed, namespace) {
         let (mut target, mut is_ours) = (None, false);
         if let Ok(claim) = &claim {
             let name = claim.metadata.name.as_deref().unwrap_or_default();
@@ -57,9 +51,63 @@ pub(super) async fn observe(context: &Context, observed: &Observed, namespace: &
     Ok(own)
 }
 
-/// How many claims a component needs. A person's has one for all of it; a try's one for each path, for nobody looks for its names.
-fn count(observed: &Observed, stored: &Component) -> usize {
-    if is_a_try(observed) { components::paths(stored).len().clamp(1, PATHS_MAX) } else { 1 }
+/// The claims that the chosen components need, by their keys: none for a component that the templates do not fit.
+pub(super) fn wanted(observed: &Observed, namespace: &str) -> BTreeMap<String, Result<PersistentVolumeClaim, String>> {
+    let mut wanted = BTreeMap::new();
+    for (name, paths) in volumes(observed) {
+        for (number, template) in templates(observed, name, &paths).unwrap_or_default().into_iter().enumerate() {
+            wanted.insert(key(name, number), claim(observed, template, name, number, namespace));
+        }
+    }
+    wanted
+}
+
+/// The chosen components that hold volumes, and their paths.
+fn volumes(observed: &Observed) -> Vec<(&str, Vec<String>)> {
+    let chosen = components::chosen(observed).unwrap_or_default();
+    let volumes = chosen.into_iter().filter(|(name, _)| *name != component::MANIFEST);
+    volumes.map(|(name, stored)| (name, components::paths(stored))).collect()
+}
+
+/// The template of each of a component's paths, in their order; or why they do not fit. A person names each claim; of a try one template
+/// is for all, for nobody looks for its names.
+fn templates<'o>(observed: &'o Observed, name: &str, paths: &[String]) -> Result<Vec<&'o Template>, String> {
+    let given = observed.job.as_ref().map(|job| job.claim_templates.as_slice()).unwrap_or_default();
+    match given.first() {
+        Some(template) if is_a_try(observed) && (1..=PATHS_MAX).contains(&paths.len()) => Ok(vec![template; paths.len()]),
+        _ if is_a_try(observed) => Err(format!("component {name} holds {} paths, and a try takes 1 to {PATHS_MAX}", paths.len())),
+        _ if given.len() == paths.len() => Ok(given.iter().collect()),
+        _ => {
+            // A Snapshot may come from a view, and whoever writes to the bucket may have written paths without end there.
+            let shown = paths.get(..PATHS_MAX).unwrap_or(paths);
+            Err(format!("{} found, and component {name:?} holds {} paths, {shown:?}: each takes one, in this order", given.len(), paths.len()))
+        }
+    }
+}
+
+/// What is wrong with a person's templates, for this Snapshot. What a try cannot take fails it, and is not its writer's to mend.
+pub(super) fn problem(observed: &Observed) -> Option<String> {
+    if is_a_try(observed) || !observed.makes_claims() {
+        return None;
+    }
+    let misfit = volumes(observed).into_iter().find_map(|(name, paths)| templates(observed, name, &paths).err());
+    misfit.or_else(|| named_twice(observed)).map(|why| format!("{}: {why}", field(observed)))
+}
+
+/// Two paths in one volume would be mixed, by two agents perhaps.
+fn named_twice(observed: &Observed) -> Option<String> {
+    let mut names = observed.own_claims.values().filter_map(|own| own.claim.as_ref().ok()?.metadata.name.as_deref());
+    let mut known = BTreeSet::new();
+    let name = names.find(|name| !known.insert(*name))?;
+    Some(format!("PersistentVolumeClaim {name} is named more than once: each path of each component needs a name of its own; ${{POD_ORDINAL}} tells ordinals apart"))
+}
+
+/// Where the templates stand.
+fn field(observed: &Observed) -> String {
+    let mut tasks = observed.restore.spec.addon.iter().flat_map(|addon| &addon.tasks);
+    let has_templates = |volumes: &TargetVolumes| !volumes.volume_claim_templates.is_empty();
+    let index = tasks.position(|task| task.target_volumes.as_ref().is_some_and(has_templates)).unwrap_or(0);
+    format!("spec.addon.tasks[{index}].targetVolumes.volumeClaimTemplates")
 }
 
 /// Under which the claim of a component's path is found; no component is called so.
@@ -67,7 +115,7 @@ fn key(component: &str, number: usize) -> String {
     if number == 0 { component.to_owned() } else { format!("{component}/{number}") }
 }
 
-/// What the claim of a further path is called after the first one's.
+/// What a try's claim of a further path is called after the first one's.
 pub fn of_path(claim: &str, number: usize) -> String {
     if number == 0 { claim.to_owned() } else { format!("{claim}-path-{number}") }
 }
@@ -89,12 +137,13 @@ pub(super) fn claim(observed: &Observed, template: &Template, name: &str, number
         return Err("the volumeClaimTemplate has no name".into());
     }
     // What is made to try a backup out goes with the restore, whoever removes that and whether or not a controller runs.
-    let owner = is_a_try(observed).then(|| OwnerReference { block_owner_deletion: Some(false), ..as_owner(observed.restore.as_ref()) });
+    let is_a_try = is_a_try(observed);
+    let owner = is_a_try.then(|| OwnerReference { block_owner_deletion: Some(false), ..as_owner(observed.restore.as_ref()) });
     let mut labels = metadata.labels;
     labels.insert(MADE_BY.into(), observed.restore.metadata.uid.clone().unwrap_or_default());
     Ok(PersistentVolumeClaim {
         metadata: ObjectMeta {
-            name: Some(of_path(&claim_name, number)),
+            name: Some(if is_a_try { of_path(&claim_name, number) } else { claim_name }),
             namespace: Some(namespace.to_owned()),
             labels: Some(labels),
             annotations: (!metadata.annotations.is_empty()).then_some(metadata.annotations),
@@ -130,18 +179,19 @@ pub(super) fn missing(observed: &Observed) -> Vec<Action> {
 
 /// How the claims of a component are reached, all of each.
 pub(super) fn reach(observed: &Observed, name: &str, paths: &[String]) -> Reach {
-    let limit = if is_a_try(observed) { PATHS_MAX } else { 1 };
-    if paths.is_empty() || paths.len() > limit {
-        return Reach::Impossible(format!("component {name} holds {} paths, and claims of its own take {limit}", paths.len()));
+    if let Err(why) = templates(observed, name, paths) {
+        return Reach::Impossible(why);
     }
-    let mut all = Vec::new();
+    let (mut all, mut waits) = (Vec::new(), None);
     for (number, path) in paths.iter().enumerate() {
         match usable(observed, &key(name, number)) {
             Ok(target) => all.push((target, path.as_str())),
-            Err(reach) => return reach,
+            // Before those that are to be made: nobody would fill them.
+            Err(Reach::Impossible(why)) => return Reach::Impossible(why),
+            Err(reach) => waits = waits.or(Some(reach)),
         }
     }
-    Target::reach_whole(&all)
+    waits.unwrap_or_else(|| Target::reach_whole(&all))
 }
 
 /// The claim of a path, if it may be filled.

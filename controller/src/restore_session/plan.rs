@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::blame::Blame;
 use super::manifests::{self, Stored};
-use super::{CHOSEN, DRY_RUN, Observed, components, departure, key_of, own_claims, source_namespace};
+use super::{CHOSEN, DRY_RUN, Observed, components, departure, gone, key_of, own_claims, source_namespace};
 use crate::action::Action;
 use crate::first_use;
 use crate::invoker::PAUSED_BY;
@@ -31,7 +31,9 @@ use crate::work;
 
 /// Attempts after failures that another attempt may mend.
 const RETRIES_MAX: u32 = 2;
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How often it is asked whether agents have let go.
+pub(super) const LET_GO: Duration = Duration::from_secs(1);
 pub(super) const TOO_LATE: &str = "restoreTimeout has passed since the first component was assigned";
 
 /// Whether a restore has ended or is going. One that was refused before anything of it began has not ended: what it was refused for may
@@ -70,6 +72,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         return vec![decide];
     }
     if let Some(waiting) = missing(observed, &mut status, now) {
+        if departure::has_begun(&status) {
+            return gone::plan(observed, status, waiting, now);
+        }
         status.phase = Some(RestorePhase::Pending);
         let mut actions = write(observed, &status);
         actions.push(Action::Tasks(Vec::new()));
@@ -77,10 +82,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
         actions.push(Action::Later(LOOK_AGAIN));
         return actions;
     }
+    condition::remove(&mut status.conditions, kinds::RESTORE_SOURCE_FOUND);
     if let Some(decide) = decide(observed) {
         return vec![decide];
     }
-    if let Err(problem) = components::chosen(observed) {
+    if let Some(problem) = components::chosen(observed).err().or_else(|| own_claims::problem(observed)) {
         return refuse(observed, status, &problem, now);
     }
     if let Some(keep) = departure::keep(&observed.restore) {
@@ -161,7 +167,7 @@ pub(super) fn write(observed: &Observed, status: &RestoreSessionStatus) -> Vec<A
     Action::status(observed.restore.status.as_ref(), status).into_iter().collect()
 }
 
-/// What is not there yet. Everything may come later: nothing fails for it.
+/// What is not there yet. Everything may come later: nothing fails for it before it has begun.
 fn missing(observed: &Observed, status: &mut RestoreSessionStatus, now: Timestamp) -> Option<String> {
     status.target_found = Some(observed.target.exists() || observed.makes_claims());
     if let Shape::Missing(what) = &observed.target.shape
@@ -225,7 +231,7 @@ fn decide(observed: &Observed) -> Option<Action> {
 }
 
 /// Lists the invokers that are paused for this restore; `Pass::finish` pauses them when that has been written.
-fn pause(observed: &Observed, status: &mut RestoreSessionStatus) {
+pub(super) fn pause(observed: &Observed, status: &mut RestoreSessionStatus) {
     // Also those that another restore has paused: when that ends, this one is the next.
     for invoker in observed.invokers.iter().filter(|invoker| !invoker.is_paused() || invoker.paused_by().is_some()) {
         let own = invoker.reference();
@@ -248,13 +254,15 @@ pub(super) struct Pass<'a> {
     pub(super) wanted: Vec<Wanted>,
     /// Whether pods run whose components have ended already.
     pub(super) has_running_pods: bool,
-    blame: Blame,
+    /// What components wait for.
+    pub(super) waits: Vec<String>,
+    pub(super) blame: Blame,
     later: Option<Duration>,
 }
 
 impl<'a> Pass<'a> {
     pub(super) fn new(observed: &'a Observed, now: Timestamp) -> Self {
-        Self { observed, now, events: Vec::new(), wanted: Vec::new(), has_running_pods: false, blame: Blame::default(), later: None }
+        Self { observed, now, events: Vec::new(), wanted: Vec::new(), has_running_pods: false, waits: Vec::new(), blame: Blame::default(), later: None }
     }
 
     fn components(&mut self, status: &mut RestoreSessionStatus) {
@@ -280,6 +288,7 @@ impl<'a> Pass<'a> {
             }
         }
         self.blame.note(status, self.now);
+        self.note_waiting(status);
         self.events.extend(manifests::sum_up(self.observed, status, self.now));
         self.set_deadline(status);
         let phase = phase::restored_components(status);
@@ -337,9 +346,7 @@ impl<'a> Pass<'a> {
                 component.phase = Some(RestorePhase::Running);
                 component.progress = progress.as_ref().map(|progress| shown(progress)).or(component.progress.take());
             }
-            Some(TaskView::Waiting(why)) if why != FREE_SLOT => {
-                self.events.push(Action::normal("Waiting", format!("component {name}: {why}")))
-            }
+            Some(TaskView::Waiting(why)) if why != FREE_SLOT => self.wait_for(name, why),
             Some(TaskView::Waiting(_)) | None => {}
         }
         if self.is_late(deadline) {
@@ -376,16 +383,12 @@ impl<'a> Pass<'a> {
                 if running {
                     self.wanted.push(Wanted::Keep(name.to_owned()));
                 } else {
-                    self.events.push(Action::normal("Waiting", format!("component {name}: {wish} is to run")));
-                    self.look_again(LOOK_AGAIN);
+                    self.wait_for(name, format!("{wish} is to run"));
                 }
             }
             _ if running => self.wanted.push(Wanted::Keep(name.to_owned())),
             // A restore waits for its pod for as long as it takes, or for its restoreTimeout.
-            Some(Reach::Waiting(why)) => {
-                self.events.push(Action::normal("Waiting", format!("component {name}: {why}")));
-                self.look_again(LOOK_AGAIN);
-            }
+            Some(Reach::Waiting(why)) => self.wait_for(name, why),
             Some(Reach::Impossible(why)) => self.fail_elsewhere(component, why),
             None => fail(component, "the Snapshot no longer has this component".into()),
         }
@@ -397,7 +400,7 @@ impl<'a> Pass<'a> {
         fail(component, why.to_owned());
     }
 
-    fn look_again(&mut self, after: Duration) {
+    pub(super) fn look_again(&mut self, after: Duration) {
         self.later = Some(self.later.map_or(after, |later| later.min(after)));
     }
 
@@ -483,8 +486,14 @@ impl<'a> Pass<'a> {
     pub(super) fn end(&mut self, status: &mut RestoreSessionStatus) {
         // One failed component fails the restore at once: the others stop.
         self.wanted.clear();
-        let succeeded = !condition::is_false(&status.conditions, kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED)
-            && phase::restored_components(status) == RestorePhase::Succeeded;
+        condition::remove(&mut status.conditions, kinds::WAITING);
+        let is_complete = phase::restored_components(status) == RestorePhase::Succeeded;
+        // The hooks after it, and backups, begin with the volumes as they are left: nobody may be writing there any more.
+        if !is_complete && self.observed.has_tasks {
+            status.phase = Some(phase::restore_session(status));
+            return self.look_again(LET_GO);
+        }
+        let succeeded = is_complete && !condition::is_false(&status.conditions, kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED);
         if !self.after(status, succeeded) {
             return;
         }
@@ -507,7 +516,7 @@ impl<'a> Pass<'a> {
         status.duration = Some(taken);
     }
 
-    fn finish(self, status: RestoreSessionStatus) -> Vec<Action> {
+    pub(super) fn finish(self, status: RestoreSessionStatus) -> Vec<Action> {
         let mut actions = write(self.observed, &status);
         // After the status names them: a crash in between pauses nobody whom it does not name.
         let pauses = if status.phase.is_some_and(RestorePhase::is_terminal) { Vec::new() } else { self.pauses() };
@@ -547,7 +556,10 @@ pub(super) fn errors(status: &RestoreSessionStatus) -> Vec<String> {
     let hooks = [kinds::PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED, kinds::POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED];
     let hooks = hooks.into_iter().filter(|type_| condition::is_false(&status.conditions, type_));
     let hooks = hooks.filter_map(|type_| condition::get(&status.conditions, type_)?.message.clone());
-    components.chain(hooks).collect()
+    // Of one that ended before its components were known nothing else says why.
+    let is_told = status.components.values().any(|component| component.error.is_some());
+    let early = condition::get(&status.conditions, kinds::RESTORE_INCOMPLETE).filter(|_| !is_told);
+    components.chain(early.and_then(|early| early.message.clone())).chain(hooks).collect()
 }
 
 /// How an attempt ended: well, perhaps with a remark; or not, and whether another may help.

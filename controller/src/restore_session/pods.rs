@@ -1,11 +1,18 @@
 //! Tasks of a restore that pods do, in their place among the others.
 
+use std::time::Duration;
+
 use holdfast_api::restore_session::{ComponentRestoreStatus, RestorePhase};
 use holdfast_api::{RestoreSession, labels};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 
 use super::plan::{self, Pass};
 use super::{Observed, source_namespace};
-use crate::function::Run;
+use crate::context::Context;
+use crate::finalizer;
+use crate::function::{ENDING_MAX, Run};
+use crate::holder::keeper;
 use crate::object::as_owner;
 use crate::runs::Standing;
 use crate::spread::spread;
@@ -46,6 +53,23 @@ pub(super) fn run(task: &PodTask, observed: &Observed) -> Option<Run> {
 pub(super) fn has_unwritten_end(observed: &Observed) -> bool {
     let status = observed.restore.status.as_ref();
     pod::has_unwritten_end(&observed.pods, |component| status.and_then(|status| status.components.get(component)).is_some_and(has_ended))
+}
+
+/// Whether a pod of it may still be at work.
+pub(super) fn are_at_work(context: &Context, observed: &Observed) -> bool {
+    let now = context.clock.now();
+    observed.pods.values().any(|pod| {
+        let found = context.caches.pods.get(&pod.run.namespace, &pod.run.pod_name());
+        found.is_some_and(|found| is_at_work(&found, &pod.run.owner.uid, now))
+    })
+}
+
+/// One that was asked to end and does not, as on a node that is gone, is not waited for for ever; somebody else's in its place not at all.
+pub(super) fn is_at_work(pod: &Pod, owner_uid: &str, now: Timestamp) -> bool {
+    let is_own = pod.metadata.owner_references.iter().flatten().any(|owner| owner.uid == owner_uid);
+    // What is left of its grace period is negative.
+    let is_stuck = Duration::try_from(finalizer::waited(&pod.metadata, now)).is_ok_and(|waited| waited >= ENDING_MAX);
+    is_own && !keeper::has_ended(pod) && !is_stuck
 }
 
 fn has_ended(component: &ComponentRestoreStatus) -> bool {

@@ -13,8 +13,11 @@ use super::plan::{holds_its_snapshot, is_settled, may_heal, plan};
 use super::own_claims::{self, OwnClaim};
 use super::{CHOSEN, Observed, components, newest};
 
+mod claims;
+mod ends;
 mod hooks;
 mod pods;
+mod refusals;
 use crate::action::Action;
 use crate::dispatch::task::{Outcome, TaskView, Wanted, Work};
 use crate::holder::Purpose;
@@ -522,39 +525,4 @@ fn names_that_cannot_be_worked_out_say_why() {
         let observed = cloning(name, "dump");
         assert!(matches!(&observed.reaches["dump"], Reach::Impossible(said) if said.contains(why)), "{name}: {:?}", observed.reaches);
     }
-}
-
-#[test]
-fn a_try_has_a_claim_for_each_path_and_a_persons_restore_has_not() {
-    let with_paths = |is_a_try: bool| {
-        let mut observed = cloning("try-1", "dump");
-        if is_a_try {
-            let owner = json!([{"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupVerificationSession", "name": "try-1", "uid": "t", "controller": true}]);
-            Arc::make_mut(&mut observed.restore).metadata.owner_references = serde_json::from_value(owner).unwrap();
-        }
-        let stored = observed.snapshot.as_mut().unwrap().status.as_mut().unwrap().components.get_mut("dump").unwrap();
-        let mut second = stored.restic_stats[0].clone();
-        second.summary.as_mut().unwrap().host_path = Some("/etc/app".into());
-        stored.restic_stats.push(second);
-        let template = observed.job.as_ref().unwrap().claim_templates[0].clone();
-        for (number, key) in ["dump", "dump/1"].into_iter().enumerate() {
-            let claim = own_claims::claim(&observed, &template, "dump", number, "demo").unwrap();
-            let name = claim.metadata.name.clone().unwrap();
-            let found: PersistentVolumeClaim = serde_json::from_value(json!({"metadata": {"name": name, "namespace": "demo", "uid": format!("{name}-uid")}, "spec": {}})).unwrap();
-            let target = Target::seen(Purpose::Restore, Shape::Claim { name: name.clone(), pods: Vec::new() }, [(name, Arc::new(found))]);
-            observed.own_claims.insert(key.into(), OwnClaim { claim: Ok(claim), target: Some(target), is_ours: true });
-        }
-        observed.reaches = components::reaches(&observed);
-        observed
-    };
-    let tried = with_paths(true);
-    let Reach::Unmounted(wish) = &tried.reaches["dump"] else { panic!("{:?}", tried.reaches) };
-    assert_eq!(wish.claims.iter().map(String::as_str).collect::<Vec<_>>(), ["try-1", "try-1-path-1"], "one pod holds both");
-    let persons = with_paths(false);
-    assert!(matches!(&persons.reaches["dump"], Reach::Impossible(why) if why.contains("holds 2 paths")), "{:?}", persons.reaches);
-    // One that was there before stops all of it.
-    let mut taken = tried.clone();
-    taken.own_claims.get_mut("dump/1").unwrap().is_ours = false;
-    taken.reaches = components::reaches(&taken);
-    assert!(matches!(&taken.reaches["dump"], Reach::Impossible(why) if why.contains("try-1-path-1 was there before")), "{:?}", taken.reaches);
 }

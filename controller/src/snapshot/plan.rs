@@ -14,7 +14,7 @@ use holdfast_proto::v1;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Observed, VIEWS, deletion, has_ended, manifests, result, waiting};
+use super::{Observed, VIEWS, deletion, has_ended, manifests, result, takeover, waiting};
 use crate::action::Action;
 use crate::backup_session::claims;
 use crate::backup_session::plan::is_cancelled;
@@ -84,9 +84,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Vec<Action> {
     }
     // What runs goes on; nothing begins, and what has ended is taken note of when it is resumed.
     if snapshot.spec.paused == Some(true) {
-        let begun = observed.tasks.iter().filter(|(_, task)| !matches!(task, TaskView::Waiting(_)));
         let pods = observed.pods.values().filter(|pod| pod.standing.is_some()).map(Seen::wanted);
-        return vec![Action::Tasks(begun.map(|(name, _)| Wanted::Keep(name.clone())).chain(pods).collect())];
+        return vec![Action::Tasks(takeover::begun(observed).into_iter().chain(pods).collect())];
     }
     if observed.is_held {
         return Vec::new();
@@ -153,8 +152,9 @@ impl Pass<'_> {
                 found.insert(component::DUMP.into(), failed);
             }
             Ok(_) if !self.observed.target_found && self.is_patient() => {
-                if let Some(Reach::Waiting(why)) = self.observed.reaches.values().next() {
-                    self.wait_for(why.clone());
+                let why = self.observed.reaches.values().find_map(|reach| if let Reach::Waiting(why) = reach { Some(why.clone()) } else { None });
+                if let Some(why) = why {
+                    self.wait_for(why);
                 }
                 return false;
             }
@@ -254,9 +254,15 @@ impl Pass<'_> {
                     self.events.push(Action::normal("Waiting", what));
                 }
             }
-            None => {}
+            None => {
+                if self.leave(name, component) {
+                    return;
+                }
+            }
         }
-        if let Some(reason) = self.timed_out() {
+        // A result is taken however late it is looked at; this one is here, and has only to be asked for.
+        let has_ended = self.observed.brought.ended.contains(name);
+        if let Some(reason) = self.timed_out().filter(|_| !has_ended) {
             result::fail(component, reason);
             return;
         }

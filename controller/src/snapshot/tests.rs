@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::plan::{has_ended_components, plan};
 use super::{Observed, VIEWS};
 use crate::action::Action;
-use crate::dispatch::task::{NotStarted, Outcome, TaskView, Wanted, Work};
+use crate::dispatch::task::{Brought, NotStarted, Outcome, TaskView, Wanted, Work};
 use crate::holder::{Placement, Purpose, Wish};
 use crate::object::Kind;
 use crate::target::{Access, Located, Reach};
@@ -63,6 +63,7 @@ fn observed(status: Value) -> Observed {
         target_found: true,
         application: TypedObjectReference::not_applicable(),
         tasks: BTreeMap::new(),
+        brought: Brought::default(),
         pods: BTreeMap::new(),
         is_held: false,
         waited: Duration::ZERO,
@@ -447,4 +448,6 @@ fn one_that_is_paused_begins_nothing_stops_nothing_and_may_be_cancelled() {
     assert!(wanted(&plan(&observed, now())).is_empty(), "its session is gone, and so it goes");
 }
 
+mod nodes;
 mod pods;
+mod takeover;

@@ -33,7 +33,8 @@ pub fn granted(metadata: &ObjectMeta, namespace: &str) -> bool {
     names(metadata.annotations.as_ref().and_then(|annotations| annotations.get(GRANTED_TO)), namespace)
 }
 
-fn names(granted: Option<&String>, namespace: &str) -> bool {
+/// Whether an annotation's value names a namespace.
+pub fn names(granted: Option<&String>, namespace: &str) -> bool {
     let granted = granted.map(String::as_str).unwrap_or_default();
     granted.split(',').map(str::trim).any(|granted| !granted.is_empty() && granted == namespace)
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use holdfast_api::{BackupConfiguration, TypedObjectReference};
 use holdfast_api::usage_policy::selector_matches;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::Api;
 
+use super::nodes::Nodes;
 use super::{Shape, Target, consent, held, paths};
 use crate::cache::By;
 use crate::caches::Caches;
@@ -43,8 +44,9 @@ pub async fn target(
         ("" | "v1", "PersistentVolumeClaim") => claim(caches, namespace, &reference.name),
         ("apps", "Deployment") => deployment(client, caches, namespace, &reference.name).await?,
         ("apps", "StatefulSet") => stateful_set(client, caches, namespace, &reference.name).await?,
+        ("apps", "DaemonSet") => daemon_set(client, caches, namespace, &reference.name).await?,
         (group, kind) => Shape::Unsupported(format!(
-            "targets of kind {kind} ({group}) are not supported yet; PersistentVolumeClaim, Deployment and StatefulSet are"
+            "targets of kind {kind} ({group}) are not supported yet; PersistentVolumeClaim, Deployment, StatefulSet and DaemonSet are"
         )),
     };
     with_claims(client, caches, namespace, purpose, shape).await
@@ -121,6 +123,21 @@ async fn stateful_set(
     })
 }
 
+async fn daemon_set(client: &kube::Client, caches: &Caches, namespace: &str, name: &str) -> Result<Shape, kube::Error> {
+    let sets: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
+    let Some(set) = sets.get_opt(name).await? else {
+        return Ok(Shape::Missing(format!("DaemonSet {namespace}/{name} does not exist")));
+    };
+    // What was counted for an older spec says nothing of this one.
+    let counted = set.status.filter(|status| status.observed_generation >= set.metadata.generation);
+    let pods = selected(caches, namespace, &set.spec.unwrap_or_default().selector)
+        .into_iter()
+        .filter(|pod| owner(pod, "DaemonSet").is_none_or(|owner| owner == name))
+        .collect();
+    let wanted = counted.and_then(|status| usize::try_from(status.desired_number_scheduled).ok());
+    Ok(Shape::DaemonSet(Nodes { name: name.to_owned(), wanted, pods }))
+}
+
 /// A pod as a template makes it: named like its workload, since nothing else is known of its name.
 fn pod_of(namespace: &str, name: &str, template: PodTemplateSpec) -> Pod {
     let mut pod = Pod { metadata: template.metadata.unwrap_or_default(), spec: template.spec, status: None };
@@ -157,6 +174,7 @@ fn claims_of(caches: &Caches, namespace: &str, purpose: Purpose, shape: &Shape) 
         Shape::Missing(_) | Shape::Unsupported(_) => return BTreeMap::new(),
         Shape::Claim { name, pods } => (pods, vec![name.clone()]),
         Shape::Deployment { pods, idle } => (pods, idle.iter().flat_map(|pod| claims_in(pod)).collect()),
+        Shape::DaemonSet(nodes) => (&nodes.pods, Vec::new()),
         // A backup is of pods that are to run: those that are missing are waited for. If none is to run, it is of all whose claims are there.
         Shape::StatefulSet { pods, replicas: 1.., .. } if purpose == Purpose::Backup => (pods, Vec::new()),
         Shape::StatefulSet { name, pods, template, .. } => (pods, idle_claims(caches, namespace, name, template)),

@@ -188,6 +188,12 @@ fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
     }
 }
 
+/// Whether one of two paths in a volume is in the other.
+pub fn meet(left: &str, right: &str) -> bool {
+    let (left, right) = (format!("/{left}"), format!("/{right}"));
+    below(&left, &right).is_some() || below(&right, &left).is_some()
+}
+
 fn depth(mount: &VolumeMount) -> usize {
     mount.mount_path.split('/').filter(|part| !part.is_empty()).count()
 }

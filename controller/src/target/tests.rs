@@ -178,21 +178,21 @@ fn a_pod_that_is_being_deleted_is_not_used() {
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
     let shape = Shape::Claim { name: "data-claim".into(), pods: vec![Arc::new(going)] };
     let target = Target::seen(Purpose::Backup, shape, [claim("data-claim")]);
-    assert!(matches!(target.reach(None, &["/kubestash-data".into()]), Reach::Waiting(_)));
+    assert!(matches!(target.reach("dump", &["/kubestash-data".into()]), Reach::Waiting(_)));
 }
 
 #[test]
 fn a_claim_on_a_host_path_volume_is_named() {
     let shape = Shape::Claim { name: "data-claim".into(), pods: vec![Arc::new(pod())] };
     let mut target = Target::seen(Purpose::Backup, shape, [claim("data-claim")]);
-    assert!(matches!(target.reach(None, &["/kubestash-data".into()]), Reach::Ready(_)));
+    assert!(matches!(target.reach("dump", &["/kubestash-data".into()]), Reach::Ready(_)));
     target.host_path_claims.insert("data-claim".into());
-    let Reach::Impossible(why) = target.reach(None, &["/kubestash-data".into()]) else { panic!() };
+    let Reach::Impossible(why) = target.reach("dump", &["/kubestash-data".into()]) else { panic!() };
     assert!(why.contains("hostPath"), "{why}");
 }
 
-fn unmounted(target: &Target, ordinal: Option<u32>, path: &str) -> Wish {
-    match target.reach(ordinal, &[path.into()]) {
+fn unmounted(target: &Target, of: &str, path: &str) -> Wish {
+    match target.reach(of, &[path.into()]) {
         Reach::Unmounted(wish) => *wish,
         other => panic!("{other:?}"),
     }
@@ -211,10 +211,10 @@ fn holding(wish: &Wish) -> Arc<Pod> {
 fn a_claim_that_no_pod_mounts_is_held_by_one_of_ours() {
     let shape = Shape::Claim { name: "data-claim".into(), pods: Vec::new() };
     let mut target = Target::seen(Purpose::Backup, shape, [claim("data-claim")]);
-    let wish = unmounted(&target, None, "/kubestash-data/photos");
+    let wish = unmounted(&target, "dump", "/kubestash-data/photos");
     assert_eq!((wish.namespace.as_str(), wish.claims.len(), wish.purpose), ("demo", 1, Purpose::Backup));
     target.holders.insert(wish.pod_name(), holding(&wish));
-    let Reach::Ready(access) = target.reach(None, &["/kubestash-data/photos".into()]) else { panic!() };
+    let Reach::Ready(access) = target.reach("dump", &["/kubestash-data/photos".into()]) else { panic!() };
     assert_eq!((access.node.as_str(), access.pod_uid.as_str()), ("node-b", "holder-uid"));
     assert_eq!(access.volumes[0].path_in_volume, "photos");
     assert_eq!(access.held.as_deref(), Some(&wish), "it is wanted for as long as this goes on");
@@ -222,10 +222,10 @@ fn a_claim_that_no_pod_mounts_is_held_by_one_of_ours() {
     let mut coming = pod();
     coming.status = serde_json::from_value(json!({"phase": "Pending"})).unwrap();
     target.shape = Shape::Claim { name: "data-claim".into(), pods: vec![Arc::new(coming.clone())] };
-    assert!(matches!(target.reach(None, &["/kubestash-data".into()]), Reach::Waiting(why) if why.contains("web-0")));
+    assert!(matches!(target.reach("dump", &["/kubestash-data".into()]), Reach::Waiting(why) if why.contains("web-0")));
     coming.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();
     target.shape = Shape::Claim { name: "data-claim".into(), pods: vec![Arc::new(coming)] };
-    assert!(matches!(target.reach(None, &["/kubestash-data".into()]), Reach::Ready(_)), "a job that is done mounts nothing");
+    assert!(matches!(target.reach("dump", &["/kubestash-data".into()]), Reach::Ready(_)), "a job that is done mounts nothing");
 }
 
 #[test]
@@ -233,9 +233,9 @@ fn only_a_restore_binds_a_claim_that_waits_for_its_first_consumer() {
     let unbound = ("new".to_owned(), Arc::new(serde_json::from_value(json!({"metadata": {"name": "new", "uid": "u"}, "spec": {}})).unwrap()));
     let shape = || Shape::Claim { name: "new".into(), pods: Vec::new() };
     let backup = Target::seen(Purpose::Backup, shape(), [unbound.clone()]);
-    assert!(matches!(backup.reach(None, &["/kubestash-data".into()]), Reach::Waiting(why) if why.contains("not bound")));
+    assert!(matches!(backup.reach("dump", &["/kubestash-data".into()]), Reach::Waiting(why) if why.contains("not bound")));
     let restore = Target::seen(Purpose::Restore, shape(), [unbound]);
-    assert_eq!(unmounted(&restore, None, "/kubestash-data").purpose, Purpose::Restore);
+    assert_eq!(unmounted(&restore, "dump", "/kubestash-data").purpose, Purpose::Restore);
 }
 
 #[test]
@@ -245,13 +245,13 @@ fn a_workload_that_is_scaled_to_nothing_is_reached_by_what_its_pods_would_mount(
     idle.spec.as_mut().unwrap().node_selector = Some([("disk".to_owned(), "fast".to_owned())].into());
     let shape = Shape::Deployment { pods: Vec::new(), idle: Some(Box::new(idle.clone())) };
     let deployment = Target::seen(Purpose::Restore, shape, [claim("data-claim"), claim("logs-claim")]);
-    let wish = unmounted(&deployment, None, "/data");
+    let wish = unmounted(&deployment, "dump", "/data");
     assert_eq!(wish.claims.iter().collect::<Vec<_>>(), ["data-claim", "logs-claim"]);
     assert_eq!(wish.placement, Placement { node_selector: Some([("disk".to_owned(), "fast".to_owned())].into()), ..Placement::default() });
     // One that goes still has its volumes.
     let shape = Shape::Deployment { pods: vec![Arc::new(pod())], idle: Some(Box::new(idle)) };
     let going = Target::seen(Purpose::Restore, shape, [claim("data-claim"), claim("logs-claim")]);
-    assert!(matches!(going.reach(None, &["/data".into()]), Reach::Ready(access) if access.held.is_none()));
+    assert!(matches!(going.reach("dump", &["/data".into()]), Reach::Ready(access) if access.held.is_none()));
 
     let template: Pod = serde_json::from_value(json!({
         "metadata": {"name": "web", "namespace": "demo"},
@@ -260,8 +260,8 @@ fn a_workload_that_is_scaled_to_nothing_is_reached_by_what_its_pods_would_mount(
     .unwrap();
     let shape = Shape::StatefulSet { name: "web".into(), first: 0, replicas: 1, pods: Vec::new(), template: Box::new((template, vec!["own".into()])) };
     let set = Target::seen(Purpose::Restore, shape, [claim("own-web-0"), claim("own-web-2")]);
-    assert_eq!(unmounted(&set, Some(2), "/own").claims.iter().collect::<Vec<_>>(), ["own-web-2"]);
-    assert!(matches!(set.reach(Some(0), &["/own".into()]), Reach::Waiting(_)), "that pod is to run, and will");
+    assert_eq!(unmounted(&set, "dump-pod-2", "/own").claims.iter().collect::<Vec<_>>(), ["own-web-2"]);
+    assert!(matches!(set.reach("dump-pod-0", &["/own".into()]), Reach::Waiting(_)), "that pod is to run, and will");
 }
 
 #[test]

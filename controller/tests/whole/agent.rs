@@ -22,8 +22,14 @@ type Key = (String, String, u32);
 pub(crate) struct Memory {
     pub(crate) assigned: Vec<v1::Assign>,
     pub(crate) cancelled: Vec<v1::TaskRef>,
+    /// What is cancelled takes its time: it ends when it is let go.
+    pub(crate) slow_to_stop: bool,
     pub(crate) released: Vec<String>,
     pub(crate) acknowledged: usize,
+    /// The leadership that it heard of last.
+    pub(crate) epoch: u64,
+    /// The highest that it has seen: it takes nothing that is assigned under a lower one.
+    highest_epoch: u64,
     pub(crate) forgotten: Vec<String>,
     pub(crate) views_removed: Vec<String>,
     pub(crate) prunes: usize,
@@ -75,6 +81,16 @@ fn key(task: &v1::TaskRef) -> Key {
     (task.session_uid.clone(), task.component.clone(), task.attempt)
 }
 
+/// UIDs of the pods through which a task has its volumes.
+fn pods_of(assign: &v1::Assign) -> Vec<&str> {
+    let volumes: Vec<_> = match &assign.spec {
+        Some(v1::assign::Spec::Backup(task)) => task.sources.iter().map(|source| &source.volume).collect(),
+        Some(v1::assign::Spec::Restore(task)) => task.targets.iter().map(|target| &target.volume).collect(),
+        _ => Vec::new(),
+    };
+    volumes.into_iter().flatten().map(|volume| volume.pod_uid.as_str()).collect()
+}
+
 pub(crate) async fn dial(
     house: &House,
     token: &str,
@@ -96,16 +112,21 @@ impl Agent {
     pub(crate) fn start(house: &House, node: &str) -> (Self, JoinHandle<()>) {
         let memory = Memory { bytes: 4096, ..Memory::default() };
         let agent = Self { memory: Arc::new(Mutex::new(memory)), held: Arc::default(), outgoing: Arc::default() };
+        let task = agent.keep_dialing(house, node);
+        (agent, task)
+    }
+
+    /// Also once more, of one whose dialing was aborted: it remembers.
+    pub(crate) fn keep_dialing(&self, house: &House, node: &str) -> JoinHandle<()> {
         let token =
             house.standalone.mint_token("holdfast/holdfast-agent", &format!("agent-{node}"), node, "holdfast").unwrap();
-        let (clone, address, client) = (agent.clone(), house.address, house.client.clone());
-        let task = tokio::spawn(async move {
+        let (clone, address, client) = (self.clone(), house.address, house.client.clone());
+        tokio::spawn(async move {
             loop {
                 let _ = clone.attend(address, &client, &token).await;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-        });
-        (agent, task)
+        })
     }
 
     async fn attend(
@@ -132,6 +153,11 @@ impl Agent {
         Ok(())
     }
 
+    /// What it still had to say goes nowhere; without this its stream stays open.
+    pub(crate) fn hang_up(&self) {
+        *self.outgoing.lock().unwrap() = None;
+    }
+
     fn say(&self, kind: Said) {
         if let Some(outgoing) = &*self.outgoing.lock().unwrap() {
             let _ = outgoing.try_send(v1::AgentMessage { kind: Some(kind) });
@@ -139,21 +165,32 @@ impl Agent {
     }
 
     fn hello(&self) {
-        let (running, finished) = {
+        let (running, finished, highest_epoch) = {
             let memory = self.memory.lock().unwrap();
             let running = memory.running.iter().map(|(key, (task, epoch))| v1::RunningTask {
                 task: Some(task.clone()),
                 epoch: *epoch,
                 finished: memory.finished.contains_key(key),
             });
-            (running.collect(), memory.finished.values().cloned().collect::<Vec<_>>())
+            (running.collect(), memory.finished.values().cloned().collect::<Vec<_>>(), memory.highest_epoch)
         };
-        self.say(Said::Hello(v1::Hello { protocol_version: 1, slots: 4, running, ..v1::Hello::default() }));
+        self.say(Said::Hello(v1::Hello { protocol_version: 1, slots: 4, running, highest_epoch, ..v1::Hello::default() }));
         finished.into_iter().for_each(|finished| self.say(Said::Finished(finished)));
     }
 
     fn hear(&self, kind: Heard) {
         match kind {
+            Heard::Welcome(welcome) => self.is_led(welcome.epoch),
+            Heard::Leadership(leadership) => {
+                self.is_led(leadership.epoch);
+                if leadership.epoch > 0 {
+                    self.hello();
+                }
+            }
+            Heard::Assign(assign) if assign.epoch < self.memory.lock().unwrap().highest_epoch => {
+                let reason = v1::task_refused::Reason::StaleEpoch.into();
+                self.say(Said::Refused(v1::TaskRefused { task: assign.task, reason, message: "that leadership is over".into() }));
+            }
             Heard::Assign(assign) => {
                 let task = assign.task.clone().unwrap();
                 let mut memory = self.memory.lock().unwrap();
@@ -173,14 +210,22 @@ impl Agent {
             }
             Heard::Cancel(cancel) => {
                 let task = cancel.task.unwrap();
-                self.memory.lock().unwrap().cancelled.push(task.clone());
-                self.fail(&task, v1::task_failure::Reason::Cancelled);
+                let is_slow = {
+                    let mut memory = self.memory.lock().unwrap();
+                    memory.cancelled.push(task.clone());
+                    memory.slow_to_stop
+                };
+                if !is_slow {
+                    self.fail(&task, v1::task_failure::Reason::Cancelled);
+                }
             }
             Heard::Release(release) => {
                 let tasks: Vec<_> = {
                     let mut memory = self.memory.lock().unwrap();
-                    memory.released.push(release.pod_uid);
-                    memory.running.values().map(|(task, _)| task.clone()).collect()
+                    memory.released.push(release.pod_uid.clone());
+                    let users = memory.assigned.iter().filter(|assign| pods_of(assign).contains(&release.pod_uid.as_str()));
+                    let users = users.filter_map(|assign| assign.task.clone());
+                    users.filter(|task| memory.running.contains_key(&key(task)) && !memory.finished.contains_key(&key(task))).collect()
                 };
                 tasks.iter().for_each(|task| self.fail(task, v1::task_failure::Reason::Released));
             }
@@ -191,11 +236,16 @@ impl Agent {
                 memory.running.remove(&key);
                 memory.finished.remove(&key);
             }
-            Heard::Leadership(leadership) if leadership.epoch > 0 => self.hello(),
             Heard::Data(data) => self.store(data),
             Heard::DataAnswer(answer) => self.heed(answer),
             _ => {}
         }
+    }
+
+    fn is_led(&self, epoch: u64) {
+        let mut memory = self.memory.lock().unwrap();
+        memory.epoch = epoch;
+        memory.highest_epoch = memory.highest_epoch.max(epoch);
     }
 
     /// Whether a task is about data that goes to the controller, or comes from there; then it begins.
@@ -299,6 +349,22 @@ impl Agent {
             let outcome = self.outcome(&assign);
             self.finish(assign.task.as_ref().unwrap(), outcome);
         }
+    }
+
+    /// Ends what was cancelled and took its time.
+    pub(crate) fn stop_at_last(&self) {
+        let cancelled = self.memory.lock().unwrap().cancelled.clone();
+        cancelled.iter().for_each(|task| self.fail(task, v1::task_failure::Reason::Cancelled));
+    }
+
+    /// The backup or restore of this component that is held ends without success.
+    pub(crate) fn fail_one(&self, component: &str) {
+        let held = {
+            let memory = self.memory.lock().unwrap();
+            let mut open = memory.running.iter().filter(|(key, _)| !memory.finished.contains_key(*key));
+            open.find_map(|(_, (task, _))| (task.component == component).then(|| task.clone()))
+        };
+        self.fail(&held.unwrap(), v1::task_failure::Reason::VolumeUnreadable);
     }
 
     /// The restores that it was to do, in order.

@@ -9,14 +9,14 @@ use crate::hooks::{listen, template};
 use crate::house::{self, House};
 use crate::{condition, session_of};
 
-fn workload(kind: &str, name: &str) -> Value {
+pub(crate) fn workload(kind: &str, name: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": "demo"}, "spec": {
         "replicas": 1, "serviceName": name, "selector": {"matchLabels": {"app": name}},
         "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "app", "image": "app"}]}}}})
 }
 
 /// A claim, and a pod of the workload that mounts it at /data.
-async fn pod_of(house: &House, workload: &str, pod: &str) {
+pub(crate) async fn pod_of(house: &House, workload: &str, pod: &str) {
     let claim = format!("{pod}-data");
     house.create(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": claim, "namespace": "demo"},
         "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": format!("pv-{pod}"), "resources": {"requests": {"storage": "1Gi"}}}})).await;

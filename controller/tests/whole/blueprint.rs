@@ -6,7 +6,7 @@ use crate::agent::Agent;
 use crate::house::House;
 use crate::session_of;
 
-fn blueprint() -> Value {
+pub(crate) fn blueprint() -> Value {
     json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupBlueprint", "metadata": {"name": "plan", "namespace": "demo"},
     "spec": {"backupConfigurationTemplate": {
         "backends": [{"name": "s3", "storageRef": {"name": "store"}, "retentionPolicy": {"name": "keep"}}],
@@ -20,7 +20,7 @@ fn blueprint() -> Value {
     }}})
 }
 
-fn asks(name: Value) -> Value {
+pub(crate) fn asks(name: Value) -> Value {
     json!({"metadata": {"annotations": {
         "blueprint.kubestash.com/name": name, "variables.kubestash.com/schedule": "0 0 1 1 *",
     }}})

@@ -54,6 +54,28 @@ async fn a_repository_elsewhere_grants_its_use_itself_and_may_do_so_later() {
     let done = house.get_in("annex", "RestoreSession", "back").await.unwrap();
     assert_eq!(done["status"]["dependencies"][0]["namespace"], "demo");
 
+    // The grant is one Repository's, whichever Snapshot is named, by whatever field.
+    house.create(house::configuration("two")).await;
+    let second = crate::session_of(&house, "two").await;
+    house.until_phase("BackupSession", &second, "Succeeded").await;
+    let others = house.list("Snapshot").await.into_iter().find(|snapshot| snapshot["spec"]["repository"] == "two-repo").unwrap();
+    let others = others["metadata"]["name"].as_str().unwrap().to_owned();
+    let mut by_name = restore("by-name");
+    by_name["spec"]["dataSource"]["snapshot"] = json!(others);
+    let mut by_annotation = restore("by-annotation");
+    by_annotation["metadata"]["annotations"] = json!({"holdfast.dev/snapshot": others});
+    for sly in [by_name, by_annotation] {
+        let name = sly["metadata"]["name"].as_str().unwrap().to_owned();
+        house.create(sly).await;
+        house
+            .until("the other Repository's Snapshot to be refused", || async {
+                let restore = house.get_in("annex", "RestoreSession", &name).await.unwrap();
+                restore["status"]["phase"] == "Invalid" && restore.to_string().contains("is not one of Repository demo/one-repo")
+            })
+            .await;
+    }
+    assert_eq!(agent.restores().len(), 1, "nothing of it was restored");
+
     let mut thief = restore("thief");
     thief["spec"]["dataSource"]["encryptionSecret"]["name"] = json!("s3");
     house.create(thief).await;

@@ -199,7 +199,8 @@ async fn live_through(seed: u64) {
     house
         .until_within(PATIENCE, "the first one to be forgotten", || async { agent.memory.lock().unwrap().forgotten.iter().any(|id| id == "e-1") })
         .await;
-    let kept = house.get("Snapshot", "one-repo-second").await.unwrap()["status"]["components"]["dump"]["resticStats"][0]["id"].clone();
+    let kept = house.get("Snapshot", "one-repo-second").await.unwrap()["status"]["components"]["dump"]["resticStats"][0]["summary"]["id"].clone();
+    assert!(kept.is_string(), "the Snapshot says which one it is");
     let forgotten = agent.memory.lock().unwrap().forgotten.clone();
     assert!(!forgotten.iter().any(|id| *id == kept), "what is kept was forgotten: {forgotten:?}");
 

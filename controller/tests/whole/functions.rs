@@ -17,7 +17,7 @@ fn template() -> Value {
 }
 
 /// A configuration with the Function before its backup.
-async fn hooked(house: &House, hook: Value) {
+pub(crate) async fn hooked(house: &House, hook: Value) {
     house.furnish().await;
     house.create(template()).await;
     house.create(function(json!({"image": "flush:1", "args": ["--session=${backupSession:=}", "${word:=nothing}"]}))).await;
@@ -35,7 +35,7 @@ pub(crate) async fn pods(house: &House) -> Vec<Value> {
 }
 
 /// The Function's pod; another than `before`.
-async fn pod(house: &House, before: &Value) -> Value {
+pub(crate) async fn pod(house: &House, before: &Value) -> Value {
     house
         .until("the Function's pod", || async { pods(house).await.iter().any(|pod| pod["metadata"]["uid"] != *before) })
         .await;

@@ -10,7 +10,7 @@ use crate::{condition, session_of};
 
 pub(crate) fn template(name: &str, action: Value) -> Value {
     json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "HookTemplate", "metadata": {"name": name, "namespace": "demo"},
-        "spec": {"action": action, "executor": {"type": "Pod", "pod": {"selector": "app=web"}}}})
+        "spec": {"action": action, "executor": {"type": "Pod", "pod": {"selector": "app in (web, front),!away"}}}})
 }
 
 /// Answers one request after the other, and remembers them.
@@ -94,7 +94,43 @@ async fn a_hook_that_fails_before_it_stops_the_backup() {
     assert!(agent.attempts().is_empty(), "nothing was backed up");
 }
 
-/// What was asked next, within 20 s.
+/// How a session with this hook before its backup ends.
+async fn ends(house: &House, name: &str, action: Value) -> String {
+    house.create(template(name, action)).await;
+    let mut configuration = house::configuration(name);
+    configuration["spec"]["sessions"][0]["hooks"] = json!({"preBackup": [{"name": "knock", "hookTemplate": {"name": name}}]});
+    house.create(configuration).await;
+    let session = session_of(house, name).await;
+    let ended = || async { ["Succeeded", "Failed"].map(Value::from).contains(&house.get("BackupSession", &session).await.unwrap()["status"]["phase"]) };
+    house.until("the session to end", ended).await;
+    let session = house.get("BackupSession", &session).await.unwrap();
+    format!("{}: {}", session["status"]["phase"], condition(&session, "PreBackupHooksExecutionSucceeded"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_is_knocked_at_and_no_redirect_is_followed() {
+    let house = House::start().await;
+    let (_agent, _task) = Agent::start(&house, "a");
+    house.furnish().await;
+    house.create(web()).await;
+    let (elsewhere, mut followed) = listen("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    let redirect = format!("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{elsewhere}/inside\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let (port, mut asked) = listen(redirect.leak()).await;
+    let end = ends(&house, "redirect", json!({"httpGet": {"path": "/", "port": port}})).await;
+    assert!(end.starts_with("\"Succeeded\""), "{end}");
+    assert!(next(&mut asked).await.starts_with("GET / "));
+    assert!(followed.try_recv().is_err(), "it was led elsewhere");
+
+    let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = open.local_addr().unwrap().port();
+    let end = ends(&house, "open", json!({"tcpSocket": {"port": port}})).await;
+    assert!(end.starts_with("\"Succeeded\""), "{end}");
+    drop(open);
+    let end = ends(&house, "closed", json!({"tcpSocket": {"port": port}})).await;
+    assert!(end.starts_with("\"Failed\"") && end.contains(&port.to_string()), "{end}");
+}
+
+/// What was asked next, within 60 s.
 async fn next(requests: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> String {
     let next = tokio::time::timeout(std::time::Duration::from_secs(60), requests.recv()).await;
     next.expect("a request in time").unwrap()

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast_controller::holder::pod::Image;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Ahead;
 use crate::faults::BadDay;
 
 /// Everything, in one process.
@@ -25,8 +27,12 @@ pub(crate) struct House {
     /// What happens to the controller's requests.
     day: Option<BadDay>,
     pub(crate) address: SocketAddr,
+    /// The controller's.
+    pub(crate) clock: Ahead,
     /// Where webhooks are served.
     pub(crate) webhooks: SocketAddr,
+    /// Where it says how it is.
+    pub(crate) health: SocketAddr,
     pace: Pace,
     /// Whether there are pods that hold claims.
     holders: bool,
@@ -50,8 +56,10 @@ fn resource(kind: &str) -> ApiResource {
         "BackupVerificationSession" => ("core.kubestash.com", "v1alpha1", "backupverificationsession"),
         "Deployment" => ("apps", "v1", "deployments"),
         "StatefulSet" => ("apps", "v1", "statefulsets"),
+        "DaemonSet" => ("apps", "v1", "daemonsets"),
         "Addon" => ("addons.kubestash.com", "v1alpha1", "addons"),
         "Function" => ("addons.kubestash.com", "v1alpha1", "functions"),
+        "Lease" => ("coordination.k8s.io", "v1", "leases"),
         "Namespace" => ("", "v1", "namespaces"),
         "Node" => ("", "v1", "nodes"),
         "Pod" => ("", "v1", "pods"),
@@ -110,7 +118,9 @@ impl House {
             client,
             day,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            clock: Ahead::default(),
             webhooks: SocketAddr::from(([127, 0, 0, 1], 0)),
+            health: SocketAddr::from(([127, 0, 0, 1], 0)),
             pace,
             holders,
             shutdown: CancellationToken::new(),
@@ -150,10 +160,17 @@ impl House {
         self.shutdown = CancellationToken::new();
         let webhooks = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.webhooks = webhooks.local_addr().unwrap();
+        let health = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.health = health.local_addr().unwrap();
         let client = self.day.as_ref().map_or_else(|| self.client.clone(), |day| day.client(self.standalone.service()));
         let mut config = Config::new(client, listener, "holdfast", "controller-0");
         config.webhook_listener = Some(webhooks);
+        config.health_listener = Some(health);
         config.pace = self.pace;
+        config.clock = Arc::new(self.clock.clone());
+        // A new leader's first restores wait until nothing of the one before can write any more, and these agents ask for no rights.
+        config.limits.grant_ttl_ms = 800;
+        config.limits.grant_margin_ms = 200;
         config.holder_image = self.holders.then(|| Image { name: "agent".into(), pull_policy: "Never".into() });
         self.controller = Some(tokio::spawn(run(config, self.shutdown.clone())));
         self.until("the certificate authority", || async { !self.ca().await.is_empty() }).await;
@@ -235,7 +252,11 @@ impl House {
     }
 
     pub(crate) async fn delete(&self, kind: &str, name: &str) {
-        self.api(kind, "demo").delete(name, &Default::default()).await.unwrap();
+        self.delete_in("demo", kind, name).await;
+    }
+
+    pub(crate) async fn delete_in(&self, namespace: &str, kind: &str, name: &str) {
+        self.api(kind, namespace).delete(name, &Default::default()).await.unwrap();
     }
 
     pub(crate) async fn get(&self, kind: &str, name: &str) -> Option<Value> {
@@ -283,6 +304,9 @@ impl House {
             for object in self.list(kind).await {
                 text += &format!("{kind} {} {}: {:#}\n", object["metadata"]["name"], object["metadata"]["annotations"], object["status"]);
             }
+        }
+        for event in self.list("Event").await {
+            text += &format!("{} {}: {} {}\n", event["regarding"]["kind"], event["regarding"]["name"], event["reason"], event["note"]);
         }
         text
     }

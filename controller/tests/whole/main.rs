@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says with them what it expects")]
 
 mod admission;
+mod adoption;
 mod agent;
 mod batch;
 mod beside_kubestash;
 mod blueprint;
+mod clock;
+mod daemon_set;
 mod elsewhere;
 mod events;
 mod faults;
@@ -15,11 +18,14 @@ mod functions;
 mod hooks;
 mod house;
 mod manifests;
+mod own_claims;
 mod read_back;
 mod refused;
 mod removal;
 mod repositories;
+mod restores;
 mod settings;
+mod takeover;
 mod verification;
 
 use std::time::{Duration, Instant};

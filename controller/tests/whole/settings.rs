@@ -32,7 +32,7 @@ async fn what_a_storage_says_of_its_server_reaches_the_agent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_of_another_namespace_opens_no_repository() {
+async fn a_secret_of_another_namespace_opens_no_repository_until_it_grants_its_use() {
     let house = House::start().await;
     let (agent, _task) = Agent::start(&house, "a");
     house.furnish().await;
@@ -48,11 +48,30 @@ async fn a_secret_of_another_namespace_opens_no_repository() {
     house
         .until("the Secret to be refused", || async {
             let repository = house.get("Repository", "sly").await.unwrap();
-            condition(&repository, "RepositoryInitialized")["message"].as_str().is_some_and(|message| message.contains("may only use a Secret of its own namespace"))
+            condition(&repository, "RepositoryInitialized")["message"].as_str().is_some_and(|message| message.contains("kubectl -n vault annotate secret password holdfast.dev/granted-to=demo"))
         })
         .await;
     let opened = |assign: &v1::Assign| matches!(assign.spec, Some(v1::assign::Spec::InitRepository(_)));
     assert!(!agent.memory.lock().unwrap().assigned.iter().any(opened), "the password left its namespace");
+    house.patch_in("vault", "Secret", "password", json!({"metadata": {"annotations": {"holdfast.dev/granted-to": "other, demo"}}})).await;
+    house.until_phase("Repository", "sly", "Ready").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_storages_in_one_place_the_older_one_is_used() {
+    let house = House::start().await;
+    let (_agent, _task) = Agent::start(&house, "a");
+    house.furnish().await;
+    house.until_phase("BackupStorage", "store", "Ready").await;
+    // Created in the same second or later: then its name decides.
+    let mut twin = house::storage();
+    twin["metadata"]["name"] = json!("twin");
+    house.create(twin).await;
+    house.until_phase("BackupStorage", "twin", "NotReady").await;
+    let twin = house.get("BackupStorage", "twin").await.unwrap();
+    let message = condition(&twin, "BackendInitialized")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("spec.storage") && message.contains("demo/store"), "{message}");
+    assert_eq!(house.get("BackupStorage", "store").await.unwrap()["status"]["phase"], "Ready");
 }
 
 /// A configuration with a hook before its backup, of a template in another namespace.
@@ -68,7 +87,7 @@ async fn hooked(house: &House, template: serde_json::Value, hook: serde_json::Va
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hook_template_is_asked_again_whenever_it_runs() {
     let house = House::start().await;
-    let (_agent, _task) = Agent::start(&house, "a");
+    let (agent, _task) = Agent::start(&house, "a");
     let (port, _requests) = crate::hooks::listen("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
     house.create(crate::hooks::web()).await;
     house.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vault"}})).await;
@@ -85,6 +104,14 @@ async fn a_hook_template_is_asked_again_whenever_it_runs() {
     let refused = house.get("BackupSession", "later").await.unwrap();
     let said = condition(&refused, "PreBackupHooksExecutionSucceeded")["message"].as_str().unwrap().to_owned();
     assert!(said.contains("the usagePolicy of HookTemplate vault/freeze does not allow this namespace"), "{said}");
+
+    // What has not begun is refused before it does anything.
+    house.until_phase("BackupConfiguration", "one", "Invalid").await;
+    let mut restore = house::restore("back");
+    restore["spec"]["hooks"] = json!({"postRestore": [{"name": "thaw", "hookTemplate": {"name": "freeze", "namespace": "vault"}}]});
+    house.create(restore).await;
+    house.until_phase("RestoreSession", "back", "Invalid").await;
+    assert!(agent.restores().is_empty(), "the volume was written over");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

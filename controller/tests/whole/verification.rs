@@ -23,7 +23,7 @@ fn verifier(schedule: &str) -> Value {
 }
 
 /// Does for pods that hold claims what a kubelet and a provisioner do.
-fn kubelet(house: &House) -> JoinHandle<()> {
+pub(crate) fn kubelet(house: &House) -> JoinHandle<()> {
     let client = house.client.clone();
     tokio::spawn(async move {
         use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};

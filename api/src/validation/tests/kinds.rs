@@ -3,7 +3,7 @@
 use super::*;
 use crate::{BackupBlueprint, BackupVerificationSession, BackupVerifier, HookTemplate};
 
-const NOTHING: Surroundings<'static> = Surroundings {
+pub(super) const NOTHING: Surroundings<'static> = Surroundings {
     namespace: DEMO,
     storages: &[],
     retention_policies: &[],
@@ -11,7 +11,7 @@ const NOTHING: Surroundings<'static> = Surroundings {
     repositories: &[],
 };
 
-fn batch() -> Value {
+pub(super) fn batch() -> Value {
     json!({
         "targets": [
             { "name": "db", "appRef": { "apiGroup": "apps", "kind": "StatefulSet", "name": "db", "namespace": "demo" } },
@@ -152,11 +152,16 @@ fn a_hook_has_one_action_and_a_place() {
         paths(hook_template::validate(&template))
     };
     assert_eq!(check(hook()), [""; 0]);
+    for selector in ["web", "!web", "tier in (front, back),app==web", "tier notin (front),app!=web,example.com/a.b=", "size>3"] {
+        assert_eq!(check(with(hook(), "/executor/pod/selector", json!(selector))), [""; 0], "{selector}");
+    }
+    for selector in ["we b", "tier in front", "tier into (front)", "in (front)", "a=b,,c=d", "a=b c", "tier in (front"] {
+        assert_eq!(check(with(hook(), "/executor/pod/selector", json!(selector))), ["spec.executor.pod.selector"], "{selector}");
+    }
     for (pointer, value, path) in [
         ("/executor", Value::Null, "spec.executor"),
         ("/executor/type", Value::Null, "spec.executor.type"),
         ("/executor/pod", Value::Null, "spec.executor.pod.selector"),
-        ("/executor/pod/selector", json!("web"), "spec.executor.pod.selector"),
         ("/executor/pod/selector", json!("=web"), "spec.executor.pod.selector"),
         ("/executor/type", json!("Function"), "spec.executor.function.name"),
         ("/executor/type", json!("Operator"), "spec.action"),
@@ -192,9 +197,11 @@ fn a_verifier_needs_a_schedule_which_kubestash_refuses_by_mistake() {
         ("/type", json!("Query"), "spec.query"),
         ("/function", Value::Null, "spec.function"),
         ("/script", Value::Null, "spec.script.location"),
+        ("/retryConfig", json!({ "delay": "soon" }), "spec.retryConfig.delay"),
     ] {
         assert_eq!(check(with(whole.clone(), pointer, value)), [path], "{pointer}");
     }
+    assert_eq!(check(with(whole, "/retryConfig", json!({ "delay": "1m" }))), [""; 0]);
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::json;
 
 use super::*;
@@ -13,6 +15,76 @@ fn request(kind: &str, object: Value) -> Request {
 
 fn holdfast_group(kind: &str) -> &'static str {
     if kind.starts_with("Backup") && kind != "BackupStorage" { "core.kubestash.com" } else { "storage.kubestash.com" }
+}
+
+/// A judge whose API server knows one HookTemplate, `shell`, and no other object. It counts what it is asked about users.
+fn judge(may_all: bool, questions: &Arc<AtomicUsize>) -> Judge {
+    let questions = Arc::clone(questions);
+    let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let path = request.uri().path();
+        let is_question = path.ends_with("/subjectaccessreviews");
+        questions.fetch_add(usize::from(is_question), Ordering::Relaxed);
+        let (code, answer) = if is_question {
+            (201, json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "metadata": {}, "spec": {}, "status": {"allowed": may_all}}))
+        } else if path.ends_with("/hooktemplates/shell") {
+            let spec = json!({"action": {"exec": {"command": ["sh"]}}, "executor": {"type": "Pod", "pod": {"selector": "app=web"}}});
+            (200, json!({"apiVersion": "core.kubestash.com/v1alpha1", "kind": "HookTemplate", "metadata": {"name": "shell", "namespace": "demo"}, "spec": spec}))
+        } else {
+            (404, json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "NotFound", "message": "not found", "code": 404, "metadata": {}}))
+        };
+        let response = http::Response::builder().status(code).body(kube::client::Body::from(answer.to_string().into_bytes()));
+        async move { Ok::<_, std::io::Error>(response.expect("a response")) }
+    });
+    Judge::new(kube::Client::new(server, "demo"), Arc::default())
+}
+
+#[tokio::test]
+async fn a_template_behind_more_names_than_are_looked_up_is_not_hidden() {
+    let hook = |name: String| json!({"hookTemplate": {"name": name}});
+    let mut hooks: Vec<Value> = (0..HOOK_TEMPLATES_MAX).map(|index| hook(format!("a{index:02}"))).collect();
+    hooks.push(hook("shell".to_owned()));
+    let restore = json!({"metadata": {"name": "r", "namespace": "demo"}, "spec": {
+        "dataSource": {"repository": "r", "snapshot": "latest"},
+        "addon": {"name": "workload-addon", "tasks": [{"name": "logical-backup-restore"}]},
+        "hooks": {"preRestore": hooks},
+    }});
+    let questions = Arc::default();
+    let answer = judge(true, &questions).judged(&request("RestoreSession", restore)).await;
+    let Answer::Invalid(message) = answer else { panic!("it was let through: {answer:?}") };
+    let expected = r#"spec.hooks.preRestore[64].hookTemplate: "demo/shell" cannot be used: an object may name at most 64 different HookTemplates"#;
+    assert_eq!(message, expected);
+}
+
+#[tokio::test]
+async fn what_looks_like_names_of_templates_hides_none() {
+    let names: Vec<Value> = (0..HOOK_TEMPLATES_MAX).map(|index| json!({"hookTemplate": {"name": format!("a{index:02}")}})).collect();
+    let restore = json!({"metadata": {"name": "r", "namespace": "demo"}, "spec": {
+        "dataSource": {"repository": "r", "snapshot": "latest"},
+        "addon": {"name": "workload-addon", "tasks": [{"name": "logical-backup-restore"}]},
+        "hooks": {"preRestore": [{"hookTemplate": {"name": "shell"}, "params": {"names": names}}]},
+    }});
+    let answer = judge(false, &Arc::default()).judged(&request("RestoreSession", restore)).await;
+    let Answer::Forbidden(message) = answer else { panic!("it was let through: {answer:?}") };
+    assert!(message.contains("may not create pods/exec"), "{message}");
+}
+
+#[tokio::test]
+async fn so_much_is_asked_about_one_object_and_no_more() {
+    let rights = |count: usize| {
+        let repositories: Vec<Value> =
+            (0..count).map(|index| json!({"name": format!("r{index}"), "encryptionSecret": {"name": format!("s{index}")}})).collect();
+        let object = json!({"metadata": {"name": "c", "namespace": "demo"}, "spec": {"sessions": [{"name": "s", "repositories": repositories}]}});
+        let known = Known { templates: &|_, _| None, may_be_pod: &|_, _, _| false };
+        rights::backup_configuration(&serde_json::from_value(object).expect("a configuration"), "demo", &known)
+    };
+    let questions = Arc::default();
+    let (judge, request) = (judge(true, &questions), request("BackupConfiguration", Value::Null));
+    let most = judge.decide(&request, Ok(()), rights(RIGHTS_MAX)).await;
+    assert!(matches!(most, Ok(Answer::Allowed)), "{most:?}");
+    assert_eq!(questions.load(Ordering::Relaxed), RIGHTS_MAX);
+    let more = judge.decide(&request, Ok(()), rights(RIGHTS_MAX + 1)).await;
+    assert!(matches!(&more, Ok(Answer::Invalid(message)) if message == "201 Secrets, hooks and pods in one object; at most 200"), "{more:?}");
+    assert_eq!(questions.load(Ordering::Relaxed), RIGHTS_MAX, "nothing more was asked");
 }
 
 #[test]

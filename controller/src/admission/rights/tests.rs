@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const OWN: &str = "demo";
+pub(super) const OWN: &str = "demo";
 
-fn read<K: serde::de::DeserializeOwned>(spec: Value) -> K {
+pub(super) fn read<K: serde::de::DeserializeOwned>(spec: Value) -> K {
     let object = json!({"metadata": {"name": "it", "namespace": OWN}, "spec": spec});
     serde_json::from_value(object).expect("a well-formed object")
 }
 
-fn asked(rights: &[Right]) -> Vec<String> {
+pub(super) fn asked(rights: &[Right]) -> Vec<String> {
     rights
         .iter()
         .map(|right| {
@@ -21,23 +21,8 @@ fn asked(rights: &[Right]) -> Vec<String> {
         .collect()
 }
 
-fn nothing() -> Known<'static> {
+pub(super) fn nothing() -> Known<'static> {
     Known { templates: &|_, _| None, may_be_pod: &|_, _, _| false }
-}
-
-fn of<'a>(templates: &'a Templates<'a>) -> Known<'a> {
-    Known { templates, ..nothing() }
-}
-
-fn template(spec: Value) -> HookTemplateSpec {
-    serde_json::from_value(spec).expect("a well-formed template")
-}
-
-fn exec_in_pod() -> Value {
-    json!({
-        "action": {"exec": {"command": ["sh", "-c", "id"]}},
-        "executor": {"type": "Pod", "pod": {"selector": "app=web"}},
-    })
 }
 
 #[test]
@@ -60,7 +45,7 @@ fn a_volume_as_storage_is_mounted_as_by_a_pod() {
     assert_eq!(asked(&rights), ["create pods demo/"]);
 }
 
-fn configuration(target_namespace: &str, session: Value) -> BackupConfiguration {
+pub(super) fn configuration(target_namespace: &str, session: Value) -> BackupConfiguration {
     let target = json!({"apiGroup": "apps", "kind": "Deployment", "name": "web", "namespace": target_namespace});
     let mut session = session;
     session["name"] = json!("daily");
@@ -143,89 +128,6 @@ fn a_task_that_a_pod_does_is_a_pod_of_the_user() {
 }
 
 #[test]
-fn a_hook_that_runs_a_command_is_an_exec_of_the_user() {
-    let hooks = |parameter: &str| {
-        let hook = json!({"name": "h", "hookTemplate": {"name": "t", "namespace": "hooks"}, "params": {"p": parameter}});
-        configuration(OWN, json!({"hooks": {"preBackup": [hook]}}))
-    };
-    let exec = |namespace: &str, name: &str| ((namespace, name) == ("hooks", "t")).then(|| template(exec_in_pod()));
-    let rights = backup_configuration(&hooks("a"), OWN, &of(&exec));
-    assert_eq!(asked(&rights), ["create pods/exec demo/"]);
-    assert_eq!(rights[0].path, "spec.sessions[0].hooks.preBackup[0].hookTemplate");
-    let other = backup_configuration(&hooks("b"), OWN, &of(&exec));
-    assert_eq!(changed(other, &rights).len(), 1, "other parameters are another command");
-    let http = |_: &str, _: &str| {
-        Some(template(json!({"action": {"httpGet": {"port": 80}}, "executor": {"type": "Operator"}})))
-    };
-    assert!(backup_configuration(&hooks("a"), OWN, &of(&http)).is_empty());
-    let function = |_: &str, _: &str| Some(template(json!({"executor": {"type": "Function", "function": {"name": "f"}}})));
-    assert_eq!(asked(&backup_configuration(&hooks("a"), OWN, &of(&function))), ["create pods demo/"]);
-}
-
-#[test]
-fn a_command_in_the_pods_of_a_target_elsewhere_is_an_exec_there() {
-    let exec = |_: &str, _: &str| Some(template(exec_in_pod()));
-    let hooks = json!({"preBackup": [{"name": "h", "hookTemplate": {"name": "t"}}]});
-    let rights = backup_configuration(&configuration("victim", json!({"hooks": hooks})), OWN, &of(&exec));
-    assert_eq!(asked(&rights), ["get deployments victim/web", "create pods/exec victim/"]);
-    let target = |name: &str, namespace: &str| json!({"name": name, "appRef": {"apiGroup": "apps", "kind": "Deployment", "name": name, "namespace": namespace}});
-    for (second, pods) in [("victim", "victim"), (OWN, OWN)] {
-        let batch = json!({
-            "targets": [target("one", "victim"), target("two", second)],
-            "sessions": [{"name": "s", "hooks": hooks, "targets": [{"name": "one"}, {"name": "two"}]}],
-        });
-        let rights = asked(&backup_batch(&read(batch), OWN, &of(&exec)));
-        assert_eq!(rights.last().map(String::as_str), Some(format!("create pods/exec {pods}/").as_str()));
-    }
-    let restore = json!({
-        "target": {"apiGroup": "apps", "kind": "Deployment", "name": "web", "namespace": "victim"},
-        "hooks": {"postRestore": [{"name": "h", "hookTemplate": {"name": "t"}}]},
-    });
-    let rights = restore_session(&read(restore), OWN, &of(&exec));
-    assert_eq!(asked(&rights), ["update deployments victim/web", "create pods/exec victim/"]);
-}
-
-#[test]
-fn a_hook_that_is_a_function_is_a_pod_of_the_user() {
-    let executor = |name: &str| json!({"executor": {"type": "Function", "function": {"name": name}}});
-    // The template of somebody who lends it: the pod, its volumes and its ServiceAccount are of the namespace of whoever uses it.
-    let templates = |namespace: &str, name: &str| ((namespace, name) == ("hooks", "t")).then(|| template(executor("f")));
-    let hook = |account: &str| json!({"hookTemplate": {"name": "t", "namespace": "hooks"}, "runtimeSettings": {"pod": {"serviceAccountName": account}},
-        "volumes": [{"name": "v", "secret": {"secretName": "admin"}}]});
-    let hooks = |account: &str| json!({"hooks": {"postBackup": [hook(account)]}});
-    let before = backup_configuration(&configuration(OWN, hooks("default")), OWN, &of(&templates));
-    assert_eq!(asked(&before), ["create pods demo/"]);
-    assert_eq!(before[0].path, "spec.sessions[0].hooks.postBackup[0].hookTemplate");
-    assert!(changed(before.clone(), &before).is_empty(), "what stays is not asked for again");
-    let after = backup_configuration(&configuration(OWN, hooks("admin")), OWN, &of(&templates));
-    assert_eq!(changed(after, &before).len(), 1, "another ServiceAccount is another pod");
-    let elsewhere = backup_configuration(&configuration("victim", hooks("default")), OWN, &of(&templates));
-    assert_eq!(asked(&elsewhere), ["get deployments victim/web", "create pods demo/"], "the pod is here, wherever the target is");
-
-    let restore = json!({"hooks": {"preRestore": [hook("default")]}});
-    assert_eq!(asked(&restore_session(&read(restore), OWN, &of(&templates))), ["create pods demo/"]);
-    let batch = json!({"sessions": [{"name": "s", "hooks": {"preBackup": [hook("default")]}}]});
-    assert_eq!(asked(&backup_batch(&read(batch), OWN, &of(&templates))), ["create pods demo/"]);
-    let mut blueprint = configuration(OWN, hooks("default")).spec;
-    blueprint.target = None;
-    let made = json!({"backupConfigurationTemplate": {"namespace": "victim", "sessions": blueprint.sessions}});
-    assert_eq!(asked(&backup_blueprint(&read(made), OWN, &of(&templates))), ["create backupconfigurations victim/", "create pods victim/"]);
-
-    let lent = hook_template(&read(executor("f")), OWN);
-    assert_eq!(asked(&lent), ["create pods demo/"]);
-    assert_eq!(changed(hook_template(&read(executor("g")), OWN), &lent).len(), 1, "another Function is another pod");
-}
-
-#[test]
-fn whoever_changes_a_hooks_command_must_be_allowed_to_run_it() {
-    let mut spec = exec_in_pod();
-    let before = hook_template(&read(spec.clone()), OWN);
-    assert_eq!(asked(&before), ["create pods/exec demo/"]);
-    spec["action"]["exec"]["command"] = json!(["sh", "-c", "cat /secret"]);
-    assert_eq!(changed(hook_template(&read(spec), OWN), &before).len(), 1);
-}
-
-#[test]
 fn a_restore_reads_snapshots_and_writes_over_targets() {
     let target = json!({"apiGroup": "apps", "kind": "StatefulSet", "name": "db", "namespace": "victim"});
     let source = json!({
@@ -285,11 +187,15 @@ fn a_batch_is_asked_as_configurations_are() {
 
 #[test]
 fn a_blueprint_for_another_namespace_is_a_configuration_there() {
-    let template = json!({"namespace": "victim", "sessions": [{"name": "s", "repositories": [
-        {"name": "r", "encryptionSecret": {"name": "k"}},
-    ]}]});
-    let rights = backup_blueprint(&read(json!({"backupConfigurationTemplate": template})), OWN, &nothing());
-    assert_eq!(asked(&rights), ["create backupconfigurations victim/", "get secrets victim/k"]);
+    let of = |repository: Value| {
+        let template = json!({"namespace": "victim", "sessions": [{"name": "s", "repositories": [repository]}]});
+        asked(&backup_blueprint(&read(json!({"backupConfigurationTemplate": template})), OWN, &nothing()))
+    };
+    let secret = of(json!({"name": "r", "encryptionSecret": {"name": "k"}}));
+    assert_eq!(secret, ["create backupconfigurations victim/", "get secrets victim/k"]);
+    let verifier = of(json!({"name": "r", "backupVerifier": {"name": "v"}}));
+    let expected = ["create backupconfigurations victim/", "create persistentvolumeclaims victim/", "create pods victim/"];
+    assert_eq!(verifier, expected, "the blueprint's own verifier is one of another namespace there");
 }
 
 #[test]

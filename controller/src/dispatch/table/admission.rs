@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use holdfast_proto::v1;
 
+use super::volumes::Place;
 use super::{State, Table, Task, occupied_by, reference};
 use crate::dispatch::agents::AgentId;
 use crate::dispatch::task::{Class, NotStarted, Outcome, Owner, TaskKey, TaskRequest, Work};
@@ -90,6 +91,7 @@ impl Table {
     /// Gives what can run now to agents, and returns it to be prepared.
     pub fn starts(&mut self, now_ms: u64) -> Vec<Start> {
         let mut load = self.load();
+        let mut writers = self.writers(now_ms);
         let mut ready: BinaryHeap<Reverse<(Rank, TaskKey)>> = self
             .tasks
             .iter()
@@ -105,10 +107,15 @@ impl Table {
                 ready.push(Reverse((now, key)));
                 continue;
             }
-            // What does not fit now does not later in this round either: slots are only taken.
+            // What does not fit now does not later in this round either: slots and volumes are only taken.
+            let places = Place::all(&task.request.work);
+            if writers.before(&key, &places).is_some() {
+                continue;
+            }
             let Some(agent) = self.agent_for(&task.request, &load) else { continue };
             if let Some(start) = self.start(key, agent) {
                 load.add(agent, &start.request);
+                writers.add(&start.key, &start.owner.key, &places);
                 starts.push(start);
             }
         }
@@ -168,7 +175,9 @@ impl Table {
         let previous_attempt = task.attempt;
         let following = previous_attempt.saturating_add(1);
         task.attempt = if task.request.class.is_persisted() { following } else { unwritten_attempt.max(following) };
+        task.begun_here = true;
         task.state = State::Starting { agent };
+        task.places = Place::all(&task.request.work);
         task.withdrawn = false;
         let (owner, request, attempt) = (task.owner.clone(), task.request.clone(), task.attempt);
         Some(Start { key, owner, agent, node, attempt, previous_attempt, request })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_proto::v1;
 
+use super::volumes::Right;
 use super::{State, Table};
 use crate::dispatch::agents::AgentId;
 use crate::dispatch::task::{Class, Outcome, TaskKey, TaskRequest};
@@ -50,22 +51,29 @@ impl Table {
             return;
         }
         let outcome = Outcome::from_message(message.outcome);
-        self.granted_ms.remove(&key);
+        self.rights.remove(&key);
+        let Some(class) = self.tasks.get(&key).map(|task| task.request.class) else { return };
+        self.note_end(&key, class, reference.attempt);
         let Some(task) = self.tasks.get_mut(&key) else { return };
         self.touched.push(task.owner.key.clone());
         if task.withdrawn || outcome.was_stopped() {
             // Cancelled, or let go for the application: not a result. Whoever still wants it asks for it again.
-            if !task.unwanted && task.request.class.is_persisted() {
-                if self.ended.len() >= ENDED_MAX {
-                    self.ended.clear();
-                }
-                self.ended.insert(key.clone(), reference.attempt);
-            }
             self.tasks.remove(&key);
             self.acknowledge(agent, reference);
             return;
         }
         task.state = State::Finished { agent: Some(agent), elapsed_ms: message.elapsed_ms, outcome: Arc::new(outcome) };
+    }
+
+    /// An agent has said that an attempt is over.
+    pub(super) fn note_end(&mut self, key: &TaskKey, class: Class, attempt: u32) {
+        if !class.is_persisted() {
+            return;
+        }
+        if self.ended.len() >= ENDED_MAX {
+            self.ended.clear();
+        }
+        self.ended.insert(key.clone(), attempt);
     }
 
     /// A report that the table does not expect: of an announced task whose owner has not been looked at yet (kept), a
@@ -132,14 +140,18 @@ impl Table {
         let key = key_of(reference);
         let may_write =
             self.tasks.get(&key).is_some_and(|task| task.request.class == Class::Restore && !task.withdrawn);
-        let granted = leads && may_write && self.runs(agent, reference);
-        if granted {
-            self.granted_ms.insert(key, now_ms);
+        let is_it = may_write && self.runs(agent, reference);
+        let is_kept_out = self.is_kept_out(&key, now_ms);
+        let granted = leads && is_it && !is_kept_out;
+        if granted && let Some(task) = self.tasks.get(&key) {
+            let right = Right { answered_ms: now_ms, owner: task.owner.key.clone(), places: task.places.clone() };
+            self.rights.insert(key, right);
         }
-        let reason = match (granted, leads) {
-            (true, _) => "",
-            (false, false) => "this controller does not lead",
-            (false, true) => "this attempt is not the one that may write",
+        let reason = match (leads, is_it) {
+            _ if granted => "",
+            (false, _) => "this controller does not lead",
+            (true, false) => "this attempt is not the one that may write",
+            (true, true) => "another restore may still write to its volume",
         };
         let answer = v1::GrantAnswer {
             task: Some(reference.clone()),

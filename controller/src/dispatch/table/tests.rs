@@ -7,6 +7,9 @@ use crate::dispatch::agents::{Agent, AgentId};
 use crate::dispatch::task::{Attempt, Class, NotStarted, Owner, TaskRequest, TaskView, Wanted, Work};
 use crate::object::{Key, Kind, Named};
 
+mod adoption;
+mod volumes;
+
 const GRANT_MS: u64 = 25_000;
 
 fn owner(name: &str) -> Owner {
@@ -324,7 +327,7 @@ fn of_two_attempts_that_agents_bring_the_newer_goes_on_and_the_older_is_stopped(
         join(&mut table, 2, "b", 1, vec![still_runs("s", unwritten(1, second))], 0);
         let newer = AgentId(if first > second { 1 } else { 2 });
         for _ in 0..2 {
-            table.want(&owner("s"), wanted(request(Class::Backup, "dump", "a", None)), 5);
+            table.want(&owner("s"), wanted(adoption::anywhere()), 5);
         }
         assert!(matches!(table.views("s-uid", 5)["dump"], TaskView::Running { attempt, .. } if attempt == unwritten(1, 8)));
         assert!(matches!(&sent(&mut table)[..], [(agent, Sent::Cancel(_))] if *agent != newer));
@@ -355,7 +358,7 @@ fn a_pod_that_goes_has_its_volumes_let_go_and_the_task_runs_elsewhere() {
     table.want(&owner("r"), wanted(request(Class::Restore, "dump", "a", None)), 0);
     let start = run_all(&mut table, 0).remove(0);
     table.drain();
-    table.pod_terminating("pod-uid");
+    table.pod_terminating("pod-uid", "a");
     assert!(matches!(&sent(&mut table)[..], [(AgentId(1), Sent::Release(release))] if release.pod_uid == "pod-uid"));
     table.finished(AgentId(1), finish(&start, failed(v1::task_failure::Reason::Released)));
     assert!(matches!(&sent(&mut table)[..], [(AgentId(1), Sent::FinishedAck(_))]));
@@ -412,11 +415,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever happens in whatever order: attempts only grow, one of a task at a time, slots are kept, and no restore is
-    /// started while an earlier attempt may hold a grant.
+    /// started, or given a grant, while an earlier attempt or another restore of its volume may hold one.
     #[test]
     fn never_two_attempts(steps in prop::collection::vec(step(), 1..80)) {
         let mut table = Table::new(Limits::default(), 1, 0);
-        let (mut now_ms, mut next_id) = (0u64, 1u64);
+        // What the leader before had begun can write no more.
+        let (mut now_ms, mut next_id) = (GRANT_MS, 1u64);
         let mut streams: [Option<u64>; 2] = [None, None];
         let mut persisted: std::collections::HashMap<u8, Attempt> = Default::default();
         let mut begun: Vec<Start> = Vec::new();
@@ -427,6 +431,10 @@ proptest! {
                 Step::Want { task, restore, node } => {
                     let class = if restore && task < 2 { Class::Restore } else if task < 2 { continue } else { Class::Backup };
                     let mut request = request(class, "dump", ["a", "b"][usize::from(node)], None);
+                    if class.is_persisted() {
+                        // All of them write to the same volume.
+                        request = volumes::writing_to(request, "data");
+                    }
                     request.persisted = persisted.get(&task).filter(|_| class.is_persisted()).cloned();
                     if let Some(TaskView::Finished { attempt, .. }) = table.views(&format!("{task}-uid"), now_ms).get("dump") {
                         request.again_after = Some(*attempt);
@@ -448,7 +456,7 @@ proptest! {
                         let last = persisted.get(&task).map_or(0, |attempt| attempt.number);
                         prop_assert!(start.attempt > last, "attempt {} after {last}", start.attempt);
                         if start.request.class == Class::Restore {
-                            let until = granted.get(&start.key.owner_uid).copied().unwrap_or(0);
+                            let until = granted.values().copied().max().unwrap_or(0);
                             prop_assert!(now_ms >= until, "restore started at {now_ms} under a grant until {until}");
                         }
                         persisted.insert(task, Attempt { number: start.attempt, node: start.node.clone() });
@@ -476,6 +484,9 @@ proptest! {
                     table.grant(AgentId(id), &ask, true, now_ms);
                     for (_, message) in sent(&mut table) {
                         if let Sent::Grant(answer) = message && answer.granted {
+                            let others = granted.iter().filter(|(other, _)| **other != start.key.owner_uid).map(|(_, until)| *until);
+                            let until = others.max().unwrap_or(0);
+                            prop_assert!(now_ms >= until, "granted at {now_ms} beside a grant until {until}");
                             granted.insert(start.key.owner_uid.clone(), now_ms + answer.ttl_ms);
                         }
                     }

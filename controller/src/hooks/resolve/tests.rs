@@ -25,8 +25,9 @@ fn pod(name: &str, ready: bool, labels: Value) -> Pod {
     .expect("a pod")
 }
 
+/// As the API server has selected them.
 fn pods() -> Vec<Pod> {
-    vec![pod("db-0", false, json!({"app": "db"})), pod("db-1", true, json!({"app": "db"})), pod("web", true, json!({"app": "web"}))]
+    vec![pod("db-0", false, json!({"app": "db"})), pod("db-1", true, json!({"app": "db"}))]
 }
 
 static SUMMARY: LazyLock<Summary> = LazyLock::new(|| Summary {
@@ -100,7 +101,7 @@ fn what_cannot_be_done_is_said() {
     for (info, pointer, value, words) in [
         (json!({}), "", Value::Null, "parameter \"needed\" is required"),
         (json!({"params": {"needed": 1, "other": 2}}), "", Value::Null, "parameter \"other\" is not one of"),
-        (json!({"params": {"needed": 1}}), "/executor/pod/selector", json!("app=none"), "no running pod"),
+        (json!({"params": {"needed": 1}}), "/executor/pod/owner", json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "other"}), "no running pod"),
         (json!({"params": {"needed": 1}}), "/action/containerName", json!("ghost"), "has no container \"ghost\""),
         (json!({"params": {"needed": 1}}), "/action/exec/command", json!([]), "the command is empty"),
         (json!({"params": {"needed": 1}}), "/executor/type", json!("Operator"), "a command needs a pod"),

@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::manifests::RBAC;
 use crate::manifests::identity::Identity;
 use crate::manifests::outflow::LeftOut;
 
@@ -31,16 +32,19 @@ async fn furnished() -> Standalone {
             "volumes": [{"name": "c", "configMap": {"name": "conf"}}, {"name": "d", "persistentVolumeClaim": {"claimName": "data"}}],
             "containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "pass"}}, {"configMapRef": {"name": "gone"}}]}]}}}})),
     ] {
-        let mut object = object;
-        object["apiVersion"] = json!(api.api_version);
-        object["kind"] = json!(api.kind);
-        let objects: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(standalone.client(), namespace, &api),
-            None => Api::all_with(standalone.client(), &api),
-        };
-        objects.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+        put(&standalone, &api, namespace, object).await;
     }
     standalone
+}
+
+async fn put(standalone: &Standalone, api: &ApiResource, namespace: Option<&str>, mut object: Value) {
+    object["apiVersion"] = json!(api.api_version);
+    object["kind"] = json!(api.kind);
+    let objects: Api<DynamicObject> = match namespace {
+        Some(namespace) => Api::namespaced_with(standalone.client(), namespace, api),
+        None => Api::all_with(standalone.client(), api),
+    };
+    objects.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
 }
 
 async fn read(standalone: &Standalone, scope: Scope) -> Result<(Vec<String>, LeftOut, String), Refused> {
@@ -89,6 +93,35 @@ async fn a_workload_comes_with_what_its_pods_need_and_nothing_else() {
     let refused = read(&standalone, workload("Deployment", "ghost")).await.unwrap_err();
     assert!(refused.message.contains("Deployment shop/ghost") && !refused.retry_may_help, "{refused}");
     assert!(read(&standalone, workload("Job", "web")).await.unwrap_err().message.contains("kubedump-addon"));
+}
+
+#[tokio::test]
+async fn with_its_rights_it_comes_with_the_bindings_of_its_account_and_their_roles() {
+    let standalone = furnished().await;
+    let rbac = |kind: &str, plural: &str| resource(RBAC, kind, plural);
+    let binding = |name: &str, account: &str, of: &str, kind: &str, role: &str| {
+        json!({"metadata": {"name": name}, "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": of}],
+            "roleRef": {"apiGroup": RBAC, "kind": kind, "name": role}})
+    };
+    for (api, namespace, object) in [
+        (rbac("Role", "roles"), Some("shop"), json!({"metadata": {"name": "reads"}, "rules": []})),
+        (rbac("Role", "roles"), Some("shop"), json!({"metadata": {"name": "unbound"}, "rules": []})),
+        (rbac("ClusterRole", "clusterroles"), None, json!({"metadata": {"name": "sees"}, "rules": []})),
+        (rbac("RoleBinding", "rolebindings"), Some("shop"), binding("web-reads", "web", "shop", "Role", "reads")),
+        (rbac("RoleBinding", "rolebindings"), Some("shop"), binding("other-reads", "other", "shop", "Role", "unbound")),
+        (rbac("ClusterRoleBinding", "clusterrolebindings"), None, binding("web-sees", "web", "shop", "ClusterRole", "sees")),
+        (rbac("ClusterRoleBinding", "clusterrolebindings"), None, binding("namesake-sees", "web", "other", "ClusterRole", "sees")),
+    ] {
+        put(&standalone, &api, namespace, object).await;
+    }
+    let mut scope = workload("Deployment", "web");
+    if let Scope::Workload { rbac, .. } = &mut scope {
+        *rbac = true;
+    }
+    let (names, left_out, _) = read(&standalone, scope).await.unwrap();
+    let rights: Vec<&String> = names.iter().filter(|name| name.contains("Role")).collect();
+    assert_eq!(rights, ["ClusterRole sees", "ClusterRoleBinding web-sees", "Role shop/reads", "RoleBinding shop/web-reads"]);
+    assert_eq!(left_out, LeftOut::default());
 }
 
 #[tokio::test]

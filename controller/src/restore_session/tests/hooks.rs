@@ -64,7 +64,7 @@ impl Course {
     }
 }
 
-fn merge(target: &mut Value, patch: &Value) {
+pub(super) fn merge(target: &mut Value, patch: &Value) {
     let (Value::Object(target), Value::Object(patch)) = (&mut *target, patch) else { return *target = patch.clone() };
     for (key, value) in patch {
         match value {
