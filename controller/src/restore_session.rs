@@ -86,6 +86,8 @@ pub struct Observed {
     pub hooks: HashMap<HookId, Standing>,
     /// How long it has waited for pods or claims.
     pub waited: Duration,
+    /// For how long agents may still bring what was begun under the leader before.
+    pub more_within: Option<Duration>,
 }
 
 impl Observed {
@@ -174,6 +176,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
         pods: BTreeMap::new(),
         reaches: BTreeMap::new(),
         waited: Duration::ZERO,
+        more_within: context.dispatcher.brought(&subject.uid).more_within,
         hooks: context.hooks.standings(&subject.uid),
         own_claims: BTreeMap::new(),
         chosen,

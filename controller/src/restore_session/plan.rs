@@ -349,11 +349,20 @@ impl<'a> Pass<'a> {
             Some(TaskView::Waiting(why)) if why != FREE_SLOT => self.wait_for(name, why),
             Some(TaskView::Waiting(_)) | None => {}
         }
-        if self.is_late(deadline) {
+        if self.is_late(deadline) && !self.may_have_ended(component) {
             self.fail_elsewhere(component, TOO_LATE);
             return;
         }
         self.ask_for(name, component, again_after);
+    }
+
+    /// It may have ended well while nobody led: its agent needs a moment to come and say so.
+    fn may_have_ended(&mut self, component: &ComponentRestoreStatus) -> bool {
+        let left = self.observed.more_within.filter(|_| component.phase == Some(RestorePhase::Running));
+        if let Some(left) = left {
+            self.look_again(left);
+        }
+        left.is_some()
     }
 
     fn is_late(&mut self, deadline: Option<Timestamp>) -> bool {

@@ -84,6 +84,7 @@ fn observed(restore: RestoreSession) -> Observed {
         pods: BTreeMap::new(),
         attempts: BTreeMap::new(),
         waited: Duration::ZERO,
+        more_within: None,
         hooks: HashMap::new(),
         own_claims: BTreeMap::new(),
     };

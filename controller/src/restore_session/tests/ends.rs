@@ -162,3 +162,24 @@ fn a_pod_of_it_is_at_work_until_it_has_ended_or_does_not_end_when_asked_to() {
         assert_eq!(is_at_work("Running", Some(by), "back-uid"), expected, "{by}");
     }
 }
+
+#[test]
+fn none_is_out_of_time_before_its_agent_could_say_that_it_has_ended() {
+    let mut status = running();
+    status["restoreDeadline"] = json!("2026-11-22T00:00:00Z");
+    let late = |more_within, status: &Value| {
+        let taken_over = Observed { more_within, ..observed(restore(json!({}), status.clone())) };
+        plan(&taken_over, now())
+    };
+    let left = Duration::from_secs(12);
+    let actions = late(Some(left), &status);
+    assert_eq!(asked(&actions), ["dump"]);
+    assert_eq!(later(&actions), Some(left));
+    assert_eq!(status_phase(&late(None, &status)), json!("Failed"));
+    status["components"]["dump"]["phase"] = json!("Pending");
+    assert_eq!(status_phase(&late(Some(left), &status)), json!("Failed"), "what had not begun cannot have ended");
+}
+
+fn status_phase(actions: &[Action]) -> Value {
+    status(actions)["components"]["dump"]["phase"].clone()
+}
