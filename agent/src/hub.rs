@@ -218,7 +218,9 @@ impl Hub {
             Decision::Acknowledge => wipe(&mut assign),
             Decision::Replace => {
                 self.command_running(&assign, "a newer attempt takes its place");
-                self.roster.queue_next(assign);
+                if let Some(mut older) = self.roster.queue_next(assign) {
+                    wipe(&mut older);
+                }
             }
             Decision::Start => self.start(assign),
         }

@@ -124,11 +124,12 @@ impl<H> Roster<H> {
         self.entries.insert(Key::of(&task), Entry { task, epoch, state: State::Running { handle, pods, next: None } });
     }
 
-    /// Puts a newer attempt behind the running one.
-    pub(crate) fn queue_next(&mut self, assign: Assign) {
-        let Some(key) = assign.task.as_ref().map(Key::of) else { return };
-        if let Some(Entry { state: State::Running { next, .. }, .. }) = self.entries.get_mut(&key) {
-            *next = Some(Box::new(assign));
+    /// Puts a newer attempt behind the running one. What waits no longer is given back: it has secrets in it.
+    pub(crate) fn queue_next(&mut self, assign: Assign) -> Option<Assign> {
+        let Some(key) = assign.task.as_ref().map(Key::of) else { return Some(assign) };
+        match self.entries.get_mut(&key) {
+            Some(Entry { state: State::Running { next, .. }, .. }) => next.replace(Box::new(assign)).map(|older| *older),
+            _ => Some(assign),
         }
     }
 

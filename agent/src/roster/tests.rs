@@ -49,10 +49,12 @@ fn a_newer_attempt_waits_for_the_older_to_end() {
     start(&mut roster, &assign("a", 1, 1));
     let second = assign("a", 2, 1);
     assert_eq!(roster.decide(&second), Decision::Replace);
-    roster.queue_next(second.clone());
+    assert_eq!(roster.queue_next(second.clone()), None);
     assert_eq!(roster.decide(&second), Decision::Acknowledge);
     assert_eq!(refused(&roster.decide(&assign("a", 1, 1))), Some(Reason::StaleAttempt));
-    assert_eq!(roster.finished(result("a", 1)), Some(second));
+    let third = assign("a", 3, 1);
+    assert_eq!(roster.queue_next(third.clone()), Some(second), "to be wiped: it has secrets in it");
+    assert_eq!(roster.finished(result("a", 1)), Some(third));
 }
 
 #[test]
