@@ -172,6 +172,8 @@ pub(crate) async fn look(reader: &Reader, options: CheckOptions, progress: &Chec
     report.snapshots = (snapshots.readable.len() + snapshots.unreadable.len()) as u64;
     snapshots::check(reader, &view, &snapshots, &mut findings).await?;
     refuse_failed(&view)?;
+    // What was missing may have had the reader look again.
+    refuse_failed(&reader.view())?;
     report.bytes_read = progress.bytes_read.load(Ordering::Relaxed);
     Ok(Looked { report, findings, unreadable: snapshots.unreadable })
 }

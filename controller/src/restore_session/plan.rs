@@ -356,15 +356,6 @@ impl<'a> Pass<'a> {
         self.ask_for(name, component, again_after);
     }
 
-    /// It may have ended well while nobody led: its agent needs a moment to come and say so.
-    fn may_have_ended(&mut self, component: &ComponentRestoreStatus) -> bool {
-        let left = self.observed.more_within.filter(|_| component.phase == Some(RestorePhase::Running));
-        if let Some(left) = left {
-            self.look_again(left);
-        }
-        left.is_some()
-    }
-
     fn is_late(&mut self, deadline: Option<Timestamp>) -> bool {
         let Some(left) = deadline.map(|deadline| deadline.duration_since(self.now)) else { return false };
         if left > SignedDuration::ZERO {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use holdfast_api::condition::kinds::restore_session::WAITING;
 use holdfast_api::condition::{self, Condition};
-use holdfast_api::restore_session::RestoreSessionStatus;
+use holdfast_api::restore_session::{ComponentRestoreStatus, RestorePhase, RestoreSessionStatus};
 
 use super::plan::{LOOK_AGAIN, Pass};
 use crate::action::Action;
@@ -13,6 +13,15 @@ use crate::action::Action;
 const NAMED_MAX: usize = 5;
 
 impl Pass<'_> {
+    /// It may have ended well while nobody led: its agent needs a moment to come and say so.
+    pub(super) fn may_have_ended(&mut self, component: &ComponentRestoreStatus) -> bool {
+        let left = self.observed.more_within.filter(|_| component.phase == Some(RestorePhase::Running));
+        if let Some(left) = left {
+            self.look_again(left);
+        }
+        left.is_some()
+    }
+
     /// A component waits for this.
     pub(super) fn wait_for(&mut self, name: &str, what: impl Display) {
         let said = format!("component {name}: {what}");

@@ -93,7 +93,11 @@ async fn name_sufferers(
 ) -> Result<(), ReadError> {
     let mut roots = std::pin::pin!(roots(reader, snapshots));
     while let Some((id, root)) = roots.next().await {
-        let Ok(segments) = root else { continue };
+        let segments = match root {
+            Ok(segments) => segments,
+            Err(error) if error.is_damage() => continue,
+            Err(error) => return Err(error),
+        };
         for (object, problem) in segments.iter().filter_map(|segment| lossy.get(&segment.blob)).flatten() {
             findings.affects(object, problem, id);
         }
