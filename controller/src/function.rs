@@ -225,8 +225,7 @@ impl Functions {
     /// Another may lead now, and goes on with the pods: here nobody follows them any more. Hooks that run Functions have stopped before.
     pub async fn let_go(&self) {
         self.begun.let_go().await;
-        let stays = std::mem::take(&mut *self.stays.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(stays);
+        self.stays.lock().unwrap_or_else(PoisonError::into_inner).clear();
         // Nobody waits for them here, and yet they stay: somebody may, elsewhere or here again.
         self.attended.pods().left.clear();
     }

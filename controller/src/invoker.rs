@@ -93,11 +93,8 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), kube::Error> 
 async fn observe(context: &Context, invoker: Invoker, key: &Key) -> Result<Observed, kube::Error> {
     let caches = &context.caches;
     let namespace = key.namespace.as_str();
-    let (effective, mut labels) = effective(context, &invoker, namespace).await?;
+    let (effective, labels) = effective(context, &invoker, namespace).await?;
     let templates = templates::read(&context.client, templates_of(&effective, namespace)).await?;
-    if !templates.is_empty() && labels.is_empty() {
-        labels = context.namespace_labels(namespace).await?;
-    }
     let (storages, policies) = (caches.storages.select(|_| true), caches.policies.select(|_| true));
     let repositories = repositories::concerned(caches, &effective, namespace);
     let (storage_refs, policy_refs): (Vec<_>, Vec<_>) =
@@ -219,6 +216,7 @@ fn refers_elsewhere(invoker: &Invoker, namespace: &str) -> bool {
     let backends = invoker.backends();
     // Without a backend the default is looked for, which may be another namespace's.
     backends.is_empty()
+        || !templates_of(invoker, namespace).is_empty()
         || backends.iter().any(|backend| {
             let references = [&backend.storage_ref, &backend.retention_policy];
             backend.retention_policy.is_none()

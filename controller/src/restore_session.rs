@@ -204,8 +204,7 @@ async fn observe(context: &Context, restore: Arc<RestoreSession>, subject: &Subj
 /// What admission would have refused, where nobody asked it. What has begun is held up by no template: it asks for each hook when that runs.
 async fn problem(context: &Context, restore: &RestoreSession) -> Result<Option<String>, kube::Error> {
     let namespace = restore.metadata.namespace.as_deref().unwrap_or_default();
-    let phase = restore.status.as_ref().and_then(|status| status.phase);
-    let has_begun = !matches!(phase, None | Some(RestorePhase::Pending | RestorePhase::Invalid));
+    let has_begun = restore.status.as_ref().is_some_and(departure::has_begun);
     let hooks = restore.spec.hooks.iter().filter(|_| !has_begun).flat_map(|hooks| hooks.pre_restore.iter().chain(&hooks.post_restore));
     let names = templates::named_elsewhere(hooks, namespace);
     let templates = templates::read(&context.client, names).await?;

@@ -99,6 +99,7 @@ impl<I: Clone + Eq + Hash + Send + 'static> Runs<I> {
     pub fn forget(&self, object: &Key) {
         self.keep(object, |_| false);
     }
+
     /// Whatever runs is stopped, and has stopped when this returns; nothing is remembered.
     pub async fn let_go(&self) {
         let known = std::mem::take(&mut *self.known());

@@ -19,7 +19,7 @@ use crate::pack::{self, PackInfo};
 use crate::read_ahead::{Ahead, ReadAhead};
 use crate::state::State;
 use crate::store::StoreError;
-use crate::view::{View, spill_failed};
+use crate::view::View;
 
 /// Copies that turned out rotten or missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -222,8 +222,8 @@ impl Blobs {
 }
 
 fn absent(view: &View, id: &BlobId) -> ReadError {
-    if let Some(error) = view.index.failure() {
-        return spill_failed(error);
+    if let Err(error) = view.index.intact() {
+        return error;
     }
     match view.unreadable_runs.first() {
         None => ReadError::NotFound { what: format!("blob {id}") },

@@ -7,7 +7,6 @@ use crate::error::ReadError;
 use crate::id::{BlobId, PackId, SnapshotId};
 use crate::reader::{self, Reader};
 use crate::state::State;
-use crate::view::{View, spill_failed};
 
 pub(crate) mod content;
 mod findings;
@@ -159,7 +158,7 @@ pub(crate) async fn look(reader: &Reader, options: CheckOptions, progress: &Chec
         futures::try_join!(packs::lengths(reader.core()), snapshots::all(reader, &view), records::look(reader.core(), &view, deep))?;
     records.into_iter().for_each(|record| record.report(&view, &mut findings));
     (report.pack_bytes, report.read_until) = packs::check(reader, &view, present, options, progress, &mut findings).await?;
-    refuse_failed(&view)?;
+    view.index.intact()?;
     // What a prune took away since the view was made is not missing: what needs it is stored elsewhere by now, or was forgotten.
     let (view, snapshots) = if !findings.bad.packs.is_empty() {
         let view = reader.refresh().await?;
@@ -171,16 +170,11 @@ pub(crate) async fn look(reader: &Reader, options: CheckOptions, progress: &Chec
     };
     report.snapshots = (snapshots.readable.len() + snapshots.unreadable.len()) as u64;
     snapshots::check(reader, &view, &snapshots, &mut findings).await?;
-    refuse_failed(&view)?;
+    view.index.intact()?;
     // What was missing may have had the reader look again.
-    refuse_failed(&reader.view())?;
+    reader.view().index.intact()?;
     report.bytes_read = progress.bytes_read.load(Ordering::Relaxed);
     Ok(Looked { report, findings, unreadable: snapshots.unreadable })
-}
-
-/// What could not be read back from the disk is no loss, and what was not compared with it is not right for that.
-fn refuse_failed(view: &View) -> Result<(), ReadError> {
-    view.index.failure().map_or(Ok(()), |error| Err(spill_failed(error)))
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::blob::{BlobLocation, PackName};
 use crate::codec::{Decoder, Encoder, Malformed};
+use crate::error::ReadError;
 use crate::id::{BlobId, LeaseId};
 use crate::pack::PackInfo;
 use crate::spill::{Sorter, Spill, SpillError};
 use crate::state::{self, State};
+use crate::view::spill_failed;
 
 mod entry;
 mod run;
@@ -229,6 +231,11 @@ impl Index {
             Entries::Spilled(table) => table.failure(),
             Entries::Resident(_) => None,
         }
+    }
+
+    /// An error if any of it could not be read back: what looks absent may be there, and what was not compared with it is not right for that.
+    pub(crate) fn intact(&self) -> Result<(), ReadError> {
+        self.failure().map_or(Ok(()), |error| Err(spill_failed(error)))
     }
 
     pub(crate) fn fine_blob(&self, place: FinePlace) -> Option<&BlobId> {

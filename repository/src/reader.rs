@@ -160,7 +160,7 @@ impl Reader {
         if *reloads > 0 && state.number <= seen.state.number {
             return Ok(false);
         }
-        self.inner.blobs.replace_view(load(&self.inner.core, state).await?);
+        self.look_by(state).await?;
         *reloads += 1;
         Ok(true)
     }
@@ -178,8 +178,13 @@ impl Reader {
     /// Reads by the newest state from here on.
     pub(crate) async fn refresh(&self) -> Result<Arc<View>, ReadError> {
         let (state, _) = state::newest_readable(&self.inner.core).await?;
-        self.inner.blobs.replace_view(load(&self.inner.core, state).await?);
+        self.look_by(state).await?;
         Ok(self.view())
+    }
+
+    async fn look_by(&self, state: State) -> Result<(), ReadError> {
+        self.inner.blobs.replace_view(load(&self.inner.core, state).await?);
+        Ok(())
     }
 
     /// Why it is not the newest state that is read by, if it is not.

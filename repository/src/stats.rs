@@ -250,10 +250,7 @@ fn join(index: &Index, mut used: Sorted) -> Result<Joined, ReadError> {
         joined.is_missing(by);
         wanted = next(&mut used, &mut ahead)?;
     }
-    match index.failure() {
-        Some(error) => Err(spill_failed(error)),
-        None => Ok(joined),
-    }
+    index.intact().map(|()| joined)
 }
 
 impl Joined {

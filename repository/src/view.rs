@@ -125,10 +125,8 @@ impl View {
             }
         })?;
         let unlisted = listing::unlisted(core, state, &candidates).await?;
-        let behind = match looker {
-            Looker::Reader if !unlisted.readable.is_empty() => listing::behind(core, state, &candidates).await?,
-            Looker::Reader | Looker::Writer | Looker::Pruner => Vec::new(),
-        };
+        let may_lack = looker == Looker::Reader && !unlisted.readable.is_empty();
+        let behind = if may_lack { listing::behind(core, state, &candidates).await? } else { Vec::new() };
         let mut wanted: BTreeSet<RunName> = state.runs.keys().copied().collect();
         wanted.extend(unlisted.readable.iter().chain(&behind).flat_map(|(_, record)| record.runs.iter().copied()));
 

@@ -9,7 +9,7 @@ use holdfast_api::hook_template::HookTemplateSpec;
 use holdfast_api::usage_policy::Namespace;
 use holdfast_api::validation::backup_configuration::Surroundings;
 use holdfast_api::validation::{
-    FieldErrors, HOOK_TEMPLATES_MAX, backup_batch, backup_blueprint, backup_configuration, backup_session, backup_storage,
+    FieldErrors, backup_batch, backup_blueprint, backup_configuration, backup_session, backup_storage,
     backup_verification_session, backup_verifier, hook_template, repository, restore_session, retention_policy,
 };
 use holdfast_api::{
@@ -27,6 +27,7 @@ use super::review::{Answer, Request};
 use super::rights::{self, Known, RIGHTS_MAX, Right};
 use crate::caches::Caches;
 use crate::catalog::Catalog;
+use crate::hooks::templates;
 use crate::object::Named;
 
 /// Judges what the API server shows us.
@@ -96,7 +97,10 @@ impl Judge {
     }
 
     async fn judge(&self, request: &Request) -> Result<Answer, Unanswered> {
-        let around = self.around(request).await?;
+        // An object that names more than are read is refused. Parameters may hold what only looks like a name, and takes the place of one:
+        // that template counts as one that does not exist, of which more is asked, not less.
+        let templates = templates::read(&self.client, templates_of(&request.object, &request.namespace)).await?;
+        let around = Around { templates, ..self.around(request).await? };
         let own = around.namespace.as_str();
         let templates = |namespace: &str, name: &str| around.template(namespace, name);
         let may_be_pod = |purpose: TaskPurpose, info: &AddonInfo, task: &TaskReference| {
@@ -215,12 +219,6 @@ impl Judge {
             repositories: self.caches.repositories.select(|_| true),
             templates: Vec::new(),
         };
-        // An object that names more is refused. Parameters may hold what only looks like a name, and takes the place of one: that
-        // template counts as one that does not exist, of which more is asked, not less.
-        for name in templates_of(&request.object, &request.namespace).into_iter().take(HOOK_TEMPLATES_MAX) {
-            let templates: Api<HookTemplate> = Api::namespaced(self.client.clone(), &name.namespace);
-            around.templates.extend(templates.get_opt(&name.name).await?);
-        }
         // The cache may be a moment behind what was applied in the same breath.
         if is_decided_by_all(request) {
             let all = ListParams::default();
@@ -317,7 +315,7 @@ fn filled<K: Serialize + DeserializeOwned + Clone>(request: &Request, fill: impl
 }
 
 /// HookTemplates that the object names, wherever in it.
-fn templates_of(object: &Value, own: &str) -> Vec<Named> {
+fn templates_of(object: &Value, own: &str) -> BTreeSet<Named> {
     let mut found = BTreeSet::new();
     let mut todo = vec![object.get("spec").unwrap_or(&Value::Null)];
     while let Some(value) = todo.pop() {
@@ -335,7 +333,7 @@ fn templates_of(object: &Value, own: &str) -> Vec<Named> {
             _ => {}
         }
     }
-    found.into_iter().collect()
+    found
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! HookTemplates of other namespaces: their usagePolicy is asked before anything begins, and again when each runs.
+//! HookTemplates that objects name. Of those of other namespaces the usagePolicy is asked before anything begins, and again when each runs.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use kube::Api;
 
 use crate::object::Named;
 
-/// Those that hooks of an object of `own` name. What is in its own namespace it may use.
+/// Those of other namespaces that hooks of an object of `own` name. What is in its own namespace it may use.
 pub fn named_elsewhere<'h>(hooks: impl Iterator<Item = &'h HookInfo>, own: &str) -> BTreeSet<Named> {
     let references = hooks.filter_map(|hook| hook.hook_template.as_ref());
     let named = references.map(|reference| Named::new(reference.namespace_or(own), &reference.name));
     named.filter(|named| named.namespace != own).collect()
 }
 
-/// Those of them that are there.
+/// Those of them that are there; not more than one object may name.
 pub async fn read(client: &kube::Client, names: BTreeSet<Named>) -> Result<Vec<HookTemplate>, kube::Error> {
     let mut found = Vec::new();
     for name in names.into_iter().take(HOOK_TEMPLATES_MAX) {

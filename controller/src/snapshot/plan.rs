@@ -261,8 +261,8 @@ impl Pass<'_> {
             }
         }
         // A result is taken however late it is looked at; this one is here, and has only to be asked for.
-        let has_ended = self.observed.brought.ended.contains(name);
-        if let Some(reason) = self.timed_out().filter(|_| !has_ended) {
+        let is_brought = self.observed.brought.ended.contains(name);
+        if let Some(reason) = self.timed_out().filter(|_| !is_brought) {
             result::fail(component, reason);
             return;
         }

@@ -135,10 +135,7 @@ impl Listed {
         for (_, found) in view.index.all() {
             *listed.0.entry(found.location.pack).or_default() += 1;
         }
-        match view.index.failure() {
-            Some(error) => Err(crate::view::spill_failed(error)),
-            None => Ok(listed),
-        }
+        view.index.intact().map(|()| listed)
     }
 
     pub(crate) fn of(&self, pack: &PackName) -> usize {

@@ -19,7 +19,7 @@ use crate::id::{BlobId, LeaseId};
 use crate::index::{Found, Index, RunName};
 use crate::mutation::left_out;
 use crate::state::{self, State};
-use crate::view::{Looker, View, spill_failed};
+use crate::view::{Looker, View};
 
 /// What the index says of one pack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -171,9 +171,7 @@ impl Join<'_> {
         }
         self.fine_blobs();
         // Behind the last look into the index: what could not be read back there looks unused.
-        if let Some(error) = index.failure() {
-            return Err(spill_failed(error).into());
-        }
+        index.intact()?;
         used.end()?;
         Ok((self.packs, self.chosen))
     }

@@ -20,7 +20,6 @@ use crate::error::ReadError;
 use crate::id::BlobId;
 use crate::index::Index;
 use crate::pack::{self, PackEntry, PackInfo};
-use crate::view::spill_failed;
 use crate::writer::{WriterOptions, uploads::Uploads};
 
 /// Dead bytes that may stay in packs that are partly used, of all that is used.
@@ -181,9 +180,7 @@ fn spans(index: &Index, chosen: &Chosen, wanted: &BTreeMap<PackName, PackUse>) -
         let entry = PackEntry { id, kind: at.kind, encoding: at.encoding, offset: at.offset, stored_bytes: at.stored_bytes, raw_bytes: at.raw_bytes };
         pieces.entry(at.pack).or_insert_with(|| (*found.info, Vec::new())).1.push(Piece { entry, fine });
     }
-    if let Some(error) = index.failure() {
-        return Err(spill_failed(error).into());
-    }
+    index.intact()?;
     let mut spans: Vec<Span> = Vec::new();
     for (info, mut pieces) in pieces.into_values() {
         pieces.sort_unstable_by_key(|piece| piece.entry.offset);

@@ -7,7 +7,6 @@ use super::PruneError;
 use crate::id::BlobId;
 use crate::index::Index;
 use crate::spill::{Sorted, Sorter, Spill};
-use crate::view::spill_failed;
 
 /// One bit for each place of an index.
 #[derive(Debug, Default)]
@@ -116,7 +115,7 @@ fn next_id(sorted: &mut Sorted, last: Option<BlobId>) -> Result<Option<BlobId>, 
 }
 
 fn unlisted(index: &Index, blob: BlobId) -> PruneError {
-    index.failure().map_or(PruneError::Unlisted { blob }, |error| spill_failed(error).into())
+    index.intact().map_or_else(PruneError::from, |()| PruneError::Unlisted { blob })
 }
 
 #[cfg(test)]

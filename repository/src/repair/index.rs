@@ -19,7 +19,7 @@ use crate::index::{Run, RunEntry, RunName};
 use crate::reader::Reader;
 use crate::sealed::ObjectKind;
 use crate::store::StoreError;
-use crate::view::{View, spill_failed};
+use crate::view::View;
 
 const TRAILERS_AT_ONCE: usize = 16;
 /// Some 25 MB, as a writer's runs.
@@ -70,9 +70,7 @@ pub(super) async fn rebuild(reader: &Reader, view: &View, dry_run: bool) -> Resu
             rebuilt.write(core, reader.lease(), std::mem::take(&mut run), dry_run).await?;
         }
     }
-    if let Some(error) = view.index.failure() {
-        return Err(spill_failed(error).into());
-    }
+    view.index.intact()?;
     if !run.packs.is_empty() {
         rebuilt.write(core, reader.lease(), run, dry_run).await?;
     }

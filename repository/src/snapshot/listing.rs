@@ -47,7 +47,7 @@ pub(crate) async fn accepted(core: &Core, state: &State, id: &SnapshotId) -> Res
     }
 }
 
-/// Leases that have an object in `snapshots/` and a name that is not void, or that the state lists.
+/// Leases that have an object in `snapshots/` and a name that is not void, or that the state lists; in their order.
 pub(crate) async fn candidates(core: &Core, state: &State) -> Result<Vec<LeaseId>, ReadError> {
     let mut found = state.listed.clone();
     let mut names = core.store.list("snapshots", None);
@@ -71,10 +71,10 @@ pub(crate) async fn unlisted(core: &Core, state: &State, candidates: &[LeaseId])
 }
 
 /// Commits that a list gave no place to, although others in it may use what they stored: they came behind the place where it was
-/// already, before the others came in front of it. A list made now has them.
+/// already, before the others came in front of it. A list made now has them. `listed` are that list's `candidates`.
 pub(crate) async fn behind(core: &Core, state: &State, listed: &[LeaseId]) -> Result<Vec<(SnapshotId, SnapshotRecord)>, ReadError> {
     let now = candidates(core, state).await?;
-    let leases = now.into_iter().filter(|lease| !listed.contains(lease)).collect();
+    let leases = now.into_iter().filter(|lease| listed.binary_search(lease).is_err()).collect();
     Ok(read_all(core, state, leases).await?.readable)
 }
 

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use holdfast_api::validation::HOOK_TEMPLATES_MAX;
 use serde_json::json;
 
 use super::*;
@@ -110,7 +111,7 @@ fn hook_templates_are_found_wherever_they_are_named() {
         "sessions": [{"hooks": {"preBackup": [hook("a"), {"hookTemplate": {"name": "b", "namespace": "other"}}]}}],
         "hooks": {"postRestore": [hook("a")]},
     }});
-    assert_eq!(templates_of(&object, "demo"), [Named::new("demo", "a"), Named::new("other", "b")]);
+    assert_eq!(templates_of(&object, "demo"), [Named::new("demo", "a"), Named::new("other", "b")].into());
 }
 
 #[test]
