@@ -14,6 +14,7 @@ mod failure;
 mod object;
 mod patience;
 mod probe;
+mod ranges;
 
 pub use address::{AddressError, S3Config, local, open_foreign_url, open_url, s3};
 pub use object::ObjectStoreAdapter;

@@ -14,6 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 
 use super::direct::{self, Written};
 use super::failure::{typed, wants_checksum};
+use super::ranges::{self, RangeMemory};
 use super::{OBJECT_BYTES_MAX, ObjectEntry, Store, StoreError};
 
 const LIST_TRIES_MAX: u32 = 4;
@@ -31,8 +32,10 @@ pub struct ObjectStoreAdapter {
     prefix: Path,
     location: String,
     conditional: AtomicBool,
-    /// Of a local directory: where its objects' names begin. Large ones are written there past the page cache, where that can be done.
+    /// Of a local directory: where its objects' names begin. Large ones are written there past the page cache, where that can be done, and
+    /// large ranges read into memory of our own.
     folder: Option<PathBuf>,
+    range_memory: Arc<RangeMemory>,
 }
 
 impl std::fmt::Debug for ObjectStoreAdapter {
@@ -45,7 +48,7 @@ impl ObjectStoreAdapter {
     /// Objects go below `prefix` of `inner`; `location` is for messages.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, location: String) -> Self {
         let (checksummed, inner_checksummed, conditional) = (None, OnceLock::new(), AtomicBool::new(true));
-        Self { inner, checksummed, inner_checksummed, prefix, location, conditional, folder: None }
+        Self { inner, checksummed, inner_checksummed, prefix, location, conditional, folder: None, range_memory: Arc::default() }
     }
 
     /// Of a local directory, whose objects' names begin in `folder`.
@@ -83,6 +86,13 @@ impl ObjectStoreAdapter {
             Ok(written) => written.map_err(|error| failed(Box::new(error))),
             Err(error) => Err(failed(Box::new(error))),
         }
+    }
+
+    /// None: the usual way has it, or the words for what is wrong.
+    async fn read_large(&self, name: &str, range: &Range<u64>) -> Option<Bytes> {
+        let folder = self.folder.as_ref().filter(|_| range.end - range.start >= ranges::BYTES_MIN)?;
+        let (memory, path, range) = (Arc::clone(&self.range_memory), folder.join(name), range.clone());
+        tokio::task::spawn_blocking(move || memory.read(&path, range)).await.ok()?.ok()
     }
 
     fn path(&self, name: &str) -> Path {
@@ -152,6 +162,9 @@ impl Store for ObjectStoreAdapter {
         let bytes = range.end.saturating_sub(range.start);
         if bytes == 0 || bytes > OBJECT_BYTES_MAX {
             return Err(StoreError::Corrupt { object: name.to_owned(), reason: format!("a range of {bytes} bytes was asked for") });
+        }
+        if let Some(content) = self.read_large(name, &range).await {
+            return Ok(content);
         }
         let content = self.inner.get_range(&self.path(name), range).await.map_err(|error| typed(name, error))?;
         same_length(name, content.len() as u64, bytes)?;
