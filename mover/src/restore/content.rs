@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use holdfast_repository::{BLOB_RAW_BYTES_MAX, BlobId};
-use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::attributes::{Set, Standing, set_on_handle};
-use super::direct::{self, Direct};
+use super::direct::Direct;
 use super::file::{FileState, FileTask, Origin};
 use super::gate::{Failure, Halted};
 use super::place;
@@ -20,10 +19,8 @@ use super::worker::{Leftover, Unread, Worker};
 
 /// Between two looks at the grant at most this much is written.
 const BATCH_BYTES: usize = 1 << 20;
-/// And at most this much is given blocks.
-const ALLOCATED_BYTES: u64 = 1 << 30;
 /// Files that wait for their other parts stay open up to this many; beyond, they are opened again.
-const OPEN_FILES_MAX: usize = 256;
+pub(super) const OPEN_FILES_MAX: usize = 256;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl Worker {
@@ -203,78 +200,7 @@ impl Worker {
         }
     }
 
-    /// Blocks for all that will be written: pieces come in the order of the packs, and a file that took blocks in that order would be in as
-    /// many pieces. And what has blocks of its own shares the file with other writes past the cache; else each has it to itself for as long as
-    /// the disk takes.
-    fn allocate(&self, file: &FileTask, fd: &OwnedFd) -> Result<(), Failure> {
-        // Nobody writes before that is done.
-        let mut state = file.state();
-        for range in std::mem::take(&mut state.unallocated) {
-            let mut at = range.start;
-            while at < range.end {
-                self.shared.gate.pass()?;
-                let length = ALLOCATED_BYTES.min(range.end - at);
-                match rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, at, length) {
-                    Ok(()) => at += length,
-                    Err(Errno::INTR) => {}
-                    // The file system does not know that, or has no room: then the writes say so.
-                    Err(_) => return Ok(()),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn write_new(&mut self, file: &FileTask, fd: &OwnedFd, offset: u64, content: Content<'_>) -> Result<(), Failure> {
-        let Some((before, blocks)) = direct::split(offset, content.length()) else { return self.write_cached(file, fd, offset, content) };
-        let Some(handle) = self.direct_handle(file)? else { return self.write_cached(file, fd, offset, content) };
-        let after = before + blocks;
-        let mut done = before;
-        while done < after {
-            self.shared.gate.pass()?;
-            let count = direct::BATCH_BYTES.min(after - done);
-            let (memory, batch) = (&mut self.blocks, content.range(done, count));
-            match self.shared.turns.wait(|| memory.write(&handle, batch.bytes(), count, offset + done)) {
-                Ok(()) => self.shared.wrote_direct(count),
-                // Blocks that are larger than any we know.
-                Err(Errno::INVAL) => {
-                    if let Direct::Handle(_) = std::mem::replace(&mut file.state().direct, Direct::Never) {
-                        self.shared.open_files.fetch_sub(1, Ordering::Relaxed);
-                    }
-                    self.write_cached(file, fd, offset + done, content.range(done, after - done))?;
-                    break;
-                }
-                Err(errno) => return Err(self.refused(file, "write it", errno)),
-            }
-            done += count;
-        }
-        self.write_cached(file, fd, offset, content.range(0, before))?;
-        self.write_cached(file, fd, offset + after, content.range(after, content.length() - after))
-    }
-
-    /// The handle that writes past the page cache, if this file is worth one: large, and made by this restore.
-    fn direct_handle(&mut self, file: &FileTask) -> Result<Option<Arc<OwnedFd>>, Failure> {
-        let mut state = file.state();
-        match &state.direct {
-            Direct::Never => return Ok(None),
-            Direct::Handle(fd) => return Ok(Some(Arc::clone(fd))),
-            Direct::Untried => {}
-        }
-        state.direct = Direct::Never;
-        let is_worth_it = file.directory.target.is_direct && file.entry.size >= direct::FILE_BYTES_MIN && state.origin == Origin::Made;
-        let Some(identity) = state.identity.filter(|_| is_worth_it && self.shared.open_files.load(Ordering::Relaxed) < OPEN_FILES_MAX) else {
-            return Ok(None);
-        };
-        let at = self.open(&file.directory)?;
-        // Refused for whatever reason: the first handle still writes.
-        let Ok(fd) = place::reopen_direct(at, file.name(), identity) else { return Ok(None) };
-        let fd = Arc::new(fd);
-        self.shared.open_files.fetch_add(1, Ordering::Relaxed);
-        state.direct = Direct::Handle(Arc::clone(&fd));
-        Ok(Some(fd))
-    }
-
-    fn write_cached(&self, file: &FileTask, fd: &OwnedFd, offset: u64, content: Content<'_>) -> Result<(), Failure> {
+    pub(super) fn write_cached(&self, file: &FileTask, fd: &OwnedFd, offset: u64, content: Content<'_>) -> Result<(), Failure> {
         let mut done = 0;
         while done < content.length() {
             self.shared.gate.pass()?;
@@ -374,6 +300,8 @@ impl Worker {
             other => other,
         };
         let mut state = file.state();
+        // Of one that failed.
+        drop(state.edges.take_rest(&self.shared.edge_memory));
         let closed = usize::from(state.fd.take().is_some()) + usize::from(matches!(std::mem::take(&mut state.direct), Direct::Handle(_)));
         drop(state);
         self.shared.open_files.fetch_sub(closed, Ordering::Relaxed);
@@ -386,6 +314,7 @@ impl Worker {
         }
         let (fd, origin) = self.open_file(file)?;
         self.shared.gate.pass()?;
+        self.write_edges(file, &fd)?;
         let may_have_xattrs = origin != Origin::Made || {
             let at = self.open(&file.directory)?;
             file.directory.inherits(at)
@@ -423,7 +352,7 @@ impl Worker {
         }
     }
 
-    fn refused(&self, file: &FileTask, doing: &str, errno: Errno) -> Failure {
+    pub(super) fn refused(&self, file: &FileTask, doing: &str, errno: Errno) -> Failure {
         self.shared.gate.refused(&file.entry.path, doing, errno)
     }
 }
@@ -440,7 +369,7 @@ pub(super) enum Content<'a> {
 
 impl<'a> Content<'a> {
     /// A part of it.
-    fn range(&self, start: u64, length: u64) -> Self {
+    pub(super) fn range(&self, start: u64, length: u64) -> Self {
         match self {
             Self::Bytes(bytes) => {
                 let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
@@ -452,11 +381,11 @@ impl<'a> Content<'a> {
     }
 
     /// What is not all zeros.
-    fn bytes(&self) -> Option<&'a [u8]> {
+    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
         if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
     }
 
-    fn length(&self) -> u64 {
+    pub(super) fn length(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Zeros(length) | Self::Hole(length) => *length,
@@ -464,7 +393,7 @@ impl<'a> Content<'a> {
     }
 
     /// The next bytes to write after `done`; not empty while `done` is less than the length.
-    fn batch(&self, done: u64) -> &[u8] {
+    pub(super) fn batch(&self, done: u64) -> &[u8] {
         match self {
             Self::Bytes(bytes) => {
                 let start = usize::try_from(done).unwrap_or(bytes.len()).min(bytes.len());

@@ -1,7 +1,8 @@
 //! Large pieces of new files, written past the page cache, where the disk else waits until somebody syncs.
 //!
-//! Only whole blocks go this way. The ends of a piece share a block with its neighbours and are written through the cache; no block is ever
-//! written both ways, nor a page: the cache brings in all of a page for a part of it, and would keep what stood there before.
+//! Only whole blocks go this way. The ends of a piece share a block with its neighbours and wait for them (`edges`); what remains in the end is
+//! written through the cache. No block is ever written both ways, nor a page: the cache brings in all of a page for a part of it, and would keep
+//! what stood there before.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -30,8 +31,12 @@ pub(super) enum Direct {
 
 /// Where a range is cut: what comes before its whole blocks, and these. None: it is not worth it.
 pub(super) fn split(offset: u64, length: u64) -> Option<(u64, u64)> {
-    // On some machines a page is 16 or 64 KiB.
-    split_at(BLOCK_BYTES.max(rustix::param::page_size()) as u64, offset, length)
+    split_at(block_bytes() as u64, offset, length)
+}
+
+/// What is written one way or the other, never both. On some machines a page is 16 or 64 KiB.
+pub(super) fn block_bytes() -> usize {
+    BLOCK_BYTES.max(rustix::param::page_size())
 }
 
 fn split_at(block: u64, offset: u64, length: u64) -> Option<(u64, u64)> {

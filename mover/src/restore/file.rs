@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::direct::{self, Direct};
 use super::directory::Directory;
+use super::edges::Edges;
 use crate::catalog::{Entry, Extent};
 
 /// A file, without its extents: those are spread over windows and blobs.
@@ -29,6 +30,8 @@ pub(super) struct FileState {
     pub(super) fd: Option<Arc<OwnedFd>>,
     /// The same file again, to be written to past the page cache.
     pub(super) direct: Direct,
+    /// What waits for the rest of its block.
+    pub(super) edges: Edges,
     /// Device and inode, once it was made or found.
     pub(super) identity: Option<(u64, u64)>,
     pub(super) origin: Origin,

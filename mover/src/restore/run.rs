@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::attributes::Policy;
 use super::directory::{Directory, TargetRoot};
+use super::edges::EdgeMemory;
 use super::flusher::Flusher;
 use super::gate::{Gate, Halted};
 use super::issue::Issues;
@@ -135,6 +136,7 @@ async fn run_with(
         counts: targets.iter().map(|_| Counts::default()).collect(),
         bad_blobs: Mutex::default(),
         open_files: AtomicUsize::new(0),
+        edge_memory: EdgeMemory::default(),
     });
     let patterns = (request.include, request.exclude);
     expect(progress, &plans, &patterns);

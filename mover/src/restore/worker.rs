@@ -13,6 +13,7 @@ use super::attributes::{Notes, Policy, Set, Standing, set_on_handle, set_on_name
 use super::content::Content;
 use super::direct::Blocks;
 use super::directory::{BENEATH, Cursor, Directory, TargetRoot, open_from_root};
+use super::edges::EdgeMemory;
 use super::file::FileTask;
 use super::flusher::Flusher;
 use super::gate::{Failure, Gate, Halted};
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) counts: Vec<Counts>,
     pub(super) bad_blobs: std::sync::Mutex<std::collections::BTreeSet<BlobId>>,
     pub(super) open_files: AtomicUsize,
+    pub(super) edge_memory: EdgeMemory,
 }
 
 impl Shared {
