@@ -25,7 +25,6 @@ pub(crate) struct NotAuthentic;
 pub(crate) struct Keys {
     pub(crate) master: Key,
     pub(crate) master_id: MasterKeyId,
-    pub(crate) fine: Key,
     pub(crate) config: Key,
     pub(crate) gear_seed: u64,
     sealed: Key,
@@ -51,7 +50,6 @@ impl Keys {
         seed.copy_from_slice(&gear[..8]);
         Self {
             master_id: MasterKeyId(master_id),
-            fine: subkey("holdfast 2026-11 repository/1 fine hashes"),
             config: subkey("holdfast 2026-11 repository/1 config authentication"),
             gear_seed: u64::from_le_bytes(seed),
             sealed: subkey("holdfast 2026-11 repository/1 sealed objects"),
@@ -64,6 +62,11 @@ impl Keys {
 
     pub(crate) fn blob_id(&self, kind: BlobKind, raw: &[u8]) -> BlobId {
         BlobId(*blake3::keyed_hash(&self.blobs[kind as usize - 1], raw).as_bytes())
+    }
+
+    /// What a data blob's id and fine hashes are made with.
+    pub(crate) fn data_blobs(&self) -> &[u8; 32] {
+        &self.blobs[BlobKind::Data as usize - 1]
     }
 
     /// The key of one sealed object, by its salt.

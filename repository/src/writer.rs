@@ -142,14 +142,14 @@ impl Writer {
         self.inner.core.keys.blob_id(kind, raw)
     }
 
-    /// The fine hashes of a blob: from the same buffer as its id.
-    pub fn fine_hashes(&self, raw: &[u8]) -> FineHashes {
-        FineHashes::of(&self.inner.core.keys.fine, raw)
+    /// The id of a data blob, and its fine hashes.
+    pub fn data_id(&self, raw: &[u8]) -> (BlobId, FineHashes) {
+        fine::identify(self.inner.core.keys.data_blobs(), raw)
     }
 
-    /// The fine hash of one step of a blob: at most 16 KiB.
-    pub fn fine_hash(&self, step: &[u8]) -> FineHash {
-        fine::of_step(&self.inner.core.keys.fine, step)
+    /// The fine hash of the step at `offset` of a blob: at most 16 KiB, at a multiple of that.
+    pub fn fine_hash(&self, offset: u32, step: &[u8]) -> FineHash {
+        fine::of_step(self.inner.core.keys.data_blobs(), offset, step)
     }
 
     /// Its raw length, if it is stored and may be used again (not condemned, doomed or bad), or was added by this writer.

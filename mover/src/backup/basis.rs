@@ -152,11 +152,11 @@ impl Block {
     pub(super) fn matches(&self, context: &Context, bytes: &[u8]) -> Option<Extent> {
         let writer = &context.shared.writer;
         let hash = if self.length == self.step {
-            writer.fine_hash(bytes)
+            writer.fine_hash(self.offset, bytes)
         } else {
             let mut padded = [0; FINE_STEP_BYTES];
             padded[..bytes.len()].copy_from_slice(bytes);
-            writer.fine_hash(&padded[..self.step as usize])
+            writer.fine_hash(self.offset, &padded[..self.step as usize])
         };
         (hash == self.hash).then_some(Extent::Blob { blob: self.blob, offset: self.offset, length: self.length })
     }

@@ -171,11 +171,16 @@ impl Context {
     /// Stores a blob unless it is stored, and counts what that took.
     pub(super) fn store(&self, kind: BlobKind, raw: &[u8], scratch: &mut Scratch) -> Result<BlobId, WriteError> {
         let writer = &self.shared.writer;
-        let id = writer.blob_id(kind, raw);
+        let (id, fine) = match kind {
+            BlobKind::Data => {
+                let (id, fine) = writer.data_id(raw);
+                (id, Some(fine))
+            }
+            kind => (writer.blob_id(kind, raw), None),
+        };
         if writer.known(&id).is_some() && !self.is_rotten(kind, &id) {
             return Ok(id);
         }
-        let fine = (kind == BlobKind::Data).then(|| writer.fine_hashes(raw));
         let added = writer.add(kind, id, raw, fine, scratch)?;
         if added.was_new {
             progress::add(&self.counters.bytes_added, raw.len() as u64);

@@ -59,7 +59,7 @@ async fn add(writer: &Writer, numbers: std::ops::Range<u32>) -> (Vec<(BlobId, u6
     let mut last = BlobId([0; 32]);
     for (kind, raw) in blobs {
         last = writer.blob_id(kind, &raw);
-        let fine = (kind == BlobKind::Data).then(|| writer.fine_hashes(&raw));
+        let fine = (kind == BlobKind::Data).then(|| writer.data_id(&raw).1);
         writer.add_async(kind, last, &raw, fine, &mut Scratch::new()).await.expect("add");
         refs.push((last, raw.len() as u64));
     }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::crypto::Keys;
 use crate::environment::Environment;
 use crate::features::Features;
-use crate::fine::{self, FineBatch, FineHashes};
+use crate::fine::{self, FineBatch};
 use crate::id::{BlobId, LeaseId, PackId};
 use crate::index::{Run, RunName};
 use crate::lease::LeaseRecord;
@@ -163,7 +163,7 @@ fn refs_segment() -> Option<Vec<u8>> {
 fn fine_hashes() -> Vec<u8> {
     let mut batch = FineBatch::default();
     let raw = vec![3; 40_000];
-    batch.push(&BlobId([8; 32]), 40_000, &FineHashes::of(&[9; 32], &raw));
+    batch.push(&BlobId([8; 32]), 40_000, &fine::identify(&[9; 32], &raw).1);
     batch.into_content()
 }
 

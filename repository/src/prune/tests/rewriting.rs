@@ -26,7 +26,7 @@ async fn add_noise(writer: &Writer, numbers: impl Iterator<Item = u32>) -> Vec<(
     for number in numbers {
         let raw = noise(number);
         let id = writer.blob_id(BlobKind::Data, &raw);
-        let fine = writer.fine_hashes(&raw);
+        let (_, fine) = writer.data_id(&raw);
         writer.add_async(BlobKind::Data, id, &raw, Some(fine), &mut Scratch::new()).await.expect("add");
         refs.push((id, 20_000));
     }
@@ -39,7 +39,7 @@ async fn restores_noise(repository: &Repository, numbers: impl Iterator<Item = u
     for number in numbers {
         let id = repository.core.keys.blob_id(BlobKind::Data, &noise(number));
         assert_eq!(reader.read_blob(BlobKind::Data, &id).await.expect("read"), noise(number));
-        assert_eq!(reader.stored_fine_hashes(&id).await.expect("fine"), Some(crate::fine::FineHashes::of(&repository.core.keys.fine, &noise(number))));
+        assert_eq!(reader.stored_fine_hashes(&id).await.expect("fine"), Some(crate::fine::identify(repository.core.keys.data_blobs(), &noise(number)).1));
     }
     reader.close().await.expect("close");
 }
