@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use holdfast_repository::BlobId;
 
-use super::Cutter;
+use super::{Cutter, Looked};
 use crate::catalog::Extent;
 
 /// Zero blocks are looked for at this step of the file: smaller ones would cost more in the catalog than they save.
@@ -21,6 +21,8 @@ pub(crate) struct ChunkStream {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// Of the chunk that begins at `start`.
+    looked: Looked,
     pieces: VecDeque<Piece>,
 }
 
@@ -33,14 +35,15 @@ enum Piece {
 
 impl ChunkStream {
     pub(crate) fn new(cutter: Cutter) -> Self {
-        // Twice the largest chunk: then what is left of the buffer is moved to its start seldom enough not to matter.
-        let buffer = vec![0; (2 * cutter.max_bytes()).max(cutter.max_bytes() + READ_BYTES)];
-        Self { cutter, step: 1, buffer, start: 0, end: 0, pieces: VecDeque::new() }
+        // Chunks are a quarter of the largest: what is left of the buffer is little when it is moved to its start.
+        let buffer = vec![0; cutter.max_bytes() + 2 * READ_BYTES];
+        Self { cutter, step: 1, buffer, start: 0, end: 0, looked: Looked::default(), pieces: VecDeque::new() }
     }
 
     /// Forgets what a read that failed has left. From here on chunks end at multiples of `step`, if their data does not end before.
     pub(crate) fn begin(&mut self, step: usize) {
         (self.start, self.end, self.step) = (0, 0, step.max(1));
+        self.looked = Looked::default();
         self.pieces.clear();
     }
 
@@ -101,20 +104,24 @@ impl ChunkStream {
         }
     }
 
-    /// The next chunk, if enough is at hand, or the data ends here.
-    pub(crate) fn chunk(&self, is_end: bool) -> Option<&[u8]> {
+    /// The next chunk, if it ends in what is at hand, or the data does.
+    pub(crate) fn chunk(&mut self, is_end: bool) -> Option<&[u8]> {
         let data = &self.buffer[self.start..self.end];
-        if data.is_empty() || (!is_end && data.len() < self.cutter.max_bytes()) {
+        if data.is_empty() {
             return None;
         }
-        let cut = self.cutter.cut(data);
-        let length = if cut == data.len() { cut } else { (cut / self.step * self.step).max(self.step.min(cut)) };
+        let length = match self.cutter.find(data, &mut self.looked) {
+            Some(cut) => (cut / self.step * self.step).max(self.step.min(cut)),
+            None if is_end => data.len(),
+            None => return None,
+        };
         Some(&data[..length])
     }
 
     /// The chunk of `length` bytes is stored as `blob`: gives its extents, and the holes and zeros before and between.
     pub(crate) fn consume(&mut self, blob: BlobId, length: usize, extents: &mut Vec<Extent>) {
         self.start += length;
+        self.looked = Looked::default();
         let mut offset = 0;
         while offset < length {
             self.skip_empty(extents);
@@ -252,6 +259,29 @@ mod tests {
         }
         assert!(lengths.len() > 4 && lengths.iter().all(|length| length % (16 << 10) == 0), "{lengths:?}");
         assert_eq!(lengths.iter().sum::<usize>(), 1 << 20);
+    }
+
+    /// However it was read, and wherever the buffer began anew.
+    #[test]
+    fn chunks_are_those_of_all_the_data() {
+        let (content, _, extents) = through(&[('d', 5 << 20), ('h', 4096), ('d', 3 << 20)]);
+        let mut data: Vec<u8> = content[..5 << 20].to_vec();
+        data.extend_from_slice(&content[(5 << 20) + 4096..]);
+        let mut lengths: Vec<(BlobId, u64)> = Vec::new();
+        for extent in &extents {
+            match (extent, lengths.last_mut()) {
+                (Extent::Blob { blob, length, .. }, Some(last)) if last.0 == *blob => last.1 += u64::from(*length),
+                (Extent::Blob { blob, length, .. }, _) => lengths.push((*blob, u64::from(*length))),
+                _ => {}
+            }
+        }
+        let (mut rest, mut expected) = (data.as_slice(), Vec::new());
+        while !rest.is_empty() {
+            let length = cutter().cut(rest);
+            expected.push(length as u64);
+            rest = &rest[length..];
+        }
+        assert_eq!(lengths.into_iter().map(|(_, length)| length).collect::<Vec<_>>(), expected);
     }
 
     #[test]
