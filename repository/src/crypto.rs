@@ -127,6 +127,12 @@ impl Cipher {
         tag.as_ref().try_into().map_err(|_| refused())
     }
 
+    /// Seals `text` into `sealed`, which has room for it and the tag behind it, no more: the bytes are looked at once.
+    pub(crate) fn seal_into(&self, counter: u64, aad: &[u8], text: &[u8], sealed: &mut [u8]) -> Result<(), WriteError> {
+        let refused = |_| WriteError::Internal { what: "AES-GCM refused to seal".into() };
+        self.0.seal_in_place_scatter(nonce(counter), Aad::from(aad), &mut [], text, sealed).map_err(refused)
+    }
+
     /// Opens `sealed` (tag at its end) into `plain`, which is replaced.
     pub(crate) fn open(&self, counter: u64, aad: &[u8], sealed: &[u8], plain: &mut Vec<u8>) -> Result<(), NotAuthentic> {
         let text_bytes = sealed.len().checked_sub(TAG_BYTES).ok_or(NotAuthentic)?;
@@ -176,6 +182,10 @@ mod tests {
         let cipher = keys().pack(PackClass::Data, &[1; 32]).expect("cipher");
         let mut sealed = b"text".to_vec();
         cipher.seal(7, b"here", &mut sealed, 0).expect("seal");
+        let mut elsewhere = vec![0; sealed.len()];
+        cipher.seal_into(7, b"here", b"text", &mut elsewhere).expect("seal");
+        assert_eq!(elsewhere, sealed, "in place or not");
+        assert!(cipher.seal_into(7, b"here", b"text", &mut elsewhere[1..]).is_err(), "no room for the tag");
         let mut plain = Vec::new();
         assert_eq!(cipher.open(7, b"here", &sealed, &mut plain), Ok(()));
         assert_eq!(plain, b"text");

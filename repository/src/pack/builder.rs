@@ -48,11 +48,9 @@ impl PackBuilder {
     /// Seals a blob at the end. The offset is its nonce: nothing is ever sealed twice at one offset of one pack.
     pub(crate) fn push(&mut self, kind: BlobKind, id: BlobId, encoding: Encoding, raw_bytes: u32, stored: &[u8]) -> Result<PackEntry, WriteError> {
         assert!(kind.class() == self.name.class, "a blob of another class");
-        let from = self.memory.len();
-        let offset = u32::try_from(from).map_err(|_| internal("the pack is too large"))?;
+        let offset = u32::try_from(self.memory.len()).map_err(|_| internal("the pack is too large"))?;
         let stored_bytes = u32::try_from(stored.len() + TAG_BYTES).map_err(|_| internal("the blob is too large"))?;
-        self.memory.extend(stored)?;
-        self.memory.seal(&self.cipher, &blob_aad(&self.name, kind as u8, encoding, raw_bytes, &id), from)?;
+        self.memory.extend_sealed(&self.cipher, &blob_aad(&self.name, kind as u8, encoding, raw_bytes, &id), stored)?;
         let entry = PackEntry { id, kind, encoding, offset, stored_bytes, raw_bytes };
         self.entries.push(entry);
         Ok(entry)
@@ -75,10 +73,8 @@ impl PackBuilder {
         let padded = if base <= PADME_BYTES_MAX { padme(base) } else { base.next_multiple_of(LARGE_STEP_BYTES) };
         self.pad(padded - base)?;
 
-        let from = self.memory.len();
         let aad = trailer_aad(&self.name, self.memory.get(HEADER_BYTES));
-        self.memory.extend(&trailer)?;
-        self.memory.seal(&self.cipher, &aad, from)?;
+        self.memory.extend_sealed(&self.cipher, &aad, &trailer)?;
         let length = u32::try_from(sealed_trailer_bytes).map_err(|_| internal("the trailer is too large"))?;
         self.memory.extend(&length.to_le_bytes())?;
         self.memory.extend(FOOTER_MAGIC)?;

@@ -6,7 +6,7 @@ use std::io;
 use bytes::Bytes;
 use memmap2::{Advice, MmapMut};
 
-use crate::crypto::Cipher;
+use crate::crypto::{Cipher, TAG_BYTES};
 use crate::error::WriteError;
 
 pub(super) struct PackMemory {
@@ -36,6 +36,12 @@ impl PackMemory {
     pub(super) fn extend_with_zeros(&mut self, bytes: usize) -> Result<(), WriteError> {
         self.more(bytes)?.fill(0);
         Ok(())
+    }
+
+    /// Adds these bytes, sealed, and their tag. Where they begin is the nonce.
+    pub(super) fn extend_sealed(&mut self, cipher: &Cipher, aad: &[u8], text: &[u8]) -> Result<(), WriteError> {
+        let from = self.used as u64;
+        cipher.seal_into(from, aad, text, self.more(text.len() + TAG_BYTES)?)
     }
 
     /// Seals what was added since it had `from` bytes. That offset is the nonce.
