@@ -27,7 +27,7 @@ def _compress(chaining, block, counter, length, flags):
     return [v[i] ^ v[i + 8] for i in range(8)]
 
 
-def _blake3(content, key, flags):
+def _blake3(content, key, flags, first_chunk=0, last=ROOT):
     def words_to_bytes(words):
         return b"".join(word.to_bytes(4, "little") for word in words)
 
@@ -46,7 +46,7 @@ def _blake3(content, key, flags):
         block = words_to_bytes(tree(data[:left], number, 0) + tree(data[left:], number + left // 1024, 0))
         return _compress(key, block, 0, 64, flags | PARENT | root)
 
-    return words_to_bytes(tree(content, 0, ROOT))
+    return words_to_bytes(tree(content, first_chunk, last))
 
 
 def _words(key):
@@ -55,6 +55,11 @@ def _words(key):
 
 def keyed_hash(key, content):
     return _blake3(content, _words(key), KEYED)
+
+
+def keyed_node(key, content, offset):
+    """What stands in the tree over these bytes, which begin at `offset` of the content: not the root."""
+    return _blake3(content, _words(key), KEYED, offset // 1024, 0)
 
 
 def derive_key(context, material):
