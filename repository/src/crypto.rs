@@ -3,6 +3,7 @@
 //! Every sealing has a key of its own (a fresh salt or a fresh pack id), so nonces are counters and never meet.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::error::Unspecified;
 use zeroize::Zeroizing;
 
 use crate::blob::{BlobKind, PackClass};
@@ -115,21 +116,13 @@ impl Cipher {
 
     /// Seals `buffer[from..]` in place and appends the tag. A `counter` is used once per key.
     pub(crate) fn seal(&self, counter: u64, aad: &[u8], buffer: &mut Vec<u8>, from: usize) -> Result<(), WriteError> {
-        let tag = self.seal_in_place(counter, aad, &mut buffer[from..])?;
-        buffer.extend_from_slice(&tag);
+        let tag = self.0.seal_in_place_separate_tag(nonce(counter), Aad::from(aad), &mut buffer[from..]).map_err(refused)?;
+        buffer.extend_from_slice(tag.as_ref());
         Ok(())
-    }
-
-    /// Seals `text` where it is; the tag belongs behind it.
-    pub(crate) fn seal_in_place(&self, counter: u64, aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_BYTES], WriteError> {
-        let refused = || WriteError::Internal { what: "AES-GCM refused to seal".into() };
-        let tag = self.0.seal_in_place_separate_tag(nonce(counter), Aad::from(aad), text).map_err(|_| refused())?;
-        tag.as_ref().try_into().map_err(|_| refused())
     }
 
     /// Seals `text` into `sealed`, which has room for it and the tag behind it, no more: the bytes are looked at once.
     pub(crate) fn seal_into(&self, counter: u64, aad: &[u8], text: &[u8], sealed: &mut [u8]) -> Result<(), WriteError> {
-        let refused = |_| WriteError::Internal { what: "AES-GCM refused to seal".into() };
         self.0.seal_in_place_scatter(nonce(counter), Aad::from(aad), &mut [], text, sealed).map_err(refused)
     }
 
@@ -141,6 +134,10 @@ impl Cipher {
         plain.resize(text_bytes, 0);
         self.0.open_separate_gather(nonce(counter), Aad::from(aad), text, tag, plain).map_err(|_| NotAuthentic)
     }
+}
+
+fn refused(_: Unspecified) -> WriteError {
+    WriteError::Internal { what: "AES-GCM refused to seal".into() }
 }
 
 fn nonce(counter: u64) -> Nonce {

@@ -142,9 +142,13 @@ impl Writer {
         self.inner.core.keys.blob_id(kind, raw)
     }
 
-    /// The id of a data blob, and its fine hashes.
-    pub fn data_id(&self, raw: &[u8]) -> (BlobId, FineHashes) {
-        fine::identify(self.inner.core.keys.data_blobs(), raw)
+    /// The id of these bytes and, of data, the fine hashes: for one look at them.
+    pub fn identify(&self, kind: BlobKind, raw: &[u8]) -> (BlobId, Option<FineHashes>) {
+        if kind != BlobKind::Data {
+            return (self.blob_id(kind, raw), None);
+        }
+        let (id, fine) = fine::identify(self.inner.core.keys.data_blobs(), raw);
+        (id, Some(fine))
     }
 
     /// The fine hash of the step at `offset` of a blob: at most 16 KiB, at a multiple of that.

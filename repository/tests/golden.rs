@@ -38,8 +38,7 @@ async fn make() -> Arc<MemoryStore> {
     let mut refs = Vec::new();
     let mut catalog = None;
     for (kind, raw) in blobs() {
-        let id = writer.blob_id(kind, &raw);
-        let fine = (kind == BlobKind::Data).then(|| writer.data_id(&raw).1);
+        let (id, fine) = writer.identify(kind, &raw);
         writer.add_async(kind, id, &raw, fine, &mut scratch).await.expect("add");
         refs.push((id, raw.len() as u64));
         catalog = catalog.or((kind == BlobKind::Catalog).then_some(id));
@@ -128,7 +127,7 @@ async fn it_opens_for_ever() {
         assert_eq!(reader.read_blob(kind, &id).await.expect("read"), raw);
         assert_eq!(writer.known(&id), Some(raw.len() as u32));
         if kind == BlobKind::Data {
-            assert_eq!(reader.stored_fine_hashes(&id).await.expect("fine"), Some(writer.data_id(&raw).1));
+            assert_eq!(reader.stored_fine_hashes(&id).await.expect("fine"), writer.identify(kind, &raw).1);
         }
     }
     let options = CheckOptions { trailers: true, read_data_percent: 100, ..CheckOptions::default() };

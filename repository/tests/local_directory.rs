@@ -37,9 +37,8 @@ async fn what_is_committed_is_read_back() {
                         let mut scratch = Scratch::new();
                         part.iter()
                             .map(|raw| {
-                                let id = writer.blob_id(BlobKind::Data, raw);
-                                let fine = writer.data_id(raw).1;
-                                writer.add(BlobKind::Data, id, raw, Some(fine), &mut scratch).expect("add");
+                                let (id, fine) = writer.identify(BlobKind::Data, raw);
+                                writer.add(BlobKind::Data, id, raw, fine, &mut scratch).expect("add");
                                 (id, raw.len() as u64)
                             })
                             .collect::<Vec<_>>()
@@ -68,7 +67,7 @@ async fn what_is_committed_is_read_back() {
         let id = writer.blob_id(BlobKind::Data, &raw);
         assert_eq!(reader.read_blob(BlobKind::Data, &id).await.expect("read"), raw);
         let fine = reader.stored_fine_hashes(&id).await.expect("fine hashes").expect("stored");
-        assert_eq!(fine, writer.data_id(&raw).1);
+        assert_eq!(Some(fine), writer.identify(BlobKind::Data, &raw).1);
     }
     assert_eq!(reader.read_blob(BlobKind::Catalog, &catalog_id).await.expect("read"), catalog);
     reader.close().await.expect("close");

@@ -171,13 +171,7 @@ impl Context {
     /// Stores a blob unless it is stored, and counts what that took.
     pub(super) fn store(&self, kind: BlobKind, raw: &[u8], scratch: &mut Scratch) -> Result<BlobId, WriteError> {
         let writer = &self.shared.writer;
-        let (id, fine) = match kind {
-            BlobKind::Data => {
-                let (id, fine) = writer.data_id(raw);
-                (id, Some(fine))
-            }
-            kind => (writer.blob_id(kind, raw), None),
-        };
+        let (id, fine) = writer.identify(kind, raw);
         if writer.known(&id).is_some() && !self.is_rotten(kind, &id) {
             return Ok(id);
         }

@@ -56,7 +56,8 @@ impl Cutter {
     }
 
     /// Length of the first chunk of `data`, of which nothing comes any more.
-    pub fn cut(&self, data: &[u8]) -> usize {
+    #[cfg(test)]
+    pub(super) fn cut(&self, data: &[u8]) -> usize {
         self.find(data, &mut Looked::default()).unwrap_or(data.len())
     }
 

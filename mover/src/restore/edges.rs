@@ -4,6 +4,7 @@
 //! way, and lets none begin meanwhile. Four threads then wrote half of what the disk takes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,22 +52,19 @@ impl Edges {
     pub(super) fn add(&mut self, memory: &EdgeMemory, block_bytes: usize, offset: u64, bytes: &[u8]) -> Added {
         let block = offset / block_bytes as u64 * block_bytes as u64;
         let range = (offset - block) as usize..(offset - block) as usize + bytes.len();
-        if !self.0.contains_key(&block) && !memory.take(block_bytes) {
-            return Added::Refused;
-        }
-        let edge = self.0.entry(block).or_insert_with(|| Edge { bytes: vec![0; block_bytes].into(), there: Vec::new() });
+        let mut place = match self.0.entry(block) {
+            Entry::Occupied(place) => place,
+            Entry::Vacant(_) if !memory.take(block_bytes) => return Added::Refused,
+            Entry::Vacant(place) => place.insert_entry(Edge { bytes: vec![0; block_bytes].into(), there: Vec::new() }),
+        };
+        let edge = place.get_mut();
         edge.bytes[range.clone()].copy_from_slice(bytes);
         edge.there.push(range);
         if edge.there.iter().map(ExactSizeIterator::len).sum::<usize>() < block_bytes {
             return Added::Kept;
         }
-        match self.0.remove(&block) {
-            Some(edge) => {
-                memory.give_back(block_bytes);
-                Added::Whole(block, edge.bytes)
-            }
-            None => Added::Kept,
-        }
+        memory.give_back(block_bytes);
+        Added::Whole(block, place.remove().bytes)
     }
 
     /// What still waits when the file is complete: its end, and what holes lie beside.

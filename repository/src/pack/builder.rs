@@ -86,11 +86,9 @@ impl PackBuilder {
 
     /// Sealed zeros: no flipped bit goes unseen, and the length of the blobs before is hidden.
     fn pad(&mut self, bytes: u64) -> Result<(), WriteError> {
-        let from = self.memory.len();
         let raw_bytes = u32::try_from(bytes).map_err(|_| internal("the padding is too large"))?;
         let aad = blob_aad(&self.name, PADDING_KIND, Encoding::Raw, raw_bytes, &BlobId([0; 32]));
-        self.memory.extend_with_zeros(raw_bytes as usize)?;
-        self.memory.seal(&self.cipher, &aad, from)
+        self.memory.extend_sealed(&self.cipher, &aad, &vec![0; raw_bytes as usize])
     }
 }
 

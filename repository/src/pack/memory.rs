@@ -33,21 +33,10 @@ impl PackMemory {
         Ok(())
     }
 
-    pub(super) fn extend_with_zeros(&mut self, bytes: usize) -> Result<(), WriteError> {
-        self.more(bytes)?.fill(0);
-        Ok(())
-    }
-
     /// Adds these bytes, sealed, and their tag. Where they begin is the nonce.
     pub(super) fn extend_sealed(&mut self, cipher: &Cipher, aad: &[u8], text: &[u8]) -> Result<(), WriteError> {
         let from = self.used as u64;
         cipher.seal_into(from, aad, text, self.more(text.len() + TAG_BYTES)?)
-    }
-
-    /// Seals what was added since it had `from` bytes. That offset is the nonce.
-    pub(super) fn seal(&mut self, cipher: &Cipher, aad: &[u8], from: usize) -> Result<(), WriteError> {
-        let tag = cipher.seal_in_place(from as u64, aad, &mut self.map[from..self.used])?;
-        self.extend(&tag)
     }
 
     pub(super) fn into_bytes(self) -> Bytes {
@@ -95,7 +84,7 @@ mod tests {
         for room in [0, 1, 100, 3 << 20] {
             let mut memory = PackMemory::with_room_for(room).expect("memory");
             memory.extend(b"abc").expect("room");
-            memory.extend_with_zeros(2).expect("room");
+            memory.extend(&[0; 2]).expect("room");
             assert_eq!((memory.len(), memory.get(3)), (5, &b"abc"[..]));
             memory.extend(&vec![7; 5 << 20]).expect("room");
             let bytes = memory.into_bytes();

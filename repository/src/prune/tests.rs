@@ -58,10 +58,10 @@ async fn add(writer: &Writer, numbers: std::ops::Range<u32>) -> (Vec<(BlobId, u6
     let blobs = numbers.map(|number| (BlobKind::Data, raw(number))).chain([(BlobKind::Catalog, catalog)]);
     let mut last = BlobId([0; 32]);
     for (kind, raw) in blobs {
-        last = writer.blob_id(kind, &raw);
-        let fine = (kind == BlobKind::Data).then(|| writer.data_id(&raw).1);
-        writer.add_async(kind, last, &raw, fine, &mut Scratch::new()).await.expect("add");
-        refs.push((last, raw.len() as u64));
+        let (id, fine) = writer.identify(kind, &raw);
+        writer.add_async(kind, id, &raw, fine, &mut Scratch::new()).await.expect("add");
+        refs.push((id, raw.len() as u64));
+        last = id;
     }
     refs.sort_unstable();
     (refs, last)

@@ -25,9 +25,8 @@ async fn add_noise(writer: &Writer, numbers: impl Iterator<Item = u32>) -> Vec<(
     let mut refs = Vec::new();
     for number in numbers {
         let raw = noise(number);
-        let id = writer.blob_id(BlobKind::Data, &raw);
-        let (_, fine) = writer.data_id(&raw);
-        writer.add_async(BlobKind::Data, id, &raw, Some(fine), &mut Scratch::new()).await.expect("add");
+        let (id, fine) = writer.identify(BlobKind::Data, &raw);
+        writer.add_async(BlobKind::Data, id, &raw, fine, &mut Scratch::new()).await.expect("add");
         refs.push((id, 20_000));
     }
     refs.sort_unstable();
